@@ -1,0 +1,9 @@
+// Package donate hands a child role its configuration and its descriptors.
+//
+// A role gets one sealed memfd as descriptor 3, holding a JSON document with
+// the configuration and the names of the descriptors that follow it. Nothing
+// goes through the environment or the argument list, because both can be read
+// from /proc by others. The hazard is inheritance: the receiver marks every
+// descriptor close-on-exec before it does anything else. Only the supervisor
+// and the roles it starts import it.
+package donate
