@@ -10,6 +10,8 @@ import (
 // commands lists the sub-commands, in the order of the manual.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newPsCmd(),
+		newKillCmd(),
 		newVersionCmd(),
 	}
 }

@@ -1,0 +1,238 @@
+package registry
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds one exchange; both ends are on this machine.
+const patience = 2 * time.Second
+
+func prefix(uid int) string { return "@penstock/" + strconv.Itoa(uid) + "/" }
+
+// Entry is a running session's place in the registry.
+type Entry struct {
+	l    *net.UnixListener
+	done chan struct{}
+}
+
+// Register lists the session until Close. kill is called, at most once, when
+// its owner or root asks for the session's end.
+func Register(s Status, kill func()) (*Entry, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: prefix(s.UID) + s.Session, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("register session %s: %w", s.Session, err)
+	}
+	e := &Entry{l: l, done: make(chan struct{})}
+	go e.serve(s, kill)
+	return e, nil
+}
+
+// Close removes the session from the registry. It may be called twice.
+func (e *Entry) Close() error {
+	err := e.l.Close()
+	<-e.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (e *Entry) serve(s Status, kill func()) {
+	defer close(e.done)
+	killed := false
+	for {
+		c, err := e.l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		if e.answer(c, s) && !killed {
+			killed = true
+			kill()
+		}
+		c.Close()
+	}
+}
+
+// answer handles one caller and tells whether it asked for the session's end.
+func (e *Entry) answer(c *net.UnixConn, s Status) (kill bool) {
+	c.SetDeadline(time.Now().Add(patience))
+	reply := func(a answer) {
+		b, _ := json.Marshal(a)
+		c.Write(append(b, '\n'))
+	}
+	uid, err := peerUID(c)
+	if err != nil || uid != s.UID && uid != 0 {
+		reply(answer{Error: "this session belongs to another user"})
+		return false
+	}
+	line, err := readLine(c)
+	var r request
+	if err != nil || json.Unmarshal(line, &r) != nil {
+		reply(answer{Error: "malformed request"})
+		return false
+	}
+	switch r.Op {
+	case "status":
+		reply(answer{Status: &s})
+	case "kill":
+		reply(answer{Status: &s})
+		return true
+	default:
+		reply(answer{Error: "unknown request"})
+	}
+	return false
+}
+
+// List returns the caller's running sessions, or everybody's for root, oldest
+// first.
+func List() ([]Status, error) {
+	names, err := names()
+	if err != nil {
+		return nil, err
+	}
+	var out []Status
+	for _, name := range names {
+		s, err := ask(name, "status")
+		if err != nil {
+			continue // it ended meanwhile, or is somebody else's
+		}
+		out = append(out, *s)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Started.Before(out[j].Started) })
+	return out, nil
+}
+
+// Kill asks a session to end. The name may be a unique prefix.
+func Kill(session string) (Status, error) {
+	names, err := names()
+	if err != nil {
+		return Status{}, err
+	}
+	var found []string
+	for _, n := range names {
+		id := n[strings.LastIndexByte(n, '/')+1:]
+		if id == session {
+			found = []string{n}
+			break
+		}
+		if session != "" && strings.HasPrefix(id, session) {
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Status{}, &NoSessionError{Session: session}
+	case 1:
+	default:
+		return Status{}, fmt.Errorf("%q names %d sessions", session, len(found))
+	}
+	s, err := ask(found[0], "kill")
+	if err != nil {
+		return Status{}, err
+	}
+	return *s, nil
+}
+
+// NoSessionError says that no running session has the name.
+type NoSessionError struct{ Session string }
+
+func (e *NoSessionError) Error() string { return fmt.Sprintf("no running session %q", e.Session) }
+
+// Hint says where the names are.
+func (e *NoSessionError) Hint() string { return "penstock ps lists the running sessions" }
+
+func ask(name, op string) (*Status, error) {
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("ask session: %w", err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	// The name says whose session it is; the kernel says who answers.
+	want, err := strconv.Atoi(strings.Split(name, "/")[1])
+	if err != nil {
+		return nil, fmt.Errorf("ask session: bad name %q", name)
+	}
+	if uid, err := peerUID(c); err != nil || uid != want {
+		return nil, errors.New("ask session: its socket is held by another user")
+	}
+	b, _ := json.Marshal(request{Op: op})
+	if _, err := c.Write(append(b, '\n')); err != nil {
+		return nil, fmt.Errorf("ask session: %w", err)
+	}
+	line, err := readLine(c)
+	if err != nil {
+		return nil, fmt.Errorf("ask session: %w", err)
+	}
+	var a answer
+	if err := json.Unmarshal(line, &a); err != nil {
+		return nil, fmt.Errorf("ask session: %w", err)
+	}
+	if a.Error != "" || a.Status == nil {
+		return nil, fmt.Errorf("ask session: %s", a.Error)
+	}
+	return a.Status, nil
+}
+
+func readLine(r io.Reader) ([]byte, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadBytes('\n')
+	if err != nil {
+		return nil, err
+	}
+	return bytes.TrimSpace(line), nil
+}
+
+// names lists the sockets that the caller may ask, from /proc/net/unix.
+func names() ([]string, error) {
+	b, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return nil, fmt.Errorf("list sessions: %w", err)
+	}
+	want := prefix(os.Getuid())
+	if os.Getuid() == 0 {
+		want = "@penstock/"
+	}
+	seen := map[string]bool{}
+	var out []string
+	for line := range strings.SplitSeq(string(b), "\n") {
+		i := strings.Index(line, want)
+		if i < 0 {
+			continue
+		}
+		name := line[i:]
+		if strings.Count(name, "/") == 2 && !seen[name] && !strings.ContainsAny(name, " \t") {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out, nil
+}
+
+func peerUID(c *net.UnixConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return -1, err
+	}
+	if cerr != nil {
+		return -1, cerr
+	}
+	return int(cred.Uid), nil
+}
