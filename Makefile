@@ -1,0 +1,76 @@
+# Penstock. `make` alone lists the targets. Needs Go and git; `make demo` and
+# `make test` install bubblewrap by apt-get when it is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BIN     := bin/penstock
+VERSION ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev+$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
+LDFLAGS := -s -w -X github.com/penstock/penstock/internal/version.version=$(VERSION)
+
+# One static binary: no C library, no paths of the machine that built it.
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+GOTEST  := go test -trimpath -buildvcs=false -count=1 -timeout 20m
+# Linters have a module of their own, so that they never enter go.mod.
+TOOL    := go tool -modfile=$(CURDIR)/.ci/tools.mod
+
+PKGS     ?= ./...
+FUZZTIME ?= 60s
+BENCH    ?= .
+
+.PHONY: help build test root bench fuzz generate lint demo install clean bubblewrap
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/penstock, one static binary
+	@mkdir -p bin
+	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
+
+test: bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
+	$(GOTEST) $(PKGS)
+	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS); \
+	else echo 'tested as $(shell id -un); "make root" runs the tests that need root'; fi
+
+root: bubblewrap ## run all tests as root, by sudo if need be
+	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
+	else sudo env "PATH=$$PATH" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
+
+bench: build bubblewrap ## run the benchmarks (BENCH=regexp, PKGS=packages)
+	go test -trimpath -buildvcs=false -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(PKGS)
+
+fuzz: ## run each fuzz target for FUZZTIME (60s)
+	.ci/fuzz $(FUZZTIME)
+
+generate: ## write again what is generated (manual pages, schemas)
+	go generate ./...
+
+lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rules
+	@unformatted=$$(git ls-files '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; fi
+	go vet $(PKGS)
+	GOOS=darwin go vet $(PKGS)
+	GOOS=windows go vet $(PKGS)
+	$(TOOL) staticcheck $(PKGS)
+	go test -count=1 ./internal/lint/...
+	.ci/shellcheck
+
+demo: build bubblewrap ## build, install what is missing, and show the main job, offline
+	$(BIN) demo
+
+install: build ## install binary, manual pages and completions under PREFIX (/usr/local)
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/penstock
+	for page in docs/man/*.1; do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/}"; done
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(BIN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penstock
+	$(BIN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_penstock
+	$(BIN) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/penstock.fish
+
+clean: ## remove what build made
+	rm -rf bin dist
+
+bubblewrap:
+	@.ci/bubblewrap
