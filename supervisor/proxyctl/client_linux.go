@@ -1,0 +1,110 @@
+package proxyctl
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Client is the supervisor's side. Its calls are made one at a time.
+type Client struct {
+	conn    *Conn
+	replies chan *Message
+	done    chan struct{}
+	err     error // why the conversation ended; read after done
+}
+
+// NewClient starts reading from conn. notice is called, from one goroutine, for
+// each line that the proxy wants the user to see; the line is hostile text.
+func NewClient(conn *Conn, notice func(string)) *Client {
+	c := &Client{conn: conn, replies: make(chan *Message, 1), done: make(chan struct{})}
+	go c.read(notice)
+	return c
+}
+
+func (c *Client) read(notice func(string)) {
+	defer close(c.done)
+	for {
+		m, files, err := c.conn.Recv()
+		if err != nil {
+			c.err = err
+			return
+		}
+		closeAll(files) // the proxy has no descriptor to give
+		switch m.Op {
+		case OpNotice:
+			notice(m.Text)
+		case OpListening, OpRecorded, OpEnded:
+			select {
+			case c.replies <- m:
+			default:
+				c.err = fmt.Errorf("proxy sent %s without being asked", m.Op)
+				return
+			}
+		default:
+			c.err = fmt.Errorf("proxy sent a supervisor's message: %s", m.Op)
+			return
+		}
+	}
+}
+
+// Done is closed when the proxy's end of the conversation is gone.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Close ends the conversation; the proxy role exits on it.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Listen hands the pen's sockets over and returns when the proxy serves them.
+func (c *Client) Listen(ctx context.Context, names []string, files []*os.File) error {
+	_, err := c.call(ctx, &Message{Op: OpListen, Names: names}, OpListening, files...)
+	return err
+}
+
+// Record returns after event, of the given kind, is in the audit file.
+func (c *Client) Record(ctx context.Context, kind string, event any) error {
+	raw, err := json.Marshal(event)
+	if err != nil {
+		return fmt.Errorf("encode %s event: %w", kind, err)
+	}
+	_, err = c.call(ctx, &Message{Op: OpRecord, Kind: kind, Event: raw}, OpRecorded)
+	return err
+}
+
+// End closes all flows, writes event as the last record and returns the
+// session's summary.
+func (c *Client) End(ctx context.Context, event any) (*Summary, error) {
+	raw, err := json.Marshal(event)
+	if err != nil {
+		return nil, fmt.Errorf("encode session end: %w", err)
+	}
+	m, err := c.call(ctx, &Message{Op: OpEnd, Event: raw}, OpEnded)
+	if err != nil {
+		return nil, err
+	}
+	if m.Summary == nil {
+		return nil, errors.New("end session: proxy sent no summary")
+	}
+	return m.Summary, nil
+}
+
+func (c *Client) call(ctx context.Context, m *Message, want Op, files ...*os.File) (*Message, error) {
+	if err := c.conn.Send(m, files...); err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-c.replies:
+		if r.Op != want {
+			return nil, fmt.Errorf("proxy answered %s with %s", m.Op, r.Op)
+		}
+		if r.Error != "" {
+			return nil, fmt.Errorf("proxy: %s", r.Error)
+		}
+		return r, nil
+	case <-c.done:
+		return nil, fmt.Errorf("proxy ended before it answered %s: %w", m.Op, c.err)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the proxy's answer to %s: %w", m.Op, ctx.Err())
+	}
+}

@@ -1,0 +1,9 @@
+// Package proxyctl is the conversation between the supervisor and the proxy
+// role: typed, bounded messages over one unix seqpacket socket.
+//
+// The proxy parses hostile bytes, so the supervisor treats what comes back as
+// hostile too: a message that is too long, unknown or out of turn ends the
+// session closed. The supervisor never sends a secret here (they go with the
+// role's configuration, see internal/donate) and never receives traffic. Only
+// the supervisor and the proxy role import it.
+package proxyctl

@@ -1,0 +1,138 @@
+package proxyctl
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/penstock/penstock/policy"
+)
+
+// MaxMessage bounds one message in bytes; a seqpacket socket's default send
+// buffer (net.core.wmem_default, 208 KiB) must hold it.
+const MaxMessage = 128 << 10
+
+// Op is what a message means.
+type Op string
+
+// Messages of the supervisor.
+const (
+	// OpListen carries the pen's sockets; answered by OpListening.
+	OpListen Op = "listen"
+	// OpRecord carries one audit event, answered by OpRecorded after it is in
+	// the file.
+	OpRecord Op = "record"
+	// OpEnd asks the proxy to close its flows and the audit; answered by OpEnded.
+	OpEnd Op = "end"
+)
+
+// Messages of the proxy role.
+const (
+	OpListening Op = "listening"
+	OpRecorded  Op = "recorded"
+	// OpNotice is one line for the user; it can come at any time.
+	OpNotice Op = "notice"
+	OpEnded  Op = "ended"
+)
+
+// Message is one packet in either direction.
+type Message struct {
+	Op    Op              `json:"op"`
+	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type
+	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
+	Names []string        `json:"names,omitempty"` // OpListen: names of the descriptors
+	Error string          `json:"error,omitempty"` // OpListening, OpRecorded, OpEnded
+	Text  string          `json:"text,omitempty"`  // OpNotice
+	// Summary is in OpEnded.
+	Summary *Summary `json:"summary,omitempty"`
+}
+
+// Encode renders m, or fails when it would not fit into one packet.
+func (m *Message) Encode() ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s message: %w", m.Op, err)
+	}
+	if len(b) > MaxMessage {
+		return nil, fmt.Errorf("encode %s message: %d bytes, more than %d", m.Op, len(b), MaxMessage)
+	}
+	return b, nil
+}
+
+// Decode parses one packet.
+func Decode(b []byte) (*Message, error) {
+	if len(b) > MaxMessage {
+		return nil, fmt.Errorf("decode message: more than %d bytes", MaxMessage)
+	}
+	var m Message
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("decode message: %w", err)
+	}
+	switch m.Op {
+	case OpListen, OpRecord, OpEnd, OpListening, OpRecorded, OpNotice, OpEnded:
+		return &m, nil
+	case "":
+		return nil, errors.New("decode message: no op")
+	default:
+		return nil, fmt.Errorf("decode message: unknown op %.40q", string(m.Op))
+	}
+}
+
+// Config is the configuration of the proxy role. It holds real secrets and is
+// only ever passed in a sealed memfd.
+type Config struct {
+	Session string         `json:"session"`
+	Mode    string         `json:"mode"` // enforce | audit
+	Policy  *policy.Policy `json:"policy"`
+	Secrets []SecretValue  `json:"secrets,omitempty"`
+	Publish []Publish      `json:"publish,omitempty"`
+	// Environment proxies and other ambient settings are never read.
+}
+
+// SecretValue is one secret with its placeholder and real value.
+type SecretValue struct {
+	Name        string `json:"name"`
+	Placeholder string `json:"placeholder"`
+	Value       string `json:"value"`
+}
+
+// Publish is one port of the pen that the host may reach. The listener is
+// donated under Name.
+type Publish struct {
+	Name   string         `json:"name"`
+	Listen netip.AddrPort `json:"listen"`
+	Port   uint16         `json:"port"` // in the pen
+}
+
+// Names of the donated descriptors.
+const (
+	FileControl = "control"
+	FileAudit   = "audit"
+	FileCACert  = "ca-cert"
+	FileCAKey   = "ca-key"
+)
+
+// Summary is what the proxy tells at the end of a session. Every string in it
+// may hold bytes of the pen and is escaped before it is shown.
+type Summary struct {
+	Requests uint64  `json:"requests"`
+	Allowed  []Count `json:"allowed,omitempty"`
+	Denied   []Count `json:"denied,omitempty"`
+	// AllowedTotal and DeniedTotal count all flows, also those not listed.
+	AllowedTotal uint64   `json:"allowed_total"`
+	DeniedTotal  uint64   `json:"denied_total"`
+	Notes        []string `json:"notes,omitempty"` // e.g. a client that pins certificates
+	HeadSeq      uint64   `json:"head_seq"`
+	HeadHash     string   `json:"head_hash"` // hex SHA-256 of the last audit line
+	Lost         uint64   `json:"lost,omitempty"`
+}
+
+// Count is the number of flows to one target under one rule.
+type Count struct {
+	Target string `json:"target"`
+	Rule   string `json:"rule,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Allow  string `json:"allow,omitempty"` // flag that would allow it
+	N      uint64 `json:"n"`
+}

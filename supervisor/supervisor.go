@@ -1,0 +1,82 @@
+package supervisor
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// Stdio are the caller's standard streams.
+type Stdio struct {
+	In, Out, Err *os.File
+}
+
+// Result is how a session ended.
+type Result struct {
+	Session  string
+	ExitCode int // the command's own, or 128+n for signal n
+	Summary  *proxyctl.Summary
+}
+
+// ExecError says that the command itself could not be executed in the pen.
+type ExecError struct {
+	Command  string
+	Err      error
+	NotFound bool
+}
+
+func (e *ExecError) Error() string {
+	if e.NotFound {
+		return fmt.Sprintf("execute %q: not found in the pen's PATH", e.Command)
+	}
+	return fmt.Sprintf("execute %q: %v", e.Command, e.Err)
+}
+
+func (e *ExecError) Unwrap() error { return e.Err }
+
+// Hint says why a command that exists on the host may be missing.
+func (e *ExecError) Hint() string {
+	if e.NotFound {
+		return "a pen sees the system, the work directory and what --read or the policy's filesystem.read grants"
+	}
+	return ""
+}
+
+// Code is the exit code by which shells tell the two cases apart.
+func (e *ExecError) Code() int {
+	if e.NotFound {
+		return 127
+	}
+	return 126
+}
+
+// undo is a stack of reversals: each step of a set-up pushes its own, and they
+// run last first, once.
+type undo struct{ steps []func() }
+
+func (u *undo) push(f func()) { u.steps = append(u.steps, f) }
+
+func (u *undo) run() {
+	for i := len(u.steps) - 1; i >= 0; i-- {
+		u.steps[i]()
+	}
+	u.steps = nil
+}
+
+// printer writes Penstock's own lines to the user's stderr, which the command
+// may be using too: whole lines, and a carriage return where the terminal is raw.
+type printer struct {
+	w     io.Writer
+	raw   bool
+	quiet bool
+}
+
+func (p *printer) line(format string, args ...any) {
+	end := "\n"
+	if p.raw {
+		end = "\r\n"
+	}
+	fmt.Fprintf(p.w, "penstock: "+format+end, args...)
+}
