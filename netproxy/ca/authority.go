@@ -66,20 +66,20 @@ type leaf struct {
 func New(certificate []byte, key io.Reader) (*Authority, error) {
 	cert, err := parseCertificate(certificate, time.Now())
 	if err != nil {
-		return nil, &Error{Path: CertFile, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: CertFile, Err: err, Fix: hintRotate}
 	}
 	doc, err := io.ReadAll(io.LimitReader(key, maxFile))
 	if err != nil {
-		return nil, &Error{Path: KeyFile, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: KeyFile, Err: err, Fix: hintRotate}
 	}
 	defer clear(doc)
 	priv, err := parseKey(doc)
 	if err != nil {
-		return nil, &Error{Path: KeyFile, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: KeyFile, Err: err, Fix: hintRotate}
 	}
 	pub, ok := cert.PublicKey.(*ecdsa.PublicKey)
 	if !ok || !pub.Equal(priv.Public()) {
-		return nil, &Error{Path: KeyFile, Err: errors.New("the private key does not belong to the certificate"), Hint: hintRotate}
+		return nil, &Error{Path: KeyFile, Err: errors.New("the private key does not belong to the certificate"), Fix: hintRotate}
 	}
 	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

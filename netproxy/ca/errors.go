@@ -6,7 +6,7 @@ import "fmt"
 type Error struct {
 	Path string // file or directory concerned
 	Err  error  // cause
-	Hint string // what to do about it, one line
+	Fix  string // what to do about it, one line
 }
 
 // Error returns the cause with its path, on one line.
@@ -15,7 +15,7 @@ func (e *Error) Error() string { return fmt.Sprintf("use certificate authority %
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Help returns what the user can do, one line.
-func (e *Error) Help() string { return e.Hint }
+// Hint returns what the user can do, one line.
+func (e *Error) Hint() string { return e.Fix }
 
 const hintRotate = "make a new authority with: penstock ca rotate"

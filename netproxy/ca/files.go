@@ -54,7 +54,7 @@ func Dir(getenv func(string) string) (string, error) {
 		home = getenv("USERPROFILE")
 	}
 	if !filepath.IsAbs(home) {
-		return "", &Error{Path: "directory", Err: errors.New("neither XDG_DATA_HOME nor HOME is an absolute path"), Hint: "set HOME, or use --ephemeral-ca"}
+		return "", &Error{Path: "directory", Err: errors.New("neither XDG_DATA_HOME nor HOME is an absolute path"), Fix: "set HOME, or use --ephemeral-ca"}
 	}
 	return filepath.Join(home, ".local", "share", "penstock", "ca"), nil
 }
@@ -74,7 +74,7 @@ func LoadOrCreate(dir string) (*Files, error) {
 	}
 	unlock, err := lock(filepath.Join(dir, lockFile), true)
 	if err != nil {
-		return nil, &Error{Path: dir, Err: err, Hint: "check that the directory is on a file system that supports locks"}
+		return nil, &Error{Path: dir, Err: err, Fix: "check that the directory is on a file system that supports locks"}
 	}
 	defer unlock()
 	if err := recoverNew(dir); err != nil {
@@ -96,7 +96,7 @@ func LoadOrCreate(dir string) (*Files, error) {
 func Load(dir string) (*Files, error) {
 	f, err := load(dir)
 	if errors.Is(err, errAbsent) {
-		return nil, &Error{Path: dir, Err: fs.ErrNotExist, Hint: "it is made by the first penstock run, or now with: penstock ca rotate"}
+		return nil, &Error{Path: dir, Err: fs.ErrNotExist, Fix: "it is made by the first penstock run, or now with: penstock ca rotate"}
 	}
 	return f, err
 }
@@ -109,7 +109,7 @@ func Rotate(dir string) error {
 	}
 	unlock, err := lock(filepath.Join(dir, lockFile), true)
 	if err != nil {
-		return &Error{Path: dir, Err: err, Hint: "check that the directory is on a file system that supports locks"}
+		return &Error{Path: dir, Err: err, Fix: "check that the directory is on a file system that supports locks"}
 	}
 	defer unlock()
 	if err := recoverNew(dir); err != nil {
@@ -153,7 +153,7 @@ func load(dir string) (*Files, error) {
 		return nil, errAbsent
 	}
 	if err != nil {
-		return nil, &Error{Path: dir, Err: err, Hint: "check that the directory is on a file system that supports locks"}
+		return nil, &Error{Path: dir, Err: err, Fix: "check that the directory is on a file system that supports locks"}
 	}
 	defer unlock()
 	// An interrupted rotation: the exclusive path repairs it.
@@ -175,17 +175,17 @@ func open(dir string) (*Files, error) {
 	defer cf.Close()
 	cert, err := io.ReadAll(io.LimitReader(cf, maxFile))
 	if err != nil {
-		return nil, &Error{Path: cf.Name(), Err: err, Hint: "check the disk"}
+		return nil, &Error{Path: cf.Name(), Err: err, Fix: "check the disk"}
 	}
 	if _, err := parseCertificate(cert, time.Now()); err != nil {
-		return nil, &Error{Path: cf.Name(), Err: err, Hint: hintRotate}
+		return nil, &Error{Path: cf.Name(), Err: err, Fix: hintRotate}
 	}
 	key, err := openChecked(filepath.Join(dir, KeyFile), true)
 	if errors.Is(err, fs.ErrNotExist) {
 		// A certificate without a key is not an unfinished creation (the key
 		// comes first): somebody removed it. Replacing it silently would make
 		// running pens distrust new ones, so it is said.
-		return nil, &Error{Path: filepath.Join(dir, KeyFile), Err: errors.New("the private key is missing"), Hint: hintRotate}
+		return nil, &Error{Path: filepath.Join(dir, KeyFile), Err: errors.New("the private key is missing"), Fix: hintRotate}
 	}
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func open(dir string) (*Files, error) {
 		if err == nil {
 			err = fmt.Errorf("the private key file has %d bytes", fi.Size())
 		}
-		return nil, &Error{Path: filepath.Join(dir, KeyFile), Err: err, Hint: hintRotate}
+		return nil, &Error{Path: filepath.Join(dir, KeyFile), Err: err, Fix: hintRotate}
 	}
 	return &Files{Dir: dir, Certificate: cert, Key: key}, nil
 }
@@ -218,10 +218,10 @@ func create(dir string) error {
 		return err
 	}
 	if err := os.Rename(keyPath+newFile, keyPath); err != nil {
-		return &Error{Path: keyPath, Err: err, Hint: "check the directory's permissions"}
+		return &Error{Path: keyPath, Err: err, Fix: "check the directory's permissions"}
 	}
 	if err := os.Rename(certPath+newFile, certPath); err != nil {
-		return &Error{Path: certPath, Err: err, Hint: "check the directory's permissions"}
+		return &Error{Path: certPath, Err: err, Fix: "check the directory's permissions"}
 	}
 	return syncDir(dir)
 }
@@ -235,11 +235,11 @@ func recoverNew(dir string) error {
 	switch {
 	case errKey == nil: // the old pair is untouched
 		if err := errors.Join(removeIfThere(certNew), removeIfThere(keyNew)); err != nil {
-			return &Error{Path: keyNew, Err: err, Hint: "remove it by hand"}
+			return &Error{Path: keyNew, Err: err, Fix: "remove it by hand"}
 		}
 	case errCert == nil: // the new key is in place
 		if err := os.Rename(certNew, filepath.Join(dir, CertFile)); err != nil {
-			return &Error{Path: certNew, Err: err, Hint: hintRotate}
+			return &Error{Path: certNew, Err: err, Fix: hintRotate}
 		}
 	}
 	return nil
@@ -254,7 +254,7 @@ func removeIfThere(path string) error {
 
 func makeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &Error{Path: dir, Err: err, Hint: "check the permissions above it, set XDG_DATA_HOME, or use --ephemeral-ca"}
+		return &Error{Path: dir, Err: err, Fix: "check the permissions above it, set XDG_DATA_HOME, or use --ephemeral-ca"}
 	}
 	return checkDir(dir)
 }
@@ -264,14 +264,14 @@ func makeDir(dir string) error {
 func writeFile(path string, content []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return &Error{Path: path, Err: err, Hint: "check the directory's permissions and the free space"}
+		return &Error{Path: path, Err: err, Fix: "check the directory's permissions and the free space"}
 	}
 	_, err = f.Write(content)
 	// The umask may have taken bits away from 0644; the pen's user must read it.
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
 		os.Remove(path)
-		return &Error{Path: path, Err: err, Hint: "check the free space on the disk"}
+		return &Error{Path: path, Err: err, Fix: "check the free space on the disk"}
 	}
 	return nil
 }

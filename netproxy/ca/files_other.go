@@ -34,10 +34,10 @@ func lock(path string, exclusive bool) (func(), error) {
 func checkDir(dir string) error {
 	fi, err := os.Lstat(dir)
 	if err != nil {
-		return &Error{Path: dir, Err: err, Hint: "check the permissions above it"}
+		return &Error{Path: dir, Err: err, Fix: "check the permissions above it"}
 	}
 	if !fi.IsDir() {
-		return &Error{Path: dir, Err: errors.New("it is not a directory"), Hint: "remove it, or set XDG_DATA_HOME"}
+		return &Error{Path: dir, Err: errors.New("it is not a directory"), Fix: "remove it, or set XDG_DATA_HOME"}
 	}
 	return nil
 }
@@ -45,14 +45,14 @@ func checkDir(dir string) error {
 func openChecked(path string, _ bool) (*os.File, error) {
 	fi, err := os.Lstat(path)
 	if err != nil {
-		return nil, &Error{Path: path, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: path, Err: err, Fix: hintRotate}
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, &Error{Path: path, Err: errors.New("it is not a regular file"), Hint: hintRotate}
+		return nil, &Error{Path: path, Err: errors.New("it is not a regular file"), Fix: hintRotate}
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, &Error{Path: path, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: path, Err: err, Fix: hintRotate}
 	}
 	return f, nil
 }

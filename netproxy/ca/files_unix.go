@@ -41,15 +41,15 @@ func lock(path string, exclusive bool) (func(), error) {
 func checkDir(dir string) error {
 	fi, err := os.Lstat(dir)
 	if err != nil {
-		return &Error{Path: dir, Err: err, Hint: "check the permissions above it"}
+		return &Error{Path: dir, Err: err, Fix: "check the permissions above it"}
 	}
 	switch {
 	case fi.Mode()&fs.ModeSymlink != 0:
-		return &Error{Path: dir, Err: errors.New("it is a symbolic link"), Hint: "replace it by a directory, or set XDG_DATA_HOME"}
+		return &Error{Path: dir, Err: errors.New("it is a symbolic link"), Fix: "replace it by a directory, or set XDG_DATA_HOME"}
 	case !fi.IsDir():
-		return &Error{Path: dir, Err: errors.New("it is not a directory"), Hint: "remove it, or set XDG_DATA_HOME"}
+		return &Error{Path: dir, Err: errors.New("it is not a directory"), Fix: "remove it, or set XDG_DATA_HOME"}
 	case fi.Mode().Perm()&0o022 != 0:
-		return &Error{Path: dir, Err: fmt.Errorf("others may write to it (mode %04o)", fi.Mode().Perm()), Hint: "chmod 700 " + dir}
+		return &Error{Path: dir, Err: fmt.Errorf("others may write to it (mode %04o)", fi.Mode().Perm()), Fix: "chmod 700 " + dir}
 	}
 	return checkOwner(dir, fi)
 }
@@ -60,19 +60,19 @@ func openChecked(path string, private bool) (*os.File, error) {
 	// O_NONBLOCK: a FIFO planted there must not block the start.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, &Error{Path: path, Err: errors.New("it is a symbolic link"), Hint: "replace it by the file itself, or: penstock ca rotate"}
+		return nil, &Error{Path: path, Err: errors.New("it is a symbolic link"), Fix: "replace it by the file itself, or: penstock ca rotate"}
 	}
 	if err != nil {
-		return nil, &Error{Path: path, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: path, Err: err, Fix: hintRotate}
 	}
 	fi, err := f.Stat()
 	if err != nil {
 		f.Close()
-		return nil, &Error{Path: path, Err: err, Hint: hintRotate}
+		return nil, &Error{Path: path, Err: err, Fix: hintRotate}
 	}
 	if !fi.Mode().IsRegular() {
 		f.Close()
-		return nil, &Error{Path: path, Err: errors.New("it is not a regular file"), Hint: hintRotate}
+		return nil, &Error{Path: path, Err: errors.New("it is not a regular file"), Fix: hintRotate}
 	}
 	bad := fs.FileMode(0o022)
 	if private {
@@ -82,9 +82,9 @@ func openChecked(path string, private bool) (*os.File, error) {
 		f.Close()
 		if private {
 			return nil, &Error{Path: path, Err: fmt.Errorf("others may read or write the private key (mode %04o)", fi.Mode().Perm()),
-				Hint: "if nobody else can have read it: chmod 600 " + path + "; else: penstock ca rotate"}
+				Fix: "if nobody else can have read it: chmod 600 " + path + "; else: penstock ca rotate"}
 		}
-		return nil, &Error{Path: path, Err: fmt.Errorf("others may write to it (mode %04o)", fi.Mode().Perm()), Hint: "chmod 644 " + path}
+		return nil, &Error{Path: path, Err: fmt.Errorf("others may write to it (mode %04o)", fi.Mode().Perm()), Fix: "chmod 644 " + path}
 	}
 	if err := checkOwner(path, fi); err != nil {
 		f.Close()
@@ -97,7 +97,7 @@ func checkOwner(path string, fi fs.FileInfo) error {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if ok && int(st.Uid) != os.Geteuid() {
 		return &Error{Path: path, Err: fmt.Errorf("it belongs to uid %d, not to uid %d", st.Uid, os.Geteuid()),
-			Hint: "run penstock as its owner, or set XDG_DATA_HOME to a directory of your own"}
+			Fix: "run penstock as its owner, or set XDG_DATA_HOME to a directory of your own"}
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func checkOwner(path string, fi fs.FileInfo) error {
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
-		return &Error{Path: dir, Err: err, Hint: "check the directory's permissions"}
+		return &Error{Path: dir, Err: err, Fix: "check the directory's permissions"}
 	}
 	defer f.Close()
 	// Some file systems can't sync a directory; the files themselves are synced.
