@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// events returns one of each, filled.
+func events() []Event {
+	ap := netip.MustParseAddrPort
+	return []Event{
+		&SessionStart{
+			Argv: []string{"sh", "-c", "curl\n\x1b[31m"}, Dir: "/work", User: "anna", UID: 1000, Host: "box", Version: "0.1.0",
+			Kernel: "6.18.0", Agent: "opencode", Tier: "bwrap", Mode: ModeEnforce, PolicyHash: "ab12",
+			PolicyFiles:  []PolicyFile{{Path: "/work/.penstock.yaml", Layer: "project", Hash: "cd34"}, {Path: "--allow x", Layer: "command line"}},
+			Capabilities: []Capability{{Control: "syscalls", State: "enforced", By: "seccomp-bpf"}, {Control: "memory", State: "partial", By: "rlimit", Detail: "d", Fix: "f"}},
+			Warnings:     []string{"mode audit: nothing is refused"},
+		},
+		&Process{Action: "exec", PID: 12, PPID: 3, Exe: "/usr/bin/curl", Argv: []string{"curl", "-s"}},
+		&Process{Action: "exit", PID: 12, PPID: 3, ExitCode: 7, Signal: "KILL"},
+		&DNS{Name: "api.example.com", QType: "A", Answer: netip.MustParseAddr("198.18.0.1"), RCode: "NOERROR", Transport: "udp", Server: ap("8.8.8.8:53")},
+		&DNS{Name: "bad\x00name", QType: "A", RCode: "REFUSED", Transport: "tcp", Reason: "malformed"},
+		openEvent(),
+		&FlowOpen{Flow: 2, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Verdict: hooks.Deny, Reason: "no rule", Mode: ModeEnforce, PID: 4, Exe: "/usr/bin/ssh"},
+		closeEvent(),
+		&FlowClose{Flow: 2, Class: "guard", Error: "address 10.0.0.1 is private"},
+		&Drop{Protocol: "udp", Destination: ap("[2001:db8::2]:443"), Count: 7, PID: 9},
+		&SecretUse{Flow: 1, Name: "KEY", Host: "api.example.com", Header: "x-api-key"},
+		&Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 3, Target: hooks.Target{Host: "evil.example", Port: 443}, PID: 1, Action: "denied"},
+		&Publish{Action: "open", Listen: ap("127.0.0.1:8080"), Port: 3000},
+		&Publish{Action: "connect", Listen: ap("127.0.0.1:8080"), Port: 3000, Peer: ap("127.0.0.1:55555")},
+		&SessionEnd{ExitCode: 3, Signal: "TERM", Reason: "signal", Duration: time.Second, Counts: Counts{Allowed: 1, Lost: 2}},
+	}
+}
+
+func openEvent() *FlowOpen {
+	return &FlowOpen{
+		Flow: 1, Conn: 1, Protocol: hooks.ProtocolHTTPS, Version: "HTTP/2.0", Target: hooks.Target{Host: "api.example.com", Port: 443},
+		Method: "POST", Path: "/v1/messages", Query: "beta=true&key=s3cr3t", Verdict: hooks.Allow, Rule: "/work/.penstock.yaml:12",
+		Reason: "allowed by rule", Mode: ModeEnforce, Original: netip.MustParseAddrPort("198.18.0.1:443"), Client: netip.MustParseAddrPort("10.0.0.2:40000"),
+	}
+}
+
+func closeEvent() *FlowClose {
+	return &FlowClose{Flow: 1, BytesUp: 1234, BytesDown: 56789, Duration: 1500 * time.Microsecond, Status: 200, Upstream: netip.MustParseAddrPort("203.0.113.7:443")}
+}
+
+func newWriter(t testing.TB) (*Writer, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s.jsonl")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWriter(f, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w, path
+}
+
+func newStore(t testing.TB) *Store {
+	t.Helper()
+	s, err := Open(filepath.Join(t.TempDir(), "audit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// record makes a closed session with the given events.
+func record(t testing.TB, s *Store, events ...Event) *Session {
+	t.Helper()
+	ses, w := begin(t, s)
+	for _, e := range events {
+		if err := w.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seal(t, ses, w)
+	return ses
+}
+
+func begin(t testing.TB, s *Store) (*Session, *Writer) {
+	t.Helper()
+	ses, err := s.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWriter(ses.File, ses.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ses, w
+}
+
+func seal(t testing.TB, ses *Session, w *Writer) {
+	t.Helper()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ses.Seal(w.Head()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verify(t testing.TB, s *Store, o VerifyOptions) *Report {
+	t.Helper()
+	r, err := s.Verify(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestSessionIsWhole(t *testing.T) {
+	s := newStore(t)
+	ses := record(t, s, events()...)
+	r := verify(t, s, VerifyOptions{})
+	if !r.OK() || !r.Whole() || len(r.Sessions) != 1 || r.Sessions[0].Records != uint64(len(events())) {
+		t.Fatalf("verify: %+v", r)
+	}
+	head := r.Sessions[0].Head
+	if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: head}); !r.Whole() {
+		t.Errorf("with the right head: %+v", r)
+	}
+	if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: head[1:] + "0"}); r.OK() {
+		t.Error("another head was accepted")
+	}
+}

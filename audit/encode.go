@@ -1,0 +1,230 @@
+package audit
+
+import (
+	"github.com/penstock/penstock/hooks"
+)
+
+// typeName returns the "type" of e, or "" for an event that is not ours. Like
+// encode it is a type switch and not a method, because a method call through
+// the interface would move every event of every caller to the heap.
+func typeName(e Event) string {
+	switch e.(type) {
+	case *FlowOpen:
+		return TypeFlowOpen
+	case *FlowClose:
+		return TypeFlowClose
+	case *DNS:
+		return TypeDNS
+	case *SecretUse:
+		return TypeSecretUse
+	case *SessionStart:
+		return TypeSessionStart
+	case *SessionEnd:
+		return TypeSessionEnd
+	case *Process:
+		return TypeProcess
+	case *Drop:
+		return TypeDrop
+	case *Violation:
+		return TypeViolation
+	case *Publish:
+		return TypePublish
+	case *Loss:
+		return TypeLoss
+	}
+	return ""
+}
+
+// encode appends the members of e that are its type's own.
+func (l *line) encode(e Event) {
+	switch e := e.(type) {
+	case *FlowOpen:
+		l.flowOpen(e)
+	case *FlowClose:
+		l.flowClose(e)
+	case *DNS:
+		l.dns(e)
+	case *SecretUse:
+		l.count("flow", e.Flow)
+		l.str("name", e.Name, maxName)
+		l.str("host", e.Host, maxName)
+		l.str("header", e.Header, maxName)
+	case *SessionStart:
+		l.sessionStart(e)
+	case *SessionEnd:
+		l.sessionEnd(e)
+	case *Process:
+		l.process(e)
+	case *Drop:
+		l.str("protocol", e.Protocol, maxName)
+		l.addrPort("destination", e.Destination)
+		l.uint("count", e.Count)
+		l.optInt("pid", e.PID)
+	case *Violation:
+		l.str("kind", e.Kind, maxName)
+		l.str("detail", e.Detail, maxText)
+		l.count("flow", e.Flow)
+		l.target(e.Target)
+		l.optInt("pid", e.PID)
+		l.str("action", e.Action, maxName)
+	case *Publish:
+		l.str("action", e.Action, maxName)
+		l.addrPort("listen", e.Listen)
+		l.count("port", uint64(e.Port))
+		l.addrPort("peer", e.Peer)
+	case *Loss:
+		l.loss(e)
+	}
+}
+
+func (l *line) flowOpen(e *FlowOpen) {
+	l.uint("flow", e.Flow)
+	l.count("conn", e.Conn)
+	l.str("protocol", e.Protocol.String(), maxName)
+	l.str("version", e.Version, maxName)
+	l.target(e.Target)
+	l.str("method", e.Method, maxName)
+	l.str("path", e.Path, maxPath)
+	l.queryKeys(e.Query)
+	l.str("verdict", e.Verdict.String(), maxName)
+	l.str("rule", e.Rule, maxText)
+	l.str("reason", e.Reason, maxText)
+	l.str("mode", e.Mode, maxName)
+	l.addrPort("original", e.Original)
+	l.addrPort("client", e.Client)
+	l.addrPort("upstream", e.Upstream)
+	l.optInt("pid", e.PID)
+	l.str("exe", e.Exe, maxText)
+}
+
+func (l *line) flowClose(e *FlowClose) {
+	l.uint("flow", e.Flow)
+	l.uint("bytes_up", e.BytesUp)
+	l.uint("bytes_down", e.BytesDown)
+	l.duration("duration_us", e.Duration)
+	l.optInt("status", e.Status)
+	l.addrPort("upstream", e.Upstream)
+	l.str("class", e.Class, maxName)
+	l.str("error", e.Error, maxText)
+}
+
+func (l *line) dns(e *DNS) {
+	l.str("name", e.Name, maxName)
+	l.str("qtype", e.QType, maxName)
+	l.str("rcode", e.RCode, maxName)
+	l.addr("answer", e.Answer)
+	l.str("transport", e.Transport, maxName)
+	l.addrPort("server", e.Server)
+	l.str("reason", e.Reason, maxText)
+}
+
+func (l *line) target(t hooks.Target) {
+	if t.Host != "" {
+		l.str("host", t.Host, maxName)
+	} else {
+		l.addr("address", t.Addr)
+	}
+	l.count("port", uint64(t.Port))
+}
+
+func (l *line) sessionStart(e *SessionStart) {
+	l.str("version", e.Version, maxName)
+	l.list("argv", e.Argv)
+	l.str("dir", e.Dir, maxPath)
+	l.str("user", e.User, maxName)
+	l.int("uid", e.UID)
+	l.str("host", e.Host, maxName)
+	l.str("kernel", e.Kernel, maxName)
+	l.str("agent", e.Agent, maxName)
+	l.str("tier", e.Tier, maxName)
+	l.str("mode", e.Mode, maxName)
+	l.key("policy")
+	l.buf = append(l.buf, `{"default":"`...)
+	l.buf = append(l.buf, e.PolicyDefault.String()...)
+	l.buf = append(l.buf, '"')
+	l.str("hash", e.PolicyHash, maxName)
+	l.key("files")
+	l.buf = append(l.buf, '[')
+	for i, f := range e.PolicyFiles {
+		if i == maxRows {
+			l.cut = true
+			break
+		}
+		l.item(i, "path", f.Path)
+		l.str("layer", f.Layer, maxName)
+		l.str("hash", f.Hash, maxName)
+		l.buf = append(l.buf, '}')
+	}
+	l.buf = append(l.buf, ']', '}')
+	l.key("capabilities")
+	l.buf = append(l.buf, '[')
+	for i, c := range e.Capabilities {
+		if i == maxRows {
+			l.cut = true
+			break
+		}
+		l.item(i, "control", c.Control)
+		l.str("state", c.State, maxName)
+		l.str("by", c.By, maxName)
+		l.str("detail", c.Detail, maxName)
+		l.str("fix", c.Fix, maxName)
+		l.buf = append(l.buf, '}')
+	}
+	l.buf = append(l.buf, ']')
+	l.list("warnings", e.Warnings)
+}
+
+// item starts an object that is element i of a list, with its first member.
+func (l *line) item(i int, key, value string) {
+	if i > 0 {
+		l.buf = append(l.buf, ',')
+	}
+	l.buf = append(l.buf, '{', '"')
+	l.buf = append(l.buf, key...)
+	l.buf = append(l.buf, '"', ':')
+	l.quoted(value, maxText)
+}
+
+func (l *line) sessionEnd(e *SessionEnd) {
+	l.int("exit_code", e.ExitCode)
+	l.str("signal", e.Signal, maxName)
+	l.str("reason", e.Reason, maxText)
+	l.duration("duration_us", e.Duration)
+	c := &e.Counts
+	l.key("counts")
+	l.buf = append(l.buf, '{')
+	at := len(l.buf)
+	l.uint("allowed", c.Allowed)
+	l.uint("denied", c.Denied)
+	l.uint("dns", c.DNS)
+	l.uint("drops", c.Drops)
+	l.uint("secrets", c.Secrets)
+	l.uint("violations", c.Violations)
+	l.uint("bytes_up", c.BytesUp)
+	l.uint("bytes_down", c.BytesDown)
+	l.uint("lost", c.Lost)
+	l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
+	l.buf = append(l.buf, '}')
+}
+
+func (l *line) process(e *Process) {
+	l.str("action", e.Action, maxName)
+	l.int("pid", e.PID)
+	l.optInt("ppid", e.PPID)
+	l.str("exe", e.Exe, maxText)
+	l.list("argv", e.Argv)
+	if e.Action == "exit" {
+		l.int("exit_code", e.ExitCode)
+		l.str("signal", e.Signal, maxName)
+	}
+}
+
+func (l *line) loss(e *Loss) {
+	l.uint("count", e.Count)
+	l.str("reason", e.Reason, maxText)
+	l.str("detail", e.Detail, maxText)
+	if len(e.Torn) > 0 {
+		l.uint("torn_bytes", uint64(len(e.Torn)))
+		l.str("torn", string(e.Torn[:min(len(e.Torn), maxPath)]), maxPath)
+	}
+}

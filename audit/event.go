@@ -1,0 +1,204 @@
+package audit
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Schema is the version of the record format, the value of "schema" in every
+// record. It changes when a reader of the old one would misread the new one.
+const Schema = 1
+
+// Event is one of the pointer types of this file. Append and Note only read it
+// and keep nothing of it, so a caller may reuse it or have it on its stack.
+type Event interface{ event() }
+
+// The values of "type".
+const (
+	TypeSessionStart = "session_start"
+	TypeSessionEnd   = "session_end"
+	TypeProcess      = "process"
+	TypeDNS          = "dns"
+	TypeFlowOpen     = "flow_open"
+	TypeFlowClose    = "flow_close"
+	TypeDrop         = "drop"
+	TypeSecretUse    = "secret_use"
+	TypeViolation    = "violation"
+	TypePublish      = "publish"
+	TypeLoss         = "loss"
+)
+
+// SessionStart is the first record of a session: who runs what, under which
+// policy, in which sandbox, and what of that was weakened.
+type SessionStart struct {
+	Argv []string
+	Dir  string // working directory on the host
+	User string // name of the user who started it
+	UID  int
+	Host string // machine's name
+	// Version of Penstock, Kernel release, Agent profile in use ("" for none).
+	Version, Kernel, Agent string
+	Tier                   string // sandbox tier
+	Mode                   string // "enforce" or "audit"
+	PolicyHash             string
+	PolicyDefault          hooks.Action
+	PolicyFiles            []PolicyFile
+	Capabilities           []Capability
+	// Warnings says everything that loosens isolation, as printed at start.
+	Warnings []string
+}
+
+// PolicyFile is one source of the effective policy.
+type PolicyFile struct {
+	Path  string `json:"path"`
+	Layer string `json:"layer"`
+	Hash  string `json:"hash,omitempty"` // hex SHA-256 of its bytes
+}
+
+// Capability mirrors sandbox.Capability: what a control of the tier enforces.
+type Capability struct {
+	Control string `json:"control"`
+	State   string `json:"state"`
+	By      string `json:"by,omitempty"`
+	Detail  string `json:"detail,omitempty"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+// SessionEnd is the last record of a session that ended in order.
+type SessionEnd struct {
+	ExitCode int
+	Signal   string // name of the signal that ended the command, "" for none
+	Reason   string // "exit", "signal", "timeout", "killed", "proxy died", …
+	Duration time.Duration
+	Counts   Counts
+}
+
+// Counts sums up a session. A Writer keeps them (Writer.Counts).
+type Counts struct {
+	Allowed    uint64 `json:"allowed"`
+	Denied     uint64 `json:"denied"`
+	DNS        uint64 `json:"dns"`
+	Drops      uint64 `json:"drops"` // packets, not records
+	Secrets    uint64 `json:"secrets"`
+	Violations uint64 `json:"violations"`
+	BytesUp    uint64 `json:"bytes_up"`
+	BytesDown  uint64 `json:"bytes_down"`
+	Lost       uint64 `json:"lost"`
+}
+
+// Process is a process of the pen that began or ended.
+type Process struct {
+	Action   string // "exec" or "exit"
+	PID      int    // as the host sees it
+	PPID     int
+	Exe      string
+	Argv     []string
+	ExitCode int
+	Signal   string
+}
+
+// DNS is a question of the pen and what it was told. No query has left for it.
+type DNS struct {
+	Name      string
+	QType     string // "A", "AAAA", "HTTPS", …
+	Answer    netip.Addr
+	RCode     string // "NOERROR", "NXDOMAIN", "REFUSED", …
+	Transport string // "udp" or "tcp"
+	Server    netip.AddrPort
+	Reason    string // why it was refused, if it was
+}
+
+// FlowOpen is a decision about one connection or request, recorded before the
+// first byte of it leaves.
+type FlowOpen struct {
+	Flow     uint64
+	Conn     uint64 // connection that carried it, 0 if it has none of its own
+	Protocol hooks.Protocol
+	// Version is the HTTP version ("HTTP/1.1", "HTTP/2.0"), "" for others.
+	Version string
+	Target  hooks.Target
+	Method  string
+	Path    string // canonical path
+	// Query is the raw query. Only the names of its parameters are recorded.
+	Query   string
+	Verdict hooks.Action
+	Rule    string // "file:line", "" for the default
+	Reason  string
+	Mode    string // "enforce" or "audit": in audit mode a denied flow was let through
+	// Original is the address that the pen connected to, Client the pen's end.
+	Original, Client netip.AddrPort
+	// Upstream is the checked address to be dialled, when it is known already.
+	Upstream netip.AddrPort
+	PID      int    // process that opened it, 0 if not known
+	Exe      string // its executable
+}
+
+// FlowClose is the end of a flow, allowed or not.
+type FlowClose struct {
+	Flow      uint64
+	BytesUp   uint64 // from the pen
+	BytesDown uint64 // to the pen
+	Duration  time.Duration
+	Status    int            // HTTP status given to the pen, 0 for none
+	Upstream  netip.AddrPort // address that was dialled
+	Class     string         // class of the error ("dial", "tls", "guard", "timeout", …), "" for none
+	Error     string
+}
+
+// Drop counts packets that are neither TCP nor a question to our resolver, per destination.
+type Drop struct {
+	Protocol    string // "udp", "icmp", "icmpv6", "sctp", …
+	Destination netip.AddrPort
+	Count       uint64 // packets since the last record of this destination
+	PID         int
+}
+
+// SecretUse says that a secret's value was put into a request. It never holds the value.
+type SecretUse struct {
+	Flow   uint64
+	Name   string
+	Host   string
+	Header string
+}
+
+// Violation is something that no honest tool does: a placeholder sent to a
+// wrong host, a name that changes within a connection, a malformed message.
+type Violation struct {
+	Kind   string // "secret-misuse", "target-mismatch", "malformed", "posture", …
+	Detail string
+	Flow   uint64
+	Target hooks.Target
+	PID    int
+	Action string // what was done about it: "denied", "closed", "killed"
+}
+
+// Publish is a port of the pen made reachable from the host, or a connection to it.
+type Publish struct {
+	Action string         // "open", "connect" or "close"
+	Listen netip.AddrPort // on the host
+	Port   uint16         // in the pen
+	Peer   netip.AddrPort
+}
+
+// Loss says that records are missing before this one, how many and why. It is
+// written by the Writer itself.
+type Loss struct {
+	Count  uint64
+	Reason string // "write failed", "too many pending records", "torn line"
+	Detail string
+	Torn   []byte // start of a line that a killed writer left unfinished
+}
+
+func (*SessionStart) event() {}
+func (*SessionEnd) event()   {}
+func (*Process) event()      {}
+func (*DNS) event()          {}
+func (*FlowOpen) event()     {}
+func (*FlowClose) event()    {}
+func (*Drop) event()         {}
+func (*SecretUse) event()    {}
+func (*Violation) event()    {}
+func (*Publish) event()      {}
+func (*Loss) event()         {}

@@ -1,0 +1,424 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// State is what Verify found of one session or of the ledger.
+type State string
+
+// The states. Only StateOK says that everything recorded is there, unchanged.
+const (
+	StateBad      State = "tampered" // see Problems
+	StateUnclosed State = "unclosed" // whole as far as it goes; its end was not recorded (killed)
+	StateRunning  State = "running"  // whole so far, a process has it open
+	StateOK       State = "ok"
+)
+
+// The kinds of Problem.
+const (
+	KindChanged   = "changed"   // a record's bytes are not those that were hashed
+	KindDropped   = "dropped"   // records are missing before this one
+	KindInserted  = "inserted"  // a record that the chain does not know, or in the wrong place
+	KindForged    = "forged"    // not a record that a Writer makes
+	KindTorn      = "torn"      // an unfinished last line
+	KindTruncated = "truncated" // the end is missing
+	KindExtra     = "extra"     // goes on after the recorded end
+	KindMissing   = "missing"   // no file
+	KindUnlisted  = "unlisted"  // a file that the ledger does not know
+	KindHead      = "head"      // the head hash is not the expected one
+	KindFile      = "file"      // the file can't be read, or is not a plain file
+)
+
+// Problem is one thing that is wrong, and where.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // from 1; 0: the file as a whole
+	Kind   string `json:"kind"`
+	Detail string `json:"detail"` // escaped, one line
+}
+
+func (p Problem) String() string {
+	if p.Line == 0 {
+		return p.File + ": " + p.Kind + ": " + p.Detail
+	}
+	return fmt.Sprintf("%s:%d: %s: %s", p.File, p.Line, p.Kind, p.Detail)
+}
+
+// maxProblems is how many problems of one file are listed; the rest is counted.
+const maxProblems = 20
+
+// Result is the outcome for one file.
+type Result struct {
+	Session  string    `json:"session,omitempty"` // "" for the ledger
+	File     string    `json:"file"`
+	State    State     `json:"state"`
+	Records  uint64    `json:"records"`
+	Bytes    int64     `json:"bytes"`
+	Head     string    `json:"head"` // hex hash of the last whole record
+	Lost     uint64    `json:"lost"` // records that loss records own up to
+	First    string    `json:"first,omitempty"`
+	Last     string    `json:"last,omitempty"`
+	Problems []Problem `json:"problems,omitempty"`
+	More     int       `json:"more,omitempty"` // problems that are not listed
+	// Torn is the number of a last line without an end, 0 if there is none. In an
+	// unclosed file that is what a killed writer leaves, and not a problem.
+	Torn int `json:"torn,omitempty"`
+}
+
+func (r *Result) problem(line int, kind, format string, args ...any) {
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, Problem{r.File, line, kind, fmt.Sprintf(format, args...)})
+	} else {
+		r.More++
+	}
+}
+
+// Report is the outcome of Store.Verify.
+type Report struct {
+	Dir      string   `json:"dir"`
+	Ledger   Result   `json:"ledger"`
+	Sessions []Result `json:"sessions"`
+}
+
+// OK reports whether nothing was tampered with. Unclosed and running sessions
+// do not make it false: see Whole.
+func (r *Report) OK() bool {
+	for i := range r.Sessions {
+		if r.Sessions[i].State == StateBad {
+			return false
+		}
+	}
+	return r.Ledger.State != StateBad
+}
+
+// Whole reports whether every session is proven complete.
+func (r *Report) Whole() bool {
+	for i := range r.Sessions {
+		if r.Sessions[i].State != StateOK {
+			return false
+		}
+	}
+	return r.Ledger.State == StateOK
+}
+
+// VerifyOptions say what to verify.
+type VerifyOptions struct {
+	Session string // "" for all
+	// Head is the hash, in hex, that was kept elsewhere: the session's, or with all
+	// sessions the ledger's. Empty: not compared.
+	Head string
+}
+
+// Verify reads the ledger and one or all sessions and proves them against each
+// other. The error says that it could not be done; what it found is in the Report.
+func (s *Store) Verify(o VerifyOptions) (*Report, error) {
+	if o.Session != "" {
+		if _, err := s.Path(o.Session); err != nil {
+			return nil, err
+		}
+	}
+	book, files, err := s.readLedger()
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Dir: s.dir, Ledger: book.result}
+	ids := book.order
+	for _, id := range files {
+		if book.sessions[id] == nil {
+			ids = append(ids, id)
+		}
+	}
+	found := false
+	for _, id := range ids {
+		if o.Session == "" || o.Session == id {
+			found = true
+			r.Sessions = append(r.Sessions, s.verifySession(id, book))
+		}
+	}
+	if o.Session != "" && !found {
+		return nil, &StoreError{Op: "verify session in", Path: s.dir, Err: fmt.Errorf("no session %s", o.Session), Fix: "penstock audit ls"}
+	}
+	if o.Head != "" {
+		to := &r.Ledger
+		if o.Session != "" {
+			to = &r.Sessions[0]
+		}
+		if !strings.EqualFold(to.Head, o.Head) {
+			to.State = StateBad
+			to.problem(0, KindHead, "the last record's hash is %s, expected %.80q", to.Head, o.Head)
+		}
+	}
+	return r, nil
+}
+
+// book is what the ledger says.
+type book struct {
+	result   Result
+	order    []string
+	sessions map[string]*ledgerSession
+}
+
+type ledgerSession struct {
+	opened, closed bool
+	line           int // of the close, or else of the open
+	ledgerEntry        // the close
+}
+
+// readLedger reads the ledger and the directory under one lock, so that a
+// session that begins meanwhile is in both or in none.
+func (s *Store) readLedger() (*book, []string, error) {
+	b := &book{sessions: map[string]*ledgerSession{}}
+	path := filepath.Join(s.dir, ledgerFile)
+	b.result = Result{File: path, State: StateOK}
+	f, err := openRegular(path, os.O_RDONLY)
+	if err == nil {
+		defer f.Close()
+		_, err = lock(f, lockShared)
+	}
+	if err != nil {
+		b.result.State = StateBad
+		kind := KindFile
+		if errors.Is(err, fs.ErrNotExist) {
+			kind = KindMissing
+		}
+		b.result.problem(0, kind, "%v", err)
+		files, err := s.Sessions()
+		if kind == KindMissing && len(files) == 0 {
+			b.result = Result{File: path, State: StateOK} // a store that was never used
+		}
+		return b, files, err
+	}
+	walk(f, ledgerChain, &b.result, func(line int, raw []byte, h header) {
+		_, e, err := parseLedgerLine(raw)
+		if err != nil {
+			b.result.problem(line, KindForged, "%v", err)
+			return
+		}
+		b.enter(line, e)
+	})
+	if b.result.Torn > 0 {
+		// The next session cuts it off: nothing but the killed writer's entry is lost.
+		b.result.State = StateUnclosed
+	}
+	if len(b.result.Problems) > 0 {
+		b.result.State = StateBad
+	}
+	files, err := s.Sessions()
+	return b, files, err
+}
+
+func (b *book) enter(line int, e ledgerEntry) {
+	if e.typ == TypeLoss {
+		return
+	}
+	ls := b.sessions[e.session]
+	switch {
+	case e.typ == typeLedgerOpen && ls == nil:
+		b.sessions[e.session] = &ledgerSession{opened: true, line: line}
+		b.order = append(b.order, e.session)
+	case e.typ == typeLedgerOpen:
+		b.result.problem(line, KindInserted, "session %s is opened a second time", e.session)
+	case ls == nil:
+		b.result.problem(line, KindInserted, "session %s is closed but was never opened", e.session)
+	case ls.closed:
+		b.result.problem(line, KindInserted, "session %s is closed a second time", e.session)
+	default:
+		ls.closed, ls.line, ls.ledgerEntry = true, line, e
+	}
+}
+
+func (s *Store) verifySession(id string, b *book) Result {
+	path := filepath.Join(s.dir, id+sessionSuffix)
+	r := Result{Session: id, File: path, State: StateBad}
+	ls := b.sessions[id]
+	f, err := openRegular(path, os.O_RDONLY)
+	if err != nil {
+		kind, detail := KindFile, err.Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			kind, detail = KindMissing, "the ledger names the session, its file is gone"
+		}
+		r.problem(0, kind, "%s", detail)
+		return r
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err == nil && foreign(fi) {
+		r.problem(0, KindFile, "belongs to another user")
+	}
+	// Asked before reading: a writer that ends meanwhile is then still "running".
+	running := isLocked(f)
+	if ls != nil && !ls.closed && !running {
+		// It may have ended between the ledger's reading and now.
+		if again, _, err := s.readLedger(); err == nil && again.sessions[id] != nil {
+			ls = again.sessions[id]
+		}
+	}
+	walk(f, id, &r, nil)
+	switch {
+	case ls == nil && r.Bytes == 0:
+		// Killed after the file was made and before the ledger knew of it.
+		r.State = StateUnclosed
+	case ls == nil:
+		r.problem(0, KindUnlisted, "the ledger does not know this session")
+	case ls.closed:
+		r.compare(ls, b.result.File)
+	case running:
+		r.State = StateRunning
+	default:
+		r.State = StateUnclosed
+	}
+	if len(r.Problems) > 0 {
+		r.State = StateBad
+	}
+	return r
+}
+
+// compare holds a session's file against its end in the ledger.
+func (r *Result) compare(ls *ledgerSession, ledger string) {
+	head := hex.EncodeToString(ls.head[:])
+	switch {
+	case r.Torn > 0:
+		r.problem(r.Torn, KindTorn, "an unfinished line after the end of a closed session")
+	case r.Records < ls.records || r.Bytes < ls.bytes:
+		r.problem(0, KindTruncated, "has %d records in %d bytes; %s:%d says %d in %d", r.Records, r.Bytes, ledger, ls.line, ls.records, ls.bytes)
+	case r.Records > ls.records || r.Bytes > ls.bytes:
+		r.problem(int(ls.records)+1, KindExtra, "the session was closed before with %d records in %d bytes (%s:%d)", ls.records, ls.bytes, ledger, ls.line)
+	case r.Head != head:
+		r.problem(int(r.Records), KindChanged, "the last record's hash is %s; %s:%d says %s", r.Head, ledger, ls.line, head)
+	default:
+		r.State = StateOK
+	}
+}
+
+// isLocked reports whether a process has the file open as its writer.
+func isLocked(f *os.File) bool {
+	held, err := lock(f, lockTest) // shared, so that two who ask do not see each other
+	if err != nil || !held {
+		return err == nil
+	}
+	unlock(f) //nolint:errcheck // the descriptor is closed soon
+	return false
+}
+
+// walk reads a chain, fills r and calls each, if not nil, for every line that
+// is a record. It goes on after a problem, from the line as it stands, so that
+// one change is one problem.
+func walk(f io.Reader, session string, r *Result, each func(line int, raw []byte, h header)) {
+	in := bufio.NewReaderSize(f, 64<<10)
+	prev, seq := genesis(session), uint64(0)
+	r.Head = hex.EncodeToString(prev[:])
+	var long []byte
+	for n := 1; ; n++ {
+		raw, err := readLine(in, &long)
+		if err == io.EOF && len(raw) == 0 {
+			return
+		}
+		r.Bytes += int64(len(raw))
+		if err == io.EOF {
+			r.Torn = n
+			if len(raw) > maxLine {
+				r.problem(n, KindForged, "longer than %d bytes", maxLine)
+			}
+			return
+		}
+		if err != nil {
+			r.problem(n, KindFile, "%v", err)
+			return
+		}
+		raw = raw[:len(raw)-1]
+		r.Records++
+		h, err := parseHeader(raw)
+		if err == nil && session != ledgerChain {
+			err = checkRecord(h, raw, session)
+		}
+		if err != nil {
+			r.problem(n, KindForged, "%v", err)
+			prev, seq = sha256.Sum256(raw), seq+1
+			r.Head = hex.EncodeToString(prev[:])
+			continue
+		}
+		r.link(n, h, seq, prev)
+		if h.Type == TypeLoss {
+			r.Lost += lossCount(raw)
+		}
+		if r.First == "" {
+			r.First = h.Time
+		}
+		r.Last = h.Time
+		if each != nil {
+			each(n, raw, h)
+		}
+		prev, seq = sha256.Sum256(raw), h.Seq
+		r.Head = hex.EncodeToString(prev[:])
+	}
+}
+
+// link says what is wrong, if anything is, between a record and the one before.
+func (r *Result) link(n int, h header, seq uint64, prev [32]byte) {
+	switch {
+	case h.Seq == seq+1 && h.Prev == prev:
+	case h.Seq == seq+1 && n == 1:
+		r.problem(n, KindForged, "is not the first record of this file's session")
+	case h.Seq == seq+1:
+		r.problem(n-1, KindChanged, "record %d is not the one that record %d was chained to", seq, h.Seq)
+	case h.Seq > seq+1:
+		r.problem(n, KindDropped, "records %d to %d are missing before it", seq+1, h.Seq-1)
+	default:
+		r.problem(n, KindInserted, "record %d stands after record %d", h.Seq, seq)
+	}
+}
+
+// checkRecord is for what the chain can't tell: that the line is JSON of a known type.
+func checkRecord(h header, raw []byte, session string) error {
+	switch h.Type {
+	case TypeSessionStart, TypeSessionEnd, TypeProcess, TypeDNS, TypeFlowOpen, TypeFlowClose, TypeDrop,
+		TypeSecretUse, TypeViolation, TypePublish, TypeLoss:
+	default:
+		return fmt.Errorf("unknown type %q", h.Type)
+	}
+	if h.Session != session {
+		return fmt.Errorf("a record of session %s", h.Session)
+	}
+	if !json.Valid(raw) {
+		return errors.New("not JSON")
+	}
+	return nil
+}
+
+func lossCount(raw []byte) uint64 {
+	var l struct{ Count uint64 }
+	if json.Unmarshal(raw, &l) != nil {
+		return 0
+	}
+	return l.Count
+}
+
+// readLine returns the next line with its new line, or what is left and io.EOF.
+// Of a line that is too long it returns a start that is too long as well.
+func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
+	raw, err := in.ReadSlice('\n')
+	if err != bufio.ErrBufferFull {
+		return raw, err
+	}
+	*long = append((*long)[:0], raw...)
+	for err == bufio.ErrBufferFull {
+		raw, err = in.ReadSlice('\n')
+		if len(*long) <= maxLine {
+			*long = append(*long, raw...)
+		} else if bytes.HasSuffix(raw, []byte("\n")) {
+			*long = append(*long, '\n')
+		}
+	}
+	return *long, err
+}
