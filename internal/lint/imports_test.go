@@ -30,6 +30,9 @@ var layers = []layer{
 	{dir: "supervisor", may: []string{"supervisor", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},
 	{dir: "cmd", may: []string{"supervisor", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},
 	{dir: "internal/world", test: true},
+	{dir: "internal/fakemodel", test: true},
+	{dir: "internal/sessionbench", test: true},
+	{dir: "e2e", test: true},
 }
 
 // layerOf returns the layer of a package's directory, nil if none was declared.
@@ -53,7 +56,7 @@ var outside = map[string][]string{
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
 	"go.yaml.in/yaml/v3":                 {"policy"},
-	"golang.org/x/net":                   {"netproxy", "policy"},
+	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},
 	"golang.org/x/sys":                   {"agent", "audit", "cmd", "internal", "netproxy", "sandbox", "supervisor"},
 	"golang.org/x/term":                  {"cmd", "supervisor"},
 	"golang.org/x/text":                  {"policy"},
@@ -136,14 +139,15 @@ func ruleOutside(t *tree) (found []string) {
 // parsers are the packages that read a peer's bytes off the wire.
 var parsers = []string{
 	"net/http", "net/textproto", "net/rpc", "net/smtp", "crypto/tls", "mime/multipart",
-	"golang.org/x/net", "github.com/elazarl/goproxy",
+	"golang.org/x/net/dns", "golang.org/x/net/http", "golang.org/x/net/http2", "golang.org/x/net/proxy",
+	"golang.org/x/net/websocket", "github.com/elazarl/goproxy",
 	module + "/netproxy",
 }
 
 // unprivileged are the packages below the supervisor's that may hold parsers:
 // the proxy role itself, and the commands that bring an origin and a client of
 // their own and run no user's session.
-var unprivileged = []string{"supervisor/proxyrole", "supervisor/demo", "supervisor/doctor"}
+var unprivileged = []string{"supervisor/proxyrole", "supervisor/demo", "supervisor/doctor", "supervisor/internal/origin"}
 
 // parsesNothing are packages of the proxy that the supervisor may call: they
 // read files of the user, never a peer.
