@@ -1,0 +1,27 @@
+// Package secrets keeps real credentials out of the pen: the pen gets a random
+// placeholder, and the real value takes its place in one header of requests to
+// the declared hosts, after the verdict and just before the request leaves.
+//
+// Its hazard is the real value. It exists in this package's Set, in the header
+// of an outgoing request, and nowhere else: no value is ever formatted, logged
+// or encoded (type Value refuses), and every error or line of text that could
+// have met one goes through Redact.
+//
+// # What a hostile tool could try
+//
+// A placeholder is worthless outside the pen, so sending it somewhere gains
+// nothing; that it is refused and flagged wherever it is not meant to be is an
+// alarm, and tells a misconfigured tool why its key "does not work". The attacks
+// that matter aim at the real value: to have it sent to another host (the host
+// is that of the bound target, never a header), in clear text (refused), or to a
+// host that echoes requests. Against echoes: only the declared header is
+// swapped, TRACE and its like are refused, and the value never goes into a path,
+// a query or a body. A declared host that answers with what it got in that very
+// header can still show the value to the pen: a secret must be declared only
+// for hosts that do not do so. Responses are not searched yet.
+//
+// Splitting, compressing or encrypting a placeholder hides it from the alarm; the
+// alarm is not a boundary, and nothing is lost when it stays silent.
+//
+// Only netproxy and supervisor/proxyrole import it.
+package secrets
