@@ -95,6 +95,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.gemini(w, body, false)
 	case r.Method == http.MethodPost && strings.HasSuffix(p, ":countTokens"):
 		writeJSON(w, map[string]any{"totalTokens": len(body) / 4})
+	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		// Codex tries a WebSocket first; this status makes it use HTTP at once.
+		w.WriteHeader(http.StatusUpgradeRequired)
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)

@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/internal/fakemodel"
+	"github.com/penstock/penstock/internal/world"
+)
+
+// agentCase is one coding agent, headless.
+type agentCase struct {
+	name    string // program
+	api     string // the model service's real host name
+	argv    []string
+	env     map[string]string
+	files   map[string]string // in the project
+	patient time.Duration
+}
+
+const prompt = "Run the shell command you were told about and report its output"
+
+var agents = []agentCase{
+	{
+		name: "opencode", api: "api.openai.com",
+		argv: []string{"run", "-m", "penstock/model-1", prompt},
+		env:  map[string]string{"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"},
+		files: map[string]string{"opencode.json": `{
+  "$schema": "https://opencode.ai/config.json", "autoupdate": false, "share": "disabled",
+  "permission": {"*": "allow", "bash": "allow"},
+  "provider": {"penstock": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
+    "options": {"baseURL": "https://api.openai.com/v1", "apiKey": "sk-test"},
+    "models": {"model-1": {"name": "Model", "tool_call": true, "limit": {"context": 128000, "output": 4096}}}}}}`},
+	},
+	{
+		name: "claude", api: "api.anthropic.com",
+		argv: []string{"-p", "--dangerously-skip-permissions", prompt},
+		env:  map[string]string{"ANTHROPIC_API_KEY": "sk-ant-test", "IS_SANDBOX": "1", "DISABLE_AUTOUPDATER": "1"},
+	},
+	{
+		name: "codex", api: "api.openai.com",
+		argv: []string{"exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "gpt-5", prompt},
+		env:  map[string]string{"CODEX_API_KEY": "sk-test", "OPENAI_API_KEY": "sk-test"},
+	},
+	{
+		name: "gemini", api: "generativelanguage.googleapis.com",
+		argv: []string{"-y", "--skip-trust", "-m", "gemini-2.5-flash", "-p", prompt},
+		env:  map[string]string{"GEMINI_API_KEY": "test", "GEMINI_CLI_TRUST_WORKSPACE": "true"},
+	},
+}
+
+// clientsDir is where .ci/install puts the agents.
+func clientsDir(t *testing.T, program string) string {
+	t.Helper()
+	home, _ := os.UserHomeDir()
+	for _, dir := range []string{os.Getenv("PENSTOCK_CLIENTS"), "/var/cache/penstock/clients", filepath.Join(home, ".cache/penstock/clients")} {
+		if dir == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, "bin", program)); err == nil {
+			return dir
+		}
+	}
+	world.Missing(t, program, "run .ci/install")
+	return ""
+}
+
+func TestAgents(t *testing.T) {
+	for _, a := range agents {
+		t.Run(a.name, func(t *testing.T) { testAgent(t, a) })
+	}
+}
+
+func testAgent(t *testing.T, a agentCase) {
+	dir := clientsDir(t, a.name)
+	w := world.New(t)
+	model := fakemodel.New("curl -sS https://tool.example.com/hello; curl -sS -m 20 -o /dev/null -w ' status=%{http_code} ' https://forbidden.example.com/steal; echo tool-done")
+	api := w.HTTPS(a.api, model)
+	w.HTTPS("tool.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "hello-from-the-allowed-tool") }))
+	forbidden := w.HTTPS("forbidden.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "stolen") }))
+
+	p := newPen(t, w)
+	p.opts.Timeout = 90 * time.Second
+	p.read = []string{dir}
+	for k, v := range a.env {
+		p.env[k] = v
+	}
+	for name, content := range a.files {
+		p.home.Write(t, filepath.Join("project", name), content)
+	}
+	p.allow = []string{fmt.Sprintf("{host: %s}", a.api), "{host: tool.example.com}"}
+	r := p.run(append([]string{filepath.Join(dir, "bin", a.name)}, a.argv...)...)
+	t.Logf("%s took %s, %d requests to the model, outside: %v", a.name, r.Took, api.Hits(), w.Outside())
+	for _, q := range model.Requests() {
+		t.Logf("model: %s %s %s", q.Method, q.Path, q.Proto)
+	}
+	for _, q := range w.Queries() {
+		t.Logf("query: %v", q.Name)
+	}
+	if r.Code != 0 || !strings.Contains(r.Stdout, fakemodel.Final) || !strings.Contains(r.Stdout, "hello-from-the-allowed-tool") {
+		t.Fatalf("%s", r)
+	}
+	_ = forbidden
+}

@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/internal/world"
+)
+
+// pen is one way into `penstock run`: who runs it, from where, under what policy.
+type pen struct {
+	t    *testing.T
+	w    *world.World
+	opts world.Options
+	home *world.Home
+
+	allow []string          // YAML of rules: {host: …}
+	read  []string          // host paths to show read-only
+	env   map[string]string // variables in the pen
+	flags []string          // further flags of penstock run
+	proxy bool              // set proxy variables too
+}
+
+// bare runs clients without a pen, to tell a fault of the rig from one of the pen.
+func bare() bool { return os.Getenv("PENSTOCK_BARE") != "" }
+
+func newPen(t *testing.T, w *world.World) *pen {
+	t.Helper()
+	opts := world.Options{User: os.Getenv("PENSTOCK_E2E_USER") != ""}
+	return &pen{t: t, w: w, opts: opts, home: w.NewHome(opts), env: map[string]string{}}
+}
+
+// policy writes the policy file and returns its path.
+func (p *pen) policy() string {
+	var b strings.Builder
+	b.WriteString("version: 1\n")
+	if len(p.read) > 0 {
+		b.WriteString("filesystem:\n  read:\n")
+		for _, r := range p.read {
+			fmt.Fprintf(&b, "    - %s\n", quoteYAML(r))
+		}
+	}
+	fmt.Fprintf(&b, "environment:\n  proxy_variables: %v\n", p.proxy)
+	if len(p.env) > 0 {
+		b.WriteString("  set:\n")
+		for k, v := range p.env {
+			fmt.Fprintf(&b, "    %s: %s\n", k, quoteYAML(v))
+		}
+	}
+	b.WriteString("egress:\n")
+	fmt.Fprintf(&b, "  ca: [%s]\n", quoteYAML(p.w.CA()))
+	if len(p.allow) > 0 {
+		b.WriteString("  allow:\n")
+		for _, r := range p.allow {
+			fmt.Fprintf(&b, "    - %s\n", r)
+		}
+	}
+	return p.home.Write(p.t, "policy.yaml", b.String())
+}
+
+// quoteYAML writes a YAML double-quoted scalar; JSON's is a subset of it.
+func quoteYAML(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+// run runs a command in the pen.
+func (p *pen) run(argv ...string) world.Result {
+	p.t.Helper()
+	if bare() {
+		o := p.opts
+		for _, v := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT"} {
+			o.Env = append(o.Env, v+"="+p.w.CA())
+		}
+		for k, v := range p.env {
+			o.Env = append(o.Env, k+"="+v)
+		}
+		return p.w.Run(p.home, o, argv...)
+	}
+	args := append([]string{world.Penstock(p.t), "run", "--policy", p.policy()}, p.flags...)
+	args = append(append(args, "--"), argv...)
+	return p.w.Run(p.home, p.opts, args...)
+}
+
+// sh runs a shell script in the pen.
+func (p *pen) sh(script string) world.Result {
+	p.t.Helper()
+	return p.run("/bin/bash", "-c", script)
+}
+
+// record is a line of the audit.
+type record map[string]any
+
+func (r record) str(key string) string {
+	s, _ := r[key].(string)
+	return s
+}
+
+// audit returns the records of all sessions run from the pen's home.
+func (p *pen) audit() []record {
+	p.t.Helper()
+	files, err := filepath.Glob(filepath.Join(p.home.Path, ".local/state/penstock/audit/*.jsonl"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var out []record
+	for _, name := range files {
+		if filepath.Base(name) == "ledger.jsonl" {
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var r record
+			if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+				p.t.Fatalf("audit line is not JSON: %v: %s", err, lines.Bytes())
+			}
+			out = append(out, r)
+		}
+		f.Close()
+	}
+	return out
+}
