@@ -149,9 +149,10 @@ var parsers = []string{
 // their own and run no user's session.
 var unprivileged = []string{"supervisor/proxyrole", "supervisor/demo", "supervisor/doctor", "supervisor/internal/origin"}
 
-// parsesNothing are packages of the proxy that the supervisor may call: they
-// read files of the user, never a peer.
-var parsesNothing = []string{"netproxy/ca"}
+// parsesNothing are packages of the proxy that the supervisor may call: ca reads
+// files of the user, secrets makes placeholders (and names net/http for the type
+// of a header); neither reads a peer's bytes.
+var parsesNothing = []string{"netproxy/ca", "netproxy/secrets"}
 
 // privileged are the roots of what runs in the supervisor, in the pen's builder
 // and in the shim.

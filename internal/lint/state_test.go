@@ -149,6 +149,7 @@ func ruleState(t *tree) (found []string) {
 			continue
 		}
 		vars := packageVars(sources)
+		types := typeNames(sources)
 		writes := changed(sources, vars)
 		for _, v := range vars {
 			if state[dir+"."+v.ident.Name] != "" {
@@ -173,7 +174,7 @@ func ruleState(t *tree) (found []string) {
 				if id, ok := call.Fun.(*ast.Ident); ok {
 					q = id.Name
 				}
-				if !cheap[q] && !conversion(call) {
+				if !cheap[q] && !types[q] && !conversion(call) {
 					report("is made by a call before main: " + q)
 				}
 			}
@@ -185,6 +186,21 @@ func ruleState(t *tree) (found []string) {
 		}
 	}
 	return found
+}
+
+// typeNames lists the types of one package: calling one is a conversion.
+func typeNames(sources []*source) map[string]bool {
+	out := map[string]bool{}
+	for _, s := range sources {
+		for _, d := range s.file.Decls {
+			if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.TYPE {
+				for _, spec := range g.Specs {
+					out[spec.(*ast.TypeSpec).Name.Name] = true
+				}
+			}
+		}
+	}
+	return out
 }
 
 // calls lists the calls of an expression that run when it is evaluated.

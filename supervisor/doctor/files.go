@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/netproxy/ca"
+)
+
+// files looks at what Penstock keeps on this machine. It creates nothing but a
+// file that it removes at once.
+func (x *examination) files() {
+	x.authority()
+	x.auditDir()
+}
+
+// authority opens the user's certificate authority as a run does.
+func (x *examination) authority() {
+	dir, err := ca.Dir(x.Host.Getenv)
+	if err != nil {
+		x.bad(Fail, "files", "authority", err, "")
+		return
+	}
+	f, err := ca.Load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		x.ok("files", "authority", "none yet: the first run makes it in %s", dir)
+		return
+	}
+	if err != nil {
+		x.bad(Fail, "files", "authority", err, "penstock ca rotate makes a new one")
+		return
+	}
+	defer f.Close()
+	print, err := ca.Fingerprint(f.Certificate)
+	if err != nil {
+		x.bad(Fail, "files", "authority", err, "penstock ca rotate makes a new one")
+		return
+	}
+	x.ok("files", "authority", "%s, SHA-256 %.16s…", filepath.Join(dir, ca.CertFile), print)
+}
+
+// auditDir writes where the audit goes.
+func (x *examination) auditDir() {
+	dir, err := audit.DefaultDir(x.Host.Getenv)
+	if err != nil {
+		x.bad(Fail, "files", "audit", err, "")
+		return
+	}
+	if !exists(dir) {
+		x.ok("files", "audit", "none yet: the first run makes %s", dir)
+		return
+	}
+	if _, err := audit.OpenExisting(dir); err != nil {
+		x.bad(Fail, "files", "audit", err, "")
+		return
+	}
+	f, err := os.CreateTemp(dir, ".doctor-")
+	if err == nil {
+		_, err = f.Write([]byte{'\n'})
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		x.bad(Fail, "files", "audit", fmt.Errorf("write to %s: %w", dir, err), "what can't be recorded is denied: free space, or name another place with --audit-dir")
+		return
+	}
+	x.ok("files", "audit", "%s can be written", dir)
+}

@@ -1,0 +1,62 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// system tries what the kernel offers to everybody.
+func (x *examination) system() {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		x.ok("system", "kernel", "%s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]))
+	}
+	x.landlock()
+	x.seccomp()
+	x.pty()
+}
+
+// landlock asks for the ABI by the system call's own means: a null attribute
+// with LANDLOCK_CREATE_RULESET_VERSION (landlock_create_ruleset(2)).
+func (x *examination) landlock() {
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	switch {
+	case errno == 0:
+		x.ok("system", "Landlock", "ABI %d", abi)
+	case errors.Is(errno, unix.EOPNOTSUPP):
+		x.bad(Warn, "system", "Landlock", errors.New("in the kernel, but turned off at boot"), "add landlock to the kernel's lsm= parameter; the pen's mounts hold without it")
+	default:
+		x.bad(Warn, "system", "Landlock", fmt.Errorf("not available: %w", errno), "use Linux 5.13 or later; the pen's mounts hold without it")
+	}
+}
+
+// seccomp asks whether the action that the pen's filter answers with exists.
+func (x *examination) seccomp() {
+	action := uint32(unix.SECCOMP_RET_ERRNO)
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
+	if errno != 0 {
+		x.bad(Fail, "system", "seccomp", fmt.Errorf("filters are not available: %w", errno), "use a kernel with CONFIG_SECCOMP_FILTER")
+		return
+	}
+	x.ok("system", "seccomp", "filters available")
+}
+
+// pty opens a pseudo-terminal, as a run on a terminal does.
+func (x *examination) pty() {
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		x.bad(Warn, "system", "terminal", fmt.Errorf("open a pseudo-terminal: %w", err), "mount devpts on /dev/pts, with ptmxmode=0666; without it run commands with their streams redirected")
+		return
+	}
+	defer f.Close()
+	n, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		x.bad(Warn, "system", "terminal", fmt.Errorf("open a pseudo-terminal: %w", err), "mount devpts on /dev/pts")
+		return
+	}
+	x.ok("system", "terminal", "pseudo-terminal /dev/pts/%d", n)
+}
