@@ -1,0 +1,157 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dropPause is how long the reader lets reports gather after it has read some:
+// a tool that sends a million datagrams a second costs us ten reads' worth of
+// work a second, and the kernel keeps count of what its buffer could not hold.
+const dropPause = 100 * time.Millisecond
+
+// Drops reads the reports of refused packets. It is not safe for concurrent
+// use, but for Close.
+type Drops struct {
+	file *os.File
+	raw  interface {
+		Read(func(uintptr) bool) error
+	}
+	next  uint32 // expected sequence number
+	buf   []byte
+	pause *time.Timer
+	done  chan struct{}
+}
+
+// dropKey is what reports are summed by.
+type dropKey struct {
+	proto uint8
+	dst   netip.AddrPort
+}
+
+// DropReader takes over s.Drops.
+func (s *Sockets) DropReader() (*Drops, error) {
+	d, err := newDrops(s.Drops)
+	if err != nil {
+		return nil, err
+	}
+	s.Drops.Close()
+	s.Drops = nil
+	return d, nil
+}
+
+func newDrops(f *os.File) (*Drops, error) {
+	if f == nil {
+		return nil, errors.New("read refused packets: no socket")
+	}
+	fd := -1
+	raw, err := f.SyscallConn()
+	if err == nil {
+		var derr error
+		if err = raw.Control(func(p uintptr) { fd, derr = unix.FcntlInt(p, unix.F_DUPFD_CLOEXEC, 3) }); err == nil {
+			err = derr
+		}
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read refused packets: %w", err)
+	}
+	d := &Drops{file: os.NewFile(uintptr(fd), "drops"), buf: make([]byte, 8<<10), done: make(chan struct{})}
+	if d.raw, err = d.file.SyscallConn(); err != nil {
+		d.file.Close()
+		return nil, fmt.Errorf("read refused packets: %w", err)
+	}
+	return d, nil
+}
+
+// maxDrops bounds the distinct destinations of one Read.
+const maxDrops = 256
+
+// Read waits for refused packets and returns them summed by destination, and
+// how many more there were that could not be told apart (the kernel's buffer
+// was full, the headers were broken, or there were too many destinations). It
+// returns os.ErrClosed after Close.
+func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
+	if d.pause != nil {
+		select {
+		case <-d.pause.C:
+		case <-d.done:
+			return nil, 0, os.ErrClosed
+		}
+		d.pause = nil
+	}
+	index := make(map[dropKey]int, 4)
+	add := func(p packet) {
+		if p.hasSeq {
+			lost += uint64(p.seq - d.next) // wraps as the kernel's counter does
+			d.next = p.seq + 1
+		}
+		key := dropKey{p.proto, netip.AddrPortFrom(p.dst, p.port)}
+		i, ok := index[key]
+		switch {
+		case !p.dst.IsValid():
+			lost++
+		case ok:
+			drops[i].Count++
+		case len(drops) == maxDrops:
+			lost++
+		default:
+			index[key] = len(drops)
+			drops = append(drops, Drop{Proto: p.proto, Dst: p.dst, Port: p.port, Count: 1})
+		}
+	}
+	wait := true
+	for {
+		n, err := d.receive(wait)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			if len(drops) == 0 && lost == 0 {
+				wait = true // an empty or foreign message: still nothing to tell
+				continue
+			}
+			d.pause = time.NewTimer(dropPause)
+			return drops, lost, nil
+		case errors.Is(err, unix.ENOBUFS):
+			continue // the buffer ran over; the next sequence number tells by how much
+		case err != nil:
+			return drops, lost, err
+		}
+		wait = false
+		parseReports(d.buf[:n], add)
+	}
+}
+
+// receive reads one datagram from the kernel. Without wait it returns EAGAIN if
+// there is none.
+func (d *Drops) receive(wait bool) (n int, err error) {
+	rerr := d.raw.Read(func(fd uintptr) bool {
+		var from unix.Sockaddr
+		n, from, err = unix.Recvfrom(int(fd), d.buf, unix.MSG_DONTWAIT)
+		if err == nil {
+			if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
+				n = 0 // not the kernel's word
+			}
+		}
+		return !wait || !errors.Is(err, unix.EAGAIN)
+	})
+	if rerr != nil {
+		return 0, fmt.Errorf("read refused packets: %w", rerr)
+	}
+	if errors.Is(err, unix.EINTR) {
+		return 0, nil
+	}
+	return n, err
+}
+
+// Close ends a Read that waits. It may be called once, from any goroutine.
+func (d *Drops) Close() error {
+	close(d.done)
+	return d.file.Close()
+}

@@ -1,0 +1,22 @@
+package netns
+
+import (
+	"os"
+	"testing"
+)
+
+// TestMain lets the test binary be the roles that Start starts, and the tools
+// that run inside a pen.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case Role:
+			os.Exit(Main())
+		case ConnectorRole:
+			os.Exit(ConnectorMain())
+		case toolRole:
+			os.Exit(toolMain(os.Args[2:]))
+		}
+	}
+	os.Exit(m.Run())
+}

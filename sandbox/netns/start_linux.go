@@ -1,0 +1,198 @@
+package netns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/sandbox"
+	"golang.org/x/sys/unix"
+)
+
+// Building is a pen's first process: the role that builds the network, and
+// after that, under the same process id, the next command. Its methods may be
+// called concurrently; Wait may be called any number of times.
+type Building struct {
+	cmd     *exec.Cmd
+	control *net.UnixConn
+
+	once    sync.Once
+	sockets *Sockets
+	err     error // of the sockets
+
+	done    chan struct{} // closed when the process has been waited for
+	waitErr error
+}
+
+// Start starts self as role:netns in new user and network namespaces, with
+// stdio as its standard descriptors (nil: /dev/null). It returns when the
+// process exists; what becomes of it is told by Sockets, Executed and Wait. The
+// caller keeps owning stdio and next.Files, and may close them on return.
+//
+// The process gets SIGKILL when the caller's process dies, whatever kills that
+// (prctl(2) PR_SET_PDEATHSIG). Because that signal is tied to the thread that
+// forked, Start keeps an OS thread for the life of the pen.
+func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*Building, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, failed(StepNamespace, err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "control")
+	defer theirs.Close()
+	ours := os.NewFile(uintptr(pair[0]), "control")
+	conn, err := net.FileConn(ours)
+	ours.Close()
+	if err != nil {
+		return nil, failed(StepNamespace, err)
+	}
+	b := &Building{control: conn.(*net.UnixConn), done: make(chan struct{})}
+	extra, err := extraFiles(next, theirs, o)
+	if err != nil {
+		b.control.Close()
+		return nil, err
+	}
+	defer extra[0].Close()
+
+	b.cmd = &exec.Cmd{
+		Path:       self,
+		Args:       []string{self, Role},
+		Env:        []string{"GOMAXPROCS=1", "GOGC=off"}, // a few milliseconds' life
+		ExtraFiles: extra,
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+			UidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+			GidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+			GidMappingsEnableSetgroups: false, // or a group could be dropped that a file's mode denies (CVE-2014-8989)
+			Pdeathsig:                  unix.SIGKILL,
+		},
+	}
+	if stdio[0] != nil {
+		b.cmd.Stdin = stdio[0]
+	}
+	if stdio[1] != nil {
+		b.cmd.Stdout = stdio[1]
+	}
+	if stdio[2] != nil {
+		b.cmd.Stderr = stdio[2]
+	}
+	if o.Cgroup != nil {
+		b.cmd.SysProcAttr.UseCgroupFD = true
+		b.cmd.SysProcAttr.CgroupFD = int(o.Cgroup.Fd())
+	}
+	started := make(chan error)
+	go func() {
+		// Never unlocked before the process has ended, and the thread is not
+		// returned to the scheduler while locked: it lives as long as the pen.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := b.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		b.waitErr = b.cmd.Wait()
+		close(b.done)
+	}()
+	if err := <-started; err != nil {
+		b.control.Close()
+		return nil, failed(StepNamespace, err)
+	}
+	return b, nil
+}
+
+// extraFiles donates the configuration, and fills every descriptor number up to
+// the last one that the next command wants, see placeFiles.
+func extraFiles(next *sandbox.Command, control *os.File, o Options) ([]*os.File, error) {
+	cfg := roleConfig{Path: next.Path, Argv: next.Argv, Env: next.Env,
+		FirstFile: next.FirstFile, Files: len(next.Files), Publish: o.Publish}
+	files := map[string]*os.File{"control": control}
+	for i, f := range next.Files {
+		files[nextName(i)] = f
+	}
+	extra, err := donate.Files(&cfg, files)
+	if err != nil {
+		return nil, fmt.Errorf("build the pen's network: %w", err)
+	}
+	for len(extra) < next.FirstFile+len(next.Files)-3 {
+		extra = append(extra, extra[0])
+	}
+	return extra, nil
+}
+
+// Sockets waits until the network is built and returns its sockets, which are
+// the caller's from then on. The error, if any, is an *Error with cause and
+// fix. A second call returns the same.
+func (b *Building) Sockets(ctx context.Context) (*Sockets, error) {
+	b.once.Do(func() {
+		stop := context.AfterFunc(ctx, func() { b.control.Close() })
+		defer stop()
+		b.sockets, b.err = ReceiveSockets(b.control)
+		if b.err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			b.err = fmt.Errorf("build the pen's network: %w", ctx.Err())
+			return
+		}
+		var se *stepError
+		switch {
+		case errors.As(b.err, &se):
+			b.err = failed(se.Step, se.Err)
+		case errors.Is(b.err, io.EOF):
+			b.err = failed(StepReceive, errors.New("the builder ended without a word"))
+		}
+	})
+	return b.sockets, b.err
+}
+
+// Executed waits, after Sockets, until the next command runs in place of the
+// builder. It returns nil then, or why it could not be executed.
+func (b *Building) Executed(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { b.control.Close() })
+	defer stop()
+	f, files, err := readFrame(b.control)
+	closeAll(files)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("start the sandbox: %w", ctx.Err())
+	case errors.Is(err, io.EOF):
+		return nil // close-on-exec: the command runs
+	case err != nil:
+		return fmt.Errorf("start the sandbox: %w", err)
+	}
+	return fmt.Errorf("start the sandbox: %w", frameError(f))
+}
+
+// Process is the pen's first process. It is reaped by Start's own goroutine:
+// use Wait, not Process.Wait.
+func (b *Building) Process() *os.Process { return b.cmd.Process }
+
+// Done is closed when the pen's first process has ended and is reaped.
+func (b *Building) Done() <-chan struct{} { return b.done }
+
+// Wait waits for the end of the pen's first process.
+func (b *Building) Wait() (*os.ProcessState, error) {
+	<-b.done
+	var exit *exec.ExitError
+	if b.waitErr != nil && !errors.As(b.waitErr, &exit) {
+		return b.cmd.ProcessState, b.waitErr
+	}
+	return b.cmd.ProcessState, nil
+}
+
+// Close kills the pen's first process, if it still runs, and waits for its end.
+// It leaves the sockets to their owner. It may be called twice.
+func (b *Building) Close() error {
+	b.control.Close()
+	_ = b.cmd.Process.Kill() // "already done" is what we want
+	<-b.done
+	return nil
+}
