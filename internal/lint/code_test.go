@@ -60,7 +60,8 @@ var ambient = map[string]map[string]bool{
 // surroundings says which packages outside cmd may use one of ambient: the
 // mains of roles, and who handles the user's terminal.
 var surroundings = map[string][]string{
-	"agent/shim": {"os.Exit", "os.Environ", "os/signal"}, // first process of the pen: its environment is what it clears
+	"sandbox/netns": {"os.Getenv"},                          // which container runtime this is, for a diagnosis only
+	"agent/shim":    {"os.Exit", "os.Environ", "os/signal"}, // first process of the pen: its environment is what it clears
 }
 
 // ruleAmbient keeps the environment, the flags and the exit in cmd and in the

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
 )
 
@@ -53,6 +54,7 @@ type examination struct {
 func Run(ctx context.Context, o Options) ([]Finding, error) {
 	x := &examination{Options: o, ctx: ctx}
 	x.system()
+	x.network()
 	x.tiers()
 	x.files()
 	if err := x.pens(); err != nil {
@@ -88,6 +90,20 @@ func (x *examination) bad(state State, group, name string, err error, fix string
 		fix = h
 	}
 	x.add(Finding{Group: group, Name: name, State: state, Detail: oneLine(err.Error()), Fix: oneLine(fix)})
+}
+
+// network builds a pen's network and takes it down again.
+func (x *examination) network() {
+	ipv6, took, err := netns.Probe(x.ctx, x.Host.Self)
+	if err != nil {
+		x.bad(Fail, "pen", "network", err, "")
+		return
+	}
+	with := "with IPv6"
+	if !ipv6 {
+		with = "without IPv6, which this kernel has turned off"
+	}
+	x.ok("pen", "network", "user and network namespace, rules and sockets in %d ms, %s", took.Milliseconds(), with)
 }
 
 // tiers asks each backend to try its controls.

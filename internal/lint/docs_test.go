@@ -1,0 +1,119 @@
+package lint
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/policy"
+)
+
+// fenced returns the code blocks of one language in a Markdown text, with the
+// line on which each begins.
+func fenced(text, language string) map[int]string {
+	out := map[int]string{}
+	var block []string
+	begin := 0
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case begin == 0 && line == "```"+language:
+			begin = i + 2
+			block = nil
+		case begin != 0 && line == "```":
+			out[begin] = strings.Join(block, "\n") + "\n"
+			begin = 0
+		case begin != 0:
+			block = append(block, line)
+		}
+	}
+	return out
+}
+
+// TestDocumentedPoliciesParse parses every policy that a document shows.
+func TestDocumentedPoliciesParse(t *testing.T) {
+	tr := load(t)
+	count := 0
+	for _, name := range tr.names() {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for line, block := range fenced(tr.texts[name], "yaml") {
+			count++
+			if _, err := policy.Parse(name, policy.User, []byte(block)); err != nil {
+				t.Errorf("%s:%d: %v", name, line, err)
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no policy found in any document")
+	}
+}
+
+// link matches the target of a Markdown link.
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+
+// TestDocumentLinks holds relative links to files that exist.
+func TestDocumentLinks(t *testing.T) {
+	tr := load(t)
+	for _, name := range tr.names() {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(tr.texts[name], -1) {
+			if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+				continue
+			}
+			file := filepath.Join("..", "..", filepath.FromSlash(path.Join(path.Dir(name), m[1])))
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: link to %s, which does not exist", name, m[1])
+			}
+		}
+	}
+}
+
+// folder matches a line of ARCHITECTURE.md's list of folders.
+var folder = regexp.MustCompile(`^([a-z][a-z0-9/_-]*)\s{2,}\S`)
+
+// folderDifferences compares the list of folders in ARCHITECTURE.md with the
+// packages that there are.
+func folderDifferences(t *tree) (found []string) {
+	listed := map[string]bool{}
+	in := false
+	for _, line := range strings.Split(t.texts["ARCHITECTURE.md"], "\n") {
+		if strings.HasPrefix(line, "## ") {
+			in = line == "## Folders"
+		}
+		if m := folder.FindStringSubmatch(line); in && m != nil {
+			listed[m[1]] = true
+		}
+	}
+	present := map[string]bool{"docs": true}
+	for _, s := range t.sources {
+		present[s.dir] = true
+		if !listed[s.dir] && !strings.Contains(s.dir, "/internal/") && !strings.HasPrefix(s.dir, "internal/lint/") {
+			listed[s.dir] = true // once
+			found = append(found, fmt.Sprintf("ARCHITECTURE.md does not list %s", s.dir))
+		}
+	}
+	for dir := range listed {
+		if !present[dir] {
+			found = append(found, fmt.Sprintf("ARCHITECTURE.md lists %s, which has no Go files", dir))
+		}
+	}
+	return found
+}
+
+// TestArchitectureListsFolders holds the list of folders to the tree.
+func TestArchitectureListsFolders(t *testing.T) {
+	for _, f := range folderDifferences(load(t)) {
+		t.Error(f)
+	}
+	bad := sample(t, "ARCHITECTURE.md", "## Folders\n```\nghost    not there\n```\n", "real/a.go", "package real\n")
+	if n := len(folderDifferences(bad)); n != 2 {
+		t.Errorf("%d differences in a bad sample, want 2", n)
+	}
+}
