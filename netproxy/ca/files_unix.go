@@ -112,3 +112,10 @@ func syncDir(dir string) error {
 	_ = f.Sync()
 	return nil
 }
+
+func inode(fi fs.FileInfo) uint64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}

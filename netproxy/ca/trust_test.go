@@ -1,0 +1,193 @@
+package ca
+
+import (
+	"bytes"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pkcs12 "software.sslmate.com/src/go-pkcs12"
+)
+
+// writeRoots writes a file of n made-up roots.
+func writeRoots(t testing.TB, path string, n int) {
+	t.Helper()
+	var doc []byte
+	for range n {
+		c, _, err := generate(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc = append(append(doc, "# a comment\n"...), c...)
+	}
+	if err := os.WriteFile(path, doc, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPrepareTrust(t *testing.T) {
+	dir := t.TempDir()
+	system, extra := filepath.Join(dir, "system.pem"), filepath.Join(dir, "extra.pem")
+	writeRoots(t, system, 3)
+	writeRoots(t, extra, 1)
+	// A key beside a root must stay outside.
+	_, key, _ := generate(time.Now())
+	f, _ := os.OpenFile(extra, os.O_APPEND|os.O_WRONLY, 0)
+	f.Write(key)
+	f.Close()
+	_, cert := newAuthority(t)
+	o := TrustOptions{Dir: filepath.Join(dir, "trust"), Certificate: cert, System: []string{"/nonexistent", system}, Extra: []string{extra}, Java: true}
+	tr, err := PrepareTrust(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, _ := os.ReadFile(tr.Bundle)
+	own, _ := os.ReadFile(tr.Own)
+	if n := bytes.Count(bundle, []byte("BEGIN CERTIFICATE")); n != 5 {
+		t.Errorf("bundle has %d certificates, want 5", n)
+	}
+	if n := bytes.Count(own, []byte("BEGIN CERTIFICATE")); n != 2 {
+		t.Errorf("own has %d certificates, want 2", n)
+	}
+	if !bytes.HasPrefix(bundle, bytes.TrimSpace(cert)) || bytes.Contains(bundle, []byte("PRIVATE")) || bytes.Contains(own, []byte("PRIVATE")) {
+		t.Error("the bundle does not begin with the authority, or holds a key")
+	}
+	store, _ := os.ReadFile(tr.Java)
+	certs, err := pkcs12.DecodeTrustStore(store, "")
+	if err != nil || len(certs) != 5 {
+		t.Errorf("Java store: %d certificates, %v", len(certs), err)
+	}
+	for _, p := range []string{tr.Bundle, tr.Own, tr.Java} {
+		if fi, _ := os.Stat(p); fi.Mode().Perm() != 0o644 {
+			t.Errorf("%s has mode %v", p, fi.Mode())
+		}
+	}
+
+	again, err := PrepareTrust(o)
+	if err != nil || *again != *tr {
+		t.Errorf("second time: %v, %v", again, err)
+	}
+	writeRoots(t, system, 4)
+	changed, err := PrepareTrust(o)
+	if err != nil || changed.Bundle == tr.Bundle {
+		t.Errorf("the system's bundle changed, the cache did not notice: %v", err)
+	}
+	// The old files go when they have not been used for long.
+	old := time.Now().Add(-2 * keepUnused)
+	os.Chtimes(tr.Bundle, old, old)
+	writeRoots(t, system, 2)
+	if _, err := PrepareTrust(o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tr.Bundle); err == nil {
+		t.Error("an unused bundle was not pruned")
+	}
+	if _, err := os.Stat(tr.Own); err != nil {
+		t.Error("a recently used file was pruned")
+	}
+}
+
+func TestPrepareTrustRefuses(t *testing.T) {
+	dir := t.TempDir()
+	_, cert := newAuthority(t)
+	for name, content := range map[string]string{"empty": "", "text": "hello", "key only": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"} {
+		p := filepath.Join(dir, "extra")
+		os.WriteFile(p, []byte(content), 0o644)
+		if _, err := PrepareTrust(TrustOptions{Dir: filepath.Join(dir, "t"), Certificate: cert, System: []string{}, Extra: []string{p}}); err == nil || !strings.Contains(err.Error(), p) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := PrepareTrust(TrustOptions{Dir: filepath.Join(dir, "t"), Certificate: cert, Extra: []string{filepath.Join(dir, "missing")}}); err == nil {
+		t.Error("a missing file: no error")
+	}
+	if tr, err := PrepareTrust(TrustOptions{Dir: filepath.Join(dir, "t"), Certificate: cert, System: []string{}}); err != nil {
+		t.Errorf("no system bundle: %v", err)
+	} else if doc, _ := os.ReadFile(tr.Bundle); !bytes.Equal(bytes.TrimSpace(doc), bytes.TrimSpace(cert)) {
+		t.Error("no system bundle: more than the authority is in it")
+	}
+}
+
+func TestPrepareTrustAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	_, cert := newAuthority(t)
+	o := TrustOptions{Dir: filepath.Join(dir, "t"), Certificate: cert, Java: true}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			tr, err := PrepareTrust(o)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			doc, err := os.ReadFile(tr.Bundle)
+			if pool := x509.NewCertPool(); err != nil || !pool.AppendCertsFromPEM(doc) {
+				t.Errorf("incomplete bundle: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	left, _ := filepath.Glob(filepath.Join(o.Dir, ".new-*"))
+	if len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestTrustMounts(t *testing.T) {
+	links := map[string]string{
+		"/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
+		"/usr/lib/ssl/cert.pem":              "/etc/ssl/certs/ca-certificates.crt",
+		"/etc/ssl/certs/java/cacerts":        "/etc/ssl/certs/java/cacerts",
+		"/opt/j/lib/security/cacerts":        "/etc/ssl/certs/java/cacerts",
+	}
+	resolve := func(p string) (string, bool) { r, ok := links[p]; return r, ok }
+	got := TrustMounts(resolve, "/c/b.pem", "/c/j.p12", append(JavaPlaces("/opt/j"), "/nowhere"))
+	want := []Mount{{"/c/b.pem", "/etc/ssl/certs/ca-certificates.crt"}, {"/c/j.p12", "/etc/ssl/certs/java/cacerts"}}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := TrustMounts(resolve, "/c/b.pem", "", JavaPlaces("")); !slices.Equal(got, want[:1]) {
+		t.Errorf("without Java: %v", got)
+	}
+}
+
+func TestTrustEnv(t *testing.T) {
+	seen := map[string]bool{}
+	for _, e := range TrustEnv("/b.pem", "/o.pem") {
+		name, value, ok := strings.Cut(e, "=")
+		if !ok || seen[name] || (value != "/b.pem" && value != "/o.pem") {
+			t.Errorf("variable %q", e)
+		}
+		seen[name] = true
+	}
+}
+
+func BenchmarkPrepareTrustWarm(b *testing.B) {
+	_, cert := newAuthority(b)
+	o := TrustOptions{Dir: b.TempDir(), Certificate: cert, Java: true}
+	if _, err := PrepareTrust(o); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := PrepareTrust(o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkPrepareTrustCold(b *testing.B) {
+	_, cert := newAuthority(b)
+	dir := b.TempDir()
+	o := TrustOptions{Dir: dir, Certificate: cert, Java: true}
+	for b.Loop() {
+		t, err := PrepareTrust(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		os.Remove(t.Bundle)
+	}
+}
