@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/penstock/penstock/policy"
 )
 
 // invocation matches a call of penstock in a document: in a code span, or at a
@@ -17,22 +19,12 @@ var invocation = regexp.MustCompile("(?m)(?:`|^\\s*(?:\\$ )?|&& )penstock ([^`\n
 // TestDocumentsNameRealCommands holds every command and flag that a document
 // mentions to the command tree.
 func TestDocumentsNameRealCommands(t *testing.T) {
-	root := filepath.Join("..", "..")
-	files, err := filepath.Glob(filepath.Join(root, "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, _ := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	count := 0
-	for _, file := range append(files, more...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range invocation.FindAllStringSubmatch(string(text), -1) {
+	for file, text := range documents(t) {
+		for _, m := range invocation.FindAllStringSubmatch(text, -1) {
 			count++
 			if why := wrongInvocation(m[1]); why != "" {
-				t.Errorf("%s: penstock %s: %s", filepath.Base(file), m[1], why)
+				t.Errorf("%s: penstock %s: %s", file, m[1], why)
 			}
 		}
 	}
@@ -86,4 +78,62 @@ func subCommand(c *cobra.Command, name string) *cobra.Command {
 		}
 	}
 	return nil
+}
+
+// documents returns the text of every Markdown file for users.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	out := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[filepath.Base(file)] = string(text)
+		}
+	}
+	return out
+}
+
+// fenced returns the code blocks of one language in a Markdown text, with the
+// line on which each begins.
+func fenced(text, language string) map[int]string {
+	out := map[int]string{}
+	var block []string
+	begin := 0
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case begin == 0 && line == "```"+language:
+			begin = i + 2
+			block = nil
+		case begin != 0 && line == "```":
+			out[begin] = strings.Join(block, "\n") + "\n"
+			begin = 0
+		case begin != 0:
+			block = append(block, line)
+		}
+	}
+	return out
+}
+
+// TestDocumentedPoliciesParse parses every policy that a document shows.
+func TestDocumentedPoliciesParse(t *testing.T) {
+	count := 0
+	for name, text := range documents(t) {
+		for line, block := range fenced(text, "yaml") {
+			count++
+			if _, err := policy.Parse(name, policy.User, []byte(block)); err != nil {
+				t.Errorf("%s, block at line %d: %v", name, line, err)
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no policy found in any document")
+	}
 }

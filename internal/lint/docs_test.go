@@ -8,50 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/penstock/penstock/policy"
 )
-
-// fenced returns the code blocks of one language in a Markdown text, with the
-// line on which each begins.
-func fenced(text, language string) map[int]string {
-	out := map[int]string{}
-	var block []string
-	begin := 0
-	for i, line := range strings.Split(text, "\n") {
-		switch {
-		case begin == 0 && line == "```"+language:
-			begin = i + 2
-			block = nil
-		case begin != 0 && line == "```":
-			out[begin] = strings.Join(block, "\n") + "\n"
-			begin = 0
-		case begin != 0:
-			block = append(block, line)
-		}
-	}
-	return out
-}
-
-// TestDocumentedPoliciesParse parses every policy that a document shows.
-func TestDocumentedPoliciesParse(t *testing.T) {
-	tr := load(t)
-	count := 0
-	for _, name := range tr.names() {
-		if path.Ext(name) != ".md" {
-			continue
-		}
-		for line, block := range fenced(tr.texts[name], "yaml") {
-			count++
-			if _, err := policy.Parse(name, policy.User, []byte(block)); err != nil {
-				t.Errorf("%s:%d: %v", name, line, err)
-			}
-		}
-	}
-	if count == 0 {
-		t.Error("no policy found in any document")
-	}
-}
 
 // link matches the target of a Markdown link.
 var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
