@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 // roles returns the client that an argument names.
 func roles(name string) func(args []string) error {
 	switch name {
+	case "client:grpc":
+		return grpcClient
+	case "client:ws":
+		return wsClient
 	}
 	return nil
 }

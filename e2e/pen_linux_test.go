@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,4 +131,93 @@ func (p *pen) audit() []record {
 		f.Close()
 	}
 	return out
+}
+
+// flows returns the recorded decisions about a host.
+func (p *pen) flows(host string) []record {
+	p.t.Helper()
+	var out []record
+	for _, r := range p.audit() {
+		if r.str("type") == "flow_open" && r.str("host") == host {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// wantAllowed fails unless the audit has an allowed flow to the host, and no denied one.
+func (p *pen) wantAllowed(host string) {
+	p.t.Helper()
+	if bare() {
+		return
+	}
+	flows := p.flows(host)
+	if len(flows) == 0 {
+		p.t.Errorf("audit has no flow to %s", host)
+	}
+	for _, f := range flows {
+		if f.str("verdict") != "allow" {
+			p.t.Errorf("audit: flow to %s: %v", host, f)
+		}
+	}
+}
+
+// wantDenied fails unless the audit has a denied flow to the origin and nothing
+// of it arrived outside: no packet and no DNS question.
+func (p *pen) wantDenied(o *world.Origin) {
+	p.t.Helper()
+	if bare() {
+		return
+	}
+	denied := 0
+	for _, f := range p.flows(o.Name) {
+		if f.str("verdict") == "deny" {
+			denied++
+		} else {
+			p.t.Errorf("audit: flow to %s: %v", o.Name, f)
+		}
+	}
+	if denied == 0 {
+		p.t.Errorf("audit has no denied flow to %s", o.Name)
+	}
+	if p.w.Reached(o) {
+		p.t.Errorf("packets for %s arrived outside: %v", o.Name, p.w.Outside())
+	}
+	if p.w.Asked(o.Name) {
+		p.t.Errorf("the internet's DNS was asked for %s", o.Name)
+	}
+}
+
+// wantOutput fails unless the run ended with the code and its output has all of want.
+func wantOutput(t *testing.T, r world.Result, code int, want ...string) {
+	t.Helper()
+	if bare() && code != 0 {
+		return // without a pen nothing is denied
+	}
+	ok := r.Code == code
+	for _, s := range want {
+		ok = ok && strings.Contains(r.Stdout, s)
+	}
+	if !ok {
+		t.Errorf("want exit %d and %q\n%s", code, want, r)
+	}
+}
+
+// wantFailure fails unless the run failed in time.
+func wantFailure(t *testing.T, r world.Result) {
+	t.Helper()
+	if bare() {
+		return
+	}
+	if r.Code <= 0 {
+		t.Errorf("want a failure\n%s", r)
+	}
+}
+
+// text is a handler that answers with a fixed text.
+func text(s string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		io.WriteString(w, s)
+	})
 }
