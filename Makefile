@@ -18,6 +18,8 @@ GOTEST  := go test -trimpath -buildvcs=false -count=1 -timeout 20m
 TOOL    := go tool -modfile=$(CURDIR)/.ci/tools.mod
 
 PKGS     ?= ./...
+# The tests that need the whole binary take this one.
+export PENSTOCK_BIN := $(CURDIR)/$(BIN)
 FUZZTIME ?= 60s
 BENCH    ?= .
 
@@ -30,14 +32,14 @@ build: ## build bin/penstock, one static binary
 	@mkdir -p bin
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
 
-test: bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
+test: build bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
 	$(GOTEST) $(PKGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS); \
 	else echo 'tested as $(shell id -un); "make root" runs the tests that need root'; fi
 
-root: bubblewrap ## run all tests as root, by sudo if need be
+root: build bubblewrap ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
-	else sudo env "PATH=$$PATH" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
+	else sudo env "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
 bench: build bubblewrap ## run the benchmarks (BENCH=regexp, PKGS=packages)
 	go test -trimpath -buildvcs=false -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(PKGS)

@@ -143,5 +143,13 @@ func f() { list := 1; list++; _ = list }
 				"policy/a_test.go", "package policy\nimport \"testing\"\nfunc FuzzTarget(f *testing.F) {}\n",
 			},
 		},
+		{
+			name: "invariants", check: ruleInvariants,
+			bad: []string{"SECURITY.md", "| 3 | **One name.** |\n"},
+			good: []string{
+				"SECURITY.md", "| 3 | **One name.** |\n",
+				"netproxy/a_test.go", "package netproxy\nfunc TestInvariant03OneName() {}\n",
+			},
+		},
 	}
 }

@@ -97,3 +97,21 @@ func ruleFuzz(t *tree) (found []string) {
 	}
 	return found
 }
+
+// invariantRow matches a row of SECURITY.md's table of invariants.
+var invariantRow = regexp.MustCompile(`(?m)^\| ([0-9]+) \| \*\*`)
+
+// ruleInvariants asks for a test named after each invariant of SECURITY.md.
+func ruleInvariants(t *tree) (found []string) {
+	for _, m := range invariantRow.FindAllStringSubmatch(t.texts["SECURITY.md"], -1) {
+		name := fmt.Sprintf("func TestInvariant%02s", m[1])
+		held := false
+		for _, s := range t.sources {
+			held = held || s.test && strings.Contains(s.text, name)
+		}
+		if !held {
+			found = append(found, fmt.Sprintf("SECURITY.md: invariant %s has no %s…", m[1], name[len("func "):]))
+		}
+	}
+	return found
+}
