@@ -13,20 +13,49 @@ import (
 	"time"
 )
 
-// Mount is one thing of the host's file system that the pen sees.
+// Kind says what a Mount puts at its target.
+type Kind uint8
+
+// The kinds of Mount. Bind, the zero value, shows the host read-only unless
+// Write is set.
+const (
+	Bind     Kind = iota // Source of the host, with what is mounted below it
+	Tmpfs                // a directory in memory; without Write it is empty and stays so
+	Symlink              // Target becomes a symbolic link that says Source
+	Blank                // covers a file: it can be neither read nor written (EACCES)
+	BlankDir             // covers a directory: empty, read-only
+	Null                 // covers a file by /dev/null: it reads as empty
+)
+
+// Mount is one thing that the pen sees.
 type Mount struct {
-	Source string // absolute host path; empty for a tmpfs
-	Target string // absolute path in the pen
-	Write  bool   // false: read-only
+	Kind   Kind   `json:"kind,omitempty"`
+	Source string `json:"source,omitempty"` // Bind: absolute host path; Symlink: the link's text
+	Target string `json:"target"`           // absolute, clean path in the pen
+	Write  bool   `json:"write,omitempty"`  // false: read-only
 	// Optional mounts are left out when Source does not exist.
-	Optional bool
+	Optional bool `json:"optional,omitempty"`
+	// Size bounds a Tmpfs, in bytes; 0 is the kernel's default, half of memory.
+	Size int64 `json:"size,omitempty"`
+	// Mode is a Tmpfs's permission bits; 0 means 0755.
+	Mode uint32 `json:"mode,omitempty"`
 }
 
-// File is a file that exists only in the pen, with the given content.
+// File is a file that exists only in the pen, with the given content, read-only.
 type File struct {
-	Target  string
-	Content []byte
-	Mode    uint32 // permission bits
+	Target  string `json:"target"`
+	Content []byte `json:"content"`
+	Mode    uint32 `json:"mode,omitempty"` // permission bits; 0 means 0444
+}
+
+// Placeholder is an object that must exist on the host while the pen lives, so
+// that something can be mounted over it: a protected name inside a writable
+// mount that was not there. The supervisor creates it before and removes it
+// after the run; see package sandbox/layout.
+type Placeholder struct {
+	Path    string `json:"path"`
+	Dir     bool   `json:"dir,omitempty"`
+	Content []byte `json:"content,omitempty"`
 }
 
 // Limits of a pen; zero means no limit.
@@ -47,12 +76,12 @@ type Spec struct {
 	UID  int      // user id seen in the pen
 	GID  int
 
-	Mounts []Mount  // in order; later ones cover earlier ones
-	Files  []File   // after Mounts
-	Hide   []string // absolute paths replaced by something empty, if they exist
-	// Protect are paths that stay read-only inside a writable mount, also when
-	// they do not exist yet and also when a parent directory is renamed.
-	Protect  []string
+	// Penstock is the host path of this binary; the pen runs its shim from
+	// ShimPath.
+	Penstock string
+
+	Mounts   []Mount // in order; later ones cover earlier ones
+	Files    []File  // over Mounts
 	Hostname string
 
 	Limits Limits
@@ -60,6 +89,9 @@ type Spec struct {
 	// pseudo-terminal of the pen's own.
 	Terminal bool
 }
+
+// ShimPath is where the pen sees this binary.
+const ShimPath = "/run/penstock/penstock"
 
 // Enforcement of one control.
 type Enforcement string
@@ -89,6 +121,21 @@ type Command struct {
 	// Files are inherited; Files[i] becomes descriptor FirstFile+i of the program.
 	Files     []*os.File
 	FirstFile int
+	// Owned are those of Files that were made for the command; Close closes them.
+	Owned []*os.File
+}
+
+// Close closes the descriptors that were made for the command. It is called
+// once the program has started, or won't be; calling it again does nothing.
+func (c *Command) Close() error {
+	var first error
+	for _, f := range c.Owned {
+		if err := f.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	c.Owned = nil
+	return first
 }
 
 // Backend builds one tier. A Backend is safe for concurrent use.
@@ -98,7 +145,8 @@ type Backend interface {
 	// Probe tries, rather than reads, what the backend can enforce on this machine.
 	// The error, if any, says in one line why the tier can't run here, and its fix.
 	Probe(ctx context.Context) ([]Capability, error)
-	// Command plans the program that becomes the pen. shim is the read end the
-	// shim inherits: the pen's side of the control socket.
-	Command(spec *Spec, shim *os.File) (*Command, error)
+	// Command plans the program that becomes the pen. shim is the pen's end of
+	// the control socket; alive is a descriptor that stays open as long as any
+	// process of the pen lives, or nil.
+	Command(spec *Spec, shim, alive *os.File) (*Command, error)
 }

@@ -1,0 +1,28 @@
+// Package shim is the first process in a pen and the supervisor's end of the
+// line to it.
+//
+// The shim is held until it is verified: it gets its orders, puts the last
+// restrictions on itself, says ready, and waits. The supervisor reads it back
+// from /proc meanwhile. Only when it is released does it execute the command,
+// in the same process, so that what was verified is what runs.
+//
+//	supervisor                       shim (in the pen)
+//	Pair, Configure ── orders ──►    Main: reads orders
+//	                                 limits, session, terminal, directory, Landlock
+//	WaitReady ◄── ready ──────────   (the kernel adds its credentials)
+//	… posture, audit …
+//	Release ── go ──►                execve
+//	WaitExec ◄── end of file         (the socket is close-on-exec)
+//	     or  ◄── what failed
+//
+// The orders travel as a sealed memory file over a socket pair, so nothing of
+// the command shows in another process's arguments and no path is involved.
+//
+// Hazards. After release the process is hostile: the supervisor believes
+// nothing that came later than "ready" but an error of execve, and bounds what
+// it reads. A descriptor that survives execve would be a way out: all above 2
+// are close-on-exec before anything else happens. The package runs in the pen
+// with the user's id, so it must not print what it was told.
+//
+// Only the supervisor and the role table of cmd import it.
+package shim

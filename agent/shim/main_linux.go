@@ -1,0 +1,207 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/sandbox/confine"
+)
+
+// exitBroken is the shim's own exit status for "not on the way to a command";
+// the supervisor has the reason from the socket.
+const exitBroken = 125
+
+// Main is the role. args is the number of the control socket's descriptor.
+// It returns only when the command could not be executed.
+//
+// It uses bare system calls on the socket: the runtime's poller would open
+// descriptors of its own, and the supervisor counts them.
+func Main(args []string) int {
+	// Landlock and the session belong to a thread; execve keeps the calling one.
+	runtime.LockOSThread()
+	if len(args) != 1 {
+		return exitBroken
+	}
+	fd, err := strconv.Atoi(args[0])
+	if err != nil || fd < 3 {
+		return exitBroken
+	}
+	// First: whatever else was inherited ends with execve.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		closeOnExecBelow(4096)
+	}
+	var cfg *Config
+	failed := func(step, what string, err error) int {
+		m := message{Kind: kindFailed, Step: step, Text: what}
+		var errno unix.Errno
+		if errors.As(err, &errno) {
+			m.Errno = int(errno)
+		} else if err != nil {
+			m.Text = err.Error()
+		}
+		unix.Sendmsg(fd, encode(m), nil, nil, unix.MSG_NOSIGNAL)
+		return exitBroken
+	}
+	if cfg, err = orders(fd); err != nil {
+		return failed(stepOrders, "", err)
+	}
+	for _, l := range cfg.Rlimits {
+		if err := unix.Setrlimit(l.Resource, &unix.Rlimit{Cur: l.Value, Max: l.Value}); err != nil {
+			return failed(stepLimits, fmt.Sprintf("resource %d", l.Resource), err)
+		}
+	}
+	// A session of its own: no controlling terminal but the pen's pty, and a
+	// process group that the supervisor can signal as a whole.
+	if _, err := unix.Setsid(); err != nil && err != unix.EPERM { // EPERM: it leads one already
+		return failed(stepSession, "", err)
+	}
+	if cfg.Terminal {
+		if err := unix.IoctlSetInt(0, unix.TIOCSCTTY, 0); err != nil {
+			return failed(stepSession, "terminal", err)
+		}
+	}
+	if cfg.Umask >= 0 {
+		unix.Umask(cfg.Umask & 0o777)
+	}
+	if err := unix.Chdir(cfg.Dir); err != nil {
+		return failed(stepDir, cfg.Dir, err)
+	}
+	applied, err := confine.Pen(cfg.Rules)
+	if err != nil {
+		return failed(stepConfine, err.Error(), err)
+	}
+	if err := unix.Sendmsg(fd, encode(message{Kind: kindReady, Landlock: applied.Landlock}), nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		return exitBroken
+	}
+	buf := make([]byte, maxMessage+1)
+	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+	if err != nil || n == 0 {
+		return exitBroken // the supervisor changed its mind, or is gone
+	}
+	if m, err := decode(buf[:n]); err != nil || m.Kind != kindGo {
+		return failed(stepOrders, "", errors.New("not released"))
+	}
+	return failed(stepExec, cfg.Argv[0], execute(cfg))
+}
+
+// orders reads the configuration.
+func orders(fd int) (*Config, error) {
+	buf, oob := make([]byte, maxMessage+1), make([]byte, 128)
+	var on int
+	n, err := retry(func() (n int, err error) {
+		n, on, _, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		return n, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if m, err := decode(buf[:n]); err != nil || m.Kind != kindOrders {
+		return nil, errors.Join(errors.New("no orders"), err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:on])
+	if err != nil || len(messages) != 1 {
+		return nil, errors.New("no orders with the message")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return nil, errors.New("no orders with the message")
+	}
+	defer unix.Close(fds[0])
+	var st unix.Stat_t
+	if err := unix.Fstat(fds[0], &st); err != nil {
+		return nil, err
+	}
+	if st.Size > maxConfig {
+		return nil, fmt.Errorf("orders have %d bytes, more than %d", st.Size, maxConfig)
+	}
+	doc := make([]byte, st.Size)
+	for at := 0; at < len(doc); {
+		n, err := retry(func() (int, error) { return unix.Pread(fds[0], doc[at:], int64(at)) })
+		if err != nil || n == 0 {
+			return nil, errors.Join(errors.New("orders end early"), err)
+		}
+		at += n
+	}
+	return decodeConfig(doc)
+}
+
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// closeOnExecBelow is for kernels before 5.11, whose close_range has no flag.
+func closeOnExecBelow(n int) {
+	for fd := 3; fd < n; fd++ {
+		unix.CloseOnExec(fd)
+	}
+}
+
+// execute replaces this process by the command, searching as execvp(3) does:
+// the first match that can run; a permission error is remembered over "not
+// found"; a file without a known format is a script for /bin/sh.
+func execute(cfg *Config) error {
+	name := cfg.Argv[0]
+	if strings.Contains(name, "/") {
+		return run(name, cfg)
+	}
+	result := error(unix.ENOENT)
+	for _, dir := range strings.Split(path(cfg.Env), ":") {
+		if dir == "" {
+			dir = "."
+		}
+		switch err := run(dir+"/"+name, cfg); {
+		case errors.Is(err, unix.EACCES):
+			result = unix.EACCES
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
+		default:
+			return err
+		}
+	}
+	return result
+}
+
+func run(file string, cfg *Config) error {
+	err := exec(file, cfg.Argv, cfg.Env)
+	if errors.Is(err, unix.ENOEXEC) {
+		return exec("/bin/sh", append([]string{"sh", file}, cfg.Argv[1:]...), cfg.Env)
+	}
+	return err
+}
+
+// exec refuses directories by name, since execve's EACCES for them would hide
+// a better match further down PATH.
+func exec(file string, argv, env []string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(file, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return unix.EACCES
+	}
+	return syscall.Exec(file, argv, env) // which gives back the descriptor limit that the runtime raised
+}
+
+// path is PATH, or what glibc takes without one.
+func path(env []string) string {
+	found, ok := "", false
+	for _, e := range env {
+		if v, is := strings.CutPrefix(e, "PATH="); is {
+			found, ok = v, true
+		}
+	}
+	if !ok {
+		return "/bin:/usr/bin"
+	}
+	return found
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package bwrap
+
+func ownedByRoot(string) error { return errUnsupported }
