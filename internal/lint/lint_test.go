@@ -44,3 +44,17 @@ func TestRulesFire(t *testing.T) {
 		})
 	}
 }
+
+// TestInvariant07PrivilegedProcessParsesNoTraffic holds the seventh invariant
+// in the import graph: what the supervisor, the builder and the shim are made
+// of can't parse HTTP, TLS, DNS or SOCKS. Making any of them import net/http,
+// crypto/tls or package netproxy fails it.
+func TestInvariant07PrivilegedProcessParsesNoTraffic(t *testing.T) {
+	for _, f := range ruleParsers(load(t)) {
+		t.Error(f)
+	}
+	bad := sample(t, "supervisor/a.go", "package supervisor\nimport _ \"net/http\"\n")
+	if len(ruleParsers(bad)) == 0 {
+		t.Error("a supervisor that imports net/http passes")
+	}
+}
