@@ -167,7 +167,7 @@ func TestNpmInstall(t *testing.T) {
 	p := newPen(t, w)
 	p.allow = []string{"{host: npm.example.com}"}
 	p.home.Write(t, "project/package.json", `{"name":"demo","version":"1.0.0","private":true}`)
-	p.home.Write(t, "project/.npmrc", "registry=https://npm.example.com/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\n")
+	p.home.Write(t, "project/.npmrc", "registry=https://npm.example.com/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\nfetch-retries=0\n")
 	r := p.sh(`npm install left-pen && node -p "require('left-pen')"`)
 	wantOutput(t, r, 0, "from-the-registry")
 	p.wantAllowed("npm.example.com")

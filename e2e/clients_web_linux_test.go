@@ -79,6 +79,9 @@ func TestCurlByMethodAndPath(t *testing.T) {
 func TestWget(t *testing.T) {
 	world.Tool(t, "wget")
 	p, evil := web(t)
+	if bare() {
+		t.Skip("wget takes the world's authority from no variable")
+	}
 	wantOutput(t, p.run("wget", "-q", "-O", "-", "https://good.example.com/"), 0, "hello from good.example.com")
 	p.wantAllowed("good.example.com")
 	wantOutput(t, p.run("wget", "-q", "-O", "-", "https://evil.example.com/"), 8)

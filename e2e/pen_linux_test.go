@@ -76,7 +76,7 @@ func (p *pen) run(argv ...string) world.Result {
 	p.t.Helper()
 	if bare() {
 		o := p.opts
-		for _, v := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT"} {
+		for _, v := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "npm_config_cafile"} {
 			o.Env = append(o.Env, v+"="+p.w.CA())
 		}
 		for k, v := range p.env {
