@@ -1,0 +1,56 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// manyRules is a policy of n rules on n hosts, a third of them wildcards.
+func manyRules(t testing.TB, n int) *Policy {
+	var b strings.Builder
+	b.WriteString("version: 1\negress:\n  allow:\n    - {host: api.example.com, methods: [GET, POST], paths: [\"/v1/**\", \"/files/*\"]}\n")
+	for i := 1; i < n; i++ {
+		switch i % 3 {
+		case 0:
+			fmt.Fprintf(&b, "    - {host: \"*.org%d.example\", methods: [GET]}\n", i)
+		case 1:
+			fmt.Fprintf(&b, "    - {host: host%d.example.com, ports: [443, 8443]}\n", i)
+		default:
+			fmt.Fprintf(&b, "    - {cidr: 10.%d.%d.0/24}\n", i/256%256, i%256)
+		}
+	}
+	b.WriteString("  deny:\n    - {host: \"*.evil.example\"}\n    - {host: api.example.com, paths: [\"/v1/admin/**\"]}\n")
+	return mustPolicy(t, b.String())
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, n := range []int{10, 10000} {
+		p := manyRules(b, n)
+		for name, r := range map[string]*hooks.Request{
+			"allow": req(b, "https://api.example.com/v1/messages/batch"),
+			"wild":  req(b, "https://a.b.org3.example/x"),
+			"cidr":  req(b, "https://10.0.5.9/x"),
+			"deny":  req(b, "https://api.example.com/v1/admin/x"),
+			"none":  req(b, "https://www.nowhere.test/x"),
+		} {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					p.Decide(r)
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkConnect(b *testing.B) {
+	p := manyRules(b, 10000)
+	r := req(b, "https://api.example.com/")
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Connect(r.Target)
+	}
+}

@@ -1,0 +1,173 @@
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+func metadataRange() netip.Prefix { return netip.MustParsePrefix("169.254.0.0/16") }
+
+// bound holds every layer below one with limits to them. What lies outside is
+// an error that names both lines, not something silently cut off: who wrote it
+// must know that it will not be.
+func (m *merge) bound() {
+	for _, high := range m.files {
+		for _, low := range m.files {
+			if high.Layer < low.Layer {
+				m.boundEgress(&high.limits, low)
+				m.boundRest(&high.limits, low)
+			}
+		}
+	}
+}
+
+func (m *merge) outside(what Source, limit Source, format string, args ...any) {
+	m.errs.add(what, "the limit at "+limit.Ref()+" ("+limit.Layer.String()+") does not allow it", format, args...)
+}
+
+func (m *merge) boundEgress(l *Limits, low *File) {
+	if l.Protocols.Set {
+		for _, r := range low.rules {
+			for _, w := range protocolWords() {
+				// What the rule covers by implication is no wider than what it names.
+				bits := r.protocol
+				if bits == 0 {
+					bits = bitsWeb
+					if r.ports == nil && !slices.Contains(l.Protocols.V, "http") && slices.Contains(l.Protocols.V, "https") {
+						// The common rule names nothing and means https; plain http
+						// on port 80 is what the limit takes from it.
+						bits = bitHTTPS
+						r.protocol = bitHTTPS
+						r.Text = ruleText(r)
+					}
+				}
+				if !r.Deny && bits&protocolOf(w) != 0 && !slices.Contains(l.Protocols.V, w) {
+					m.outside(r.Source, l.Protocols.From, "rule %s has protocol %s", r.Text, w)
+				}
+			}
+		}
+	}
+	if !l.egressSet {
+		return
+	}
+	for _, r := range low.rules {
+		if r.Deny {
+			continue
+		}
+		if r.cidr.IsValid() && !l.rangeAllowed(r.cidr) || !r.cidr.IsValid() && !l.hostAllowed(r.host) {
+			m.outside(r.Source, l.egressFrom, "rule %s is outside limits.egress", r.Text)
+		}
+		for _, a := range r.address {
+			if !l.rangeAllowed(a) {
+				m.outside(r.Source, l.egressFrom, "addresses %s of rule %s is outside limits.egress", a, r.Text)
+			}
+		}
+	}
+	for _, h := range low.hosts {
+		if !l.rangeAllowed(netip.PrefixFrom(h.Addr, h.Addr.BitLen())) {
+			m.outside(h.From, l.egressFrom, "address %s of %s is outside limits.egress", h.Addr, h.Name)
+		}
+	}
+	for _, s := range low.secrets {
+		for _, h := range s.Hosts {
+			if p, err := parseHostPattern(h); err != nil || !l.hostAllowed(p) {
+				m.outside(s.From, l.egressFrom, "host %s of secret %s is outside limits.egress", h, s.Name)
+			}
+		}
+	}
+	if !l.hostAllowed(hostPattern{wild: true}) {
+		if low.def.V == "allow" && m.d.Default.V == "allow" {
+			m.outside(low.def.From, l.egressFrom, "default: allow is outside limits.egress")
+		}
+		if low.mode.V == string(Audit) {
+			m.outside(low.mode.From, l.egressFrom, "mode audit is outside limits.egress")
+		}
+	}
+}
+
+func (l *Limits) hostAllowed(h hostPattern) bool {
+	return slices.ContainsFunc(l.Egress, func(p LimitPattern) bool {
+		return !p.cidr.IsValid() && p.host.covers(h)
+	})
+}
+
+func (l *Limits) rangeAllowed(c netip.Prefix) bool {
+	return slices.ContainsFunc(l.Egress, func(p LimitPattern) bool {
+		return p.cidr.IsValid() && p.cidr.Addr().Is4() == c.Addr().Is4() && within(c, p.cidr)
+	})
+}
+
+func (m *merge) boundRest(l *Limits, low *File) {
+	if l.Modes.Set && !slices.Contains(l.Modes.V, string(Audit)) {
+		if low.def.V == "allow" {
+			m.outside(low.def.From, l.Modes.From, "default: allow is audit mode")
+		}
+		if low.mode.V == string(Audit) {
+			m.outside(low.mode.From, l.Modes.From, "mode audit is outside limits.modes")
+		}
+	}
+	if t := low.sandbox.Tier; l.Tier.Set && t.Set && t.V != "auto" && strength(t.V) < strength(l.Tier.V) {
+		m.outside(t.From, l.Tier.From, "tier %s is weaker than %s", t.V, l.Tier.V)
+	}
+	if l.CA.Set && !l.CA.V {
+		for _, c := range low.ca {
+			m.outside(c.From, l.CA.From, "further roots of trust are not allowed: %s", quote(c.Given))
+		}
+	}
+	for _, list := range [][]PathGrant{low.fs.Write, low.fs.Read} {
+		for _, g := range list {
+			for _, h := range l.Hide {
+				if below(g.Path, h.Path) {
+					m.outside(g.From, h.From, "the grant of %s is in hidden %s", quote(g.Given), quote(h.Given))
+				}
+			}
+		}
+	}
+	if l.Write.Set {
+		for _, g := range low.fs.Write {
+			if !slices.ContainsFunc(l.Write.V, func(d PathGrant) bool { return below(g.Path, d.Path) }) {
+				m.outside(g.From, l.Write.From, "write access to %s is outside limits.write", quote(g.Given))
+			}
+		}
+	}
+	most(m, "memory", l.Memory, low.sandbox.Memory)
+	most(m, "cpus", l.CPUs, low.sandbox.CPUs)
+	most(m, "pids", l.PIDs, low.sandbox.PIDs)
+	most(m, "open_files", l.OpenFiles, low.sandbox.OpenFiles)
+	most(m, "timeout", l.Timeout, low.sandbox.Timeout)
+}
+
+func most[T cmp.Ordered](m *merge, what string, limit, v Value[T]) {
+	if limit.Set && v.Set && v.V > limit.V {
+		m.outside(v.From, limit.From, "%s is more than the limit", what)
+	}
+}
+
+// sandbox picks the values and completes them by the limits, so that what
+// nobody set is bounded, too.
+func (m *merge) sandbox() {
+	s := &m.d.Sandbox
+	s.Tier = pick(m.files, func(f *File) Value[string] { return f.sandbox.Tier })
+	for _, f := range m.files {
+		if t := f.limits.Tier; t.Set && strength(t.V) > strength(s.MinTier.V) {
+			s.MinTier = t
+		}
+	}
+	// A profile's wish is cut to what the layers above it allow.
+	s.Memory = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.Memory }), func(l *Limits) Value[int64] { return l.Memory })
+	s.PIDs = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.PIDs }), func(l *Limits) Value[int64] { return l.PIDs })
+	s.OpenFiles = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.OpenFiles }), func(l *Limits) Value[int64] { return l.OpenFiles })
+	s.CPUs = lesser(m.files, pick(m.files, func(f *File) Value[float64] { return f.sandbox.CPUs }), func(l *Limits) Value[float64] { return l.CPUs })
+	s.Timeout = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Timeout }), func(l *Limits) Value[time.Duration] { return l.Timeout })
+}
+
+func lesser[T cmp.Ordered](files []*File, v Value[T], get func(*Limits) Value[T]) Value[T] {
+	for _, f := range files {
+		if l := get(&f.limits); l.Set && (!v.Set || l.V < v.V) {
+			v = l
+		}
+	}
+	return v
+}

@@ -1,0 +1,240 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Policy is the effective policy of a session: all layers joined and compiled.
+// It is immutable and safe for concurrent use. The zero Policy denies everything.
+type Policy struct {
+	d   data
+	idx index
+	act hooks.Action // the effective default
+
+	unions *unions
+}
+
+// data is what a Policy consists of and what travels as JSON.
+type data struct {
+	Rules       []*Rule             `json:"rules"` // higher layers first
+	Default     Value[string]       `json:"default"`
+	Mode        Value[string]       `json:"mode"`
+	Hosts       []HostEntry         `json:"hosts,omitempty"`
+	CA          []PathGrant         `json:"ca,omitempty"`
+	Sandbox     SandboxSettings     `json:"sandbox"`
+	Filesystem  FilesystemSettings  `json:"filesystem"`
+	Environment EnvironmentSettings `json:"environment"`
+	Secrets     []Secret            `json:"secrets,omitempty"`
+	Warnings    []Warning           `json:"warnings,omitempty"`
+	Files       []FileRef           `json:"files,omitempty"`
+	Untrusted   *Untrusted          `json:"untrusted,omitempty"`
+}
+
+// FileRef is a file that the policy was made from.
+type FileRef struct {
+	Name   string `json:"name"`
+	Layer  Layer  `json:"layer"`
+	SHA256 string `json:"sha256"` // in hexadecimal
+}
+
+// bucket holds the rules of one host pattern or range.
+type bucket struct{ deny, allow []*Rule }
+
+// index finds the rules about a target with one map look-up per label of the
+// name, or per prefix length in use for an address.
+type index struct {
+	names map[string]*node
+	any   bucket // host: "*"
+	v4    []prefixMap
+	v6    []prefixMap
+	hosts map[string]netip.Addr
+}
+
+// node is what is said about one name and about what is below it.
+type node struct{ exact, below bucket }
+
+type prefixMap struct {
+	bits  int
+	rules map[netip.Prefix]*bucket
+}
+
+func (b *bucket) add(r *Rule) {
+	if r.Deny {
+		b.deny = append(b.deny, r)
+	} else {
+		b.allow = append(b.allow, r)
+	}
+}
+
+// compile makes the immutable value. The rules must be finished (finishRule).
+func compile(d data) (*Policy, error) {
+	p := &Policy{d: d, unions: &unions{made: map[[2]int]*Dial{}}}
+	p.idx.names = make(map[string]*node, len(d.Rules))
+	for i, r := range d.Rules {
+		r.index = i
+		r.Dial = p.unions.intern(r.Dial)
+		switch {
+		case r.cidr.IsValid():
+			p.idx.addPrefix(r)
+		case r.host.wild && r.host.name == "":
+			p.idx.any.add(r)
+		default:
+			n := p.idx.names[r.host.name]
+			if n == nil {
+				n = &node{}
+				p.idx.names[r.host.name] = n
+			}
+			if r.host.wild {
+				n.below.add(r)
+			} else {
+				n.exact.add(r)
+			}
+		}
+	}
+	p.idx.hosts = make(map[string]netip.Addr, len(d.Hosts))
+	for _, h := range d.Hosts {
+		p.idx.hosts[h.Name] = h.Addr
+	}
+	switch d.Default.V {
+	case "", "deny":
+	case "ask":
+		p.act = hooks.Ask
+	case "allow":
+		p.act = hooks.Allow
+	default:
+		return nil, fmt.Errorf("compile policy: default %s is unknown", quote(d.Default.V))
+	}
+	switch Mode(d.Mode.V) {
+	case "", Enforce:
+	case Audit:
+		p.act = hooks.Allow
+	default:
+		return nil, fmt.Errorf("compile policy: mode %s is unknown", quote(d.Mode.V))
+	}
+	return p, nil
+}
+
+func (x *index) addPrefix(r *Rule) {
+	list := &x.v4
+	if r.cidr.Addr().Is6() {
+		list = &x.v6
+	}
+	i := slices.IndexFunc(*list, func(m prefixMap) bool { return m.bits == r.cidr.Bits() })
+	if i < 0 {
+		i = len(*list)
+		*list = append(*list, prefixMap{r.cidr.Bits(), map[netip.Prefix]*bucket{}})
+	}
+	m := (*list)[i].rules
+	if m[r.cidr] == nil {
+		m[r.cidr] = &bucket{}
+	}
+	m[r.cidr].add(r)
+}
+
+// visit shows s every bucket that is about the target. s is a pointer to a
+// struct rather than a closure so that nothing escapes to the heap.
+func (x *index) visit(t *hooks.Target, s *search) {
+	if t.Host == "" {
+		list := x.v4
+		if t.Addr.Is6() {
+			list = x.v6
+		}
+		for i := range list {
+			if pfx, err := t.Addr.Prefix(list[i].bits); err == nil {
+				if b := list[i].rules[pfx]; b != nil {
+					s.bucket(b, false)
+				}
+			}
+		}
+		s.bucket(&x.any, true)
+		return
+	}
+	internal := t.Host == HostInternal
+	if n := x.names[t.Host]; n != nil {
+		s.bucket(&n.exact, false)
+	}
+	for rest := t.Host; ; {
+		i := strings.IndexByte(rest, '.')
+		if i < 0 {
+			break
+		}
+		rest = rest[i+1:]
+		if n := x.names[rest]; n != nil {
+			s.bucket(&n.below, internal)
+		}
+	}
+	s.bucket(&x.any, internal)
+}
+
+// unions numbers address profiles, so that equal ones have one ID, and joins
+// those of several rules that allow the same request.
+type unions struct {
+	mu    sync.Mutex
+	known []*Dial
+	made  map[[2]int]*Dial
+}
+
+// intern returns the one Dial for these addresses.
+func (u *unions) intern(d *Dial) *Dial {
+	if d == nil {
+		return nil
+	}
+	for _, k := range u.known {
+		if slices.Equal(k.Addresses, d.Addresses) {
+			return k
+		}
+	}
+	n := &Dial{ID: len(u.known) + 1, Addresses: d.Addresses}
+	u.known = append(u.known, n)
+	return n
+}
+
+// join returns the Dial that opens what a or b opens. It allocates only the
+// first time it sees the pair.
+func (p *Policy) join(a, b *Dial) *Dial {
+	if a == nil || a == b {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	u := p.unions
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	key := [2]int{min(a.ID, b.ID), max(a.ID, b.ID)}
+	if d := u.made[key]; d != nil {
+		return d
+	}
+	d := u.intern(&Dial{Addresses: normalPrefixes(append(slices.Clone(a.Addresses), b.Addresses...))})
+	u.made[key] = d
+	return d
+}
+
+// normalPrefixes sorts the list and drops what lies in another of its ranges.
+func normalPrefixes(list []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(list, func(a, b netip.Prefix) int {
+		if a.Bits() != b.Bits() {
+			return a.Bits() - b.Bits()
+		}
+		return a.Addr().Compare(b.Addr())
+	})
+	out := list[:0:0]
+	for _, p := range list {
+		if !slices.ContainsFunc(out, func(q netip.Prefix) bool { return within(p, q) }) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b netip.Prefix) int {
+		if c := a.Addr().Compare(b.Addr()); c != 0 {
+			return c
+		}
+		return a.Bits() - b.Bits()
+	})
+	return out
+}

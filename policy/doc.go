@@ -1,0 +1,32 @@
+// Package policy is the language in which a person says what a pen may do: it
+// parses the files, joins the layers, compiles them into one immutable value,
+// decides requests by it and explains what it decided.
+//
+// It is pure: the only I/O is reading policy files and keeping the trust store
+// (Load, Trust). It imports package hooks and nothing else of this module; it
+// must not import netproxy, supervisor or sandbox, which obey it.
+//
+// # Semantics
+//
+// The order of rules never matters. Any matching deny wins; else any matching
+// allow; else the default. So adding a deny never widens and adding an allow
+// never narrows what a pen may do. A request that can't be understood (no
+// target, a name that is not canonical, a method in lower case) is denied before
+// any rule is looked at, also when the default is allow.
+//
+// What can't be seen can't be excepted: a deny that looks at methods or paths
+// also covers raw TCP and TLS that is passed through at its hosts and ports,
+// because its request could be in there.
+//
+// # Hazards
+//
+// A hostile tool in the pen chooses the names, paths and methods judged here,
+// and may have written the project's policy file. It would try: another spelling
+// of a name or path than the one in the rule (case, trailing dot, punycode,
+// full-width letters, %-encoding, dot segments, "..;", doubled slashes); a name
+// that ends like an allowed one (evilexample.com, example.com.evil); an address
+// dressed as a name (0x7f.1, 2130706433); a policy file that exhausts memory
+// (aliases, depth, size), blocks the reader (a FIFO), hides text from the
+// reviewer (bidirectional controls) or writes to the terminal through an error
+// message; a project file changed after it was approved. All of these have tests.
+package policy

@@ -1,0 +1,171 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Parse reads one policy file. The error is an *ErrorList with everything that
+// is wrong with the file by itself; what is wrong between files is found by Load.
+func Parse(file string, layer Layer, src []byte) (*File, error) {
+	sum := sha256.Sum256(src)
+	f := &File{Name: file, Layer: layer, SHA256: hex.EncodeToString(sum[:])}
+	p := &parser{file: file, lay: layer}
+	if root := p.document(src); root != nil {
+		p.root(f, root)
+	}
+	if err := p.errs.err(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (p *parser) root(f *File, n *yaml.Node) {
+	seen := p.fields(n, "the policy", []field{
+		{"version", p.version},
+		{"sandbox", func(n *yaml.Node) { p.sandbox(f, n) }},
+		{"filesystem", func(n *yaml.Node) { p.filesystem(f, n) }},
+		{"environment", func(n *yaml.Node) { p.environment(f, n) }},
+		{"egress", func(n *yaml.Node) { p.egress(f, n) }},
+		{"secrets", func(n *yaml.Node) { p.secrets(f, n) }},
+		{"limits", func(n *yaml.Node) { p.limits(f, n) }},
+		{"hooks", nil},
+	})
+	if seen != nil && seen["version"] == nil {
+		p.fail(n, "write it as the first line: version: 1", "the policy has no version")
+	}
+}
+
+func (p *parser) version(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.Value == "1" && n.Tag == "!!int" {
+		return
+	}
+	p.fail(n, "write version: 1, or use a newer penstock", "version %s is not supported", quote(n.Value))
+}
+
+// tiers in the order in which hints name them.
+func tiers() []string {
+	return []string{"auto", "bwrap", "gvisor", "firecracker", "wasm", "darwin"}
+}
+
+// strength orders tiers for limits: what a guest has to break to reach the host.
+func strength(tier string) int {
+	switch tier {
+	case "bwrap", "darwin":
+		return 1 // the host's kernel, filtered
+	case "gvisor":
+		return 2 // a kernel of its own in user space
+	case "firecracker", "wasm":
+		return 3 // a machine of its own; no kernel at all
+	}
+	return 0
+}
+
+func set[T any](p *parser, to *Value[T], n *yaml.Node, v T, ok bool) {
+	if ok {
+		*to = Value[T]{V: v, From: p.at(n), Set: true}
+	}
+}
+
+func (p *parser) sandbox(f *File, n *yaml.Node) {
+	s := &f.sandbox
+	p.fields(n, "sandbox", append([]field{
+		{"tier", func(n *yaml.Node) {
+			v, ok := p.enum(n, "sandbox.tier", tiers())
+			set(p, &s.Tier, n, v, ok)
+		}},
+		{"worktree", func(n *yaml.Node) {
+			if v, ok := p.boolean(n, "sandbox.worktree"); ok && v {
+				p.fail(n, "write false, or use a newer penstock", "sandbox.worktree: true is not supported by this version of penstock")
+			}
+		}},
+	}, p.resources("sandbox", &s.Memory, &s.CPUs, &s.PIDs, &s.OpenFiles, &s.Timeout)...))
+}
+
+// resources are the keys that sandbox and limits have in common.
+func (p *parser) resources(in string, memory *Value[int64], cpus *Value[float64], pids, files *Value[int64], timeout *Value[time.Duration]) []field {
+	return []field{
+		{"memory", func(n *yaml.Node) { v, ok := p.size(n, in+".memory"); set(p, memory, n, v, ok) }},
+		{"cpus", func(n *yaml.Node) { v, ok := p.number(n, in+".cpus"); set(p, cpus, n, v, ok) }},
+		{"pids", func(n *yaml.Node) { v, ok := p.count(n, in+".pids", 1<<22); set(p, pids, n, v, ok) }},
+		{"timeout", func(n *yaml.Node) { v, ok := p.duration(n, in+".timeout"); set(p, timeout, n, v, ok) }},
+		{"open_files", func(n *yaml.Node) { v, ok := p.count(n, in+".open_files", 1<<30); set(p, files, n, v, ok) }},
+	}
+}
+
+func (p *parser) filesystem(f *File, n *yaml.Node) {
+	grants := func(name string, to *[]PathGrant) field {
+		return field{name, func(n *yaml.Node) { p.paths(n, "filesystem."+name, to) }}
+	}
+	p.fields(n, "filesystem", []field{
+		grants("write", &f.fs.Write), grants("read", &f.fs.Read),
+		grants("hide", &f.fs.Hide), grants("protect", &f.fs.Protect),
+	})
+}
+
+// paths reads a list of paths; they are resolved when the files are loaded.
+func (p *parser) paths(n *yaml.Node, what string, to *[]PathGrant) {
+	p.texts(n, what, func(c *yaml.Node, s string) {
+		if msg, hint := badPath(s); msg != "" {
+			p.fail(c, hint, "path %s in %s %s", quote(s), what, msg)
+			return
+		}
+		*to = append(*to, PathGrant{Given: s, From: p.at(c)})
+	})
+}
+
+func (p *parser) limits(f *File, n *yaml.Node) {
+	l := &f.limits
+	p.fields(n, "limits", append([]field{
+		{"egress", func(n *yaml.Node) {
+			l.egressSet, l.egressFrom = true, p.at(n)
+			p.texts(n, "limits.egress", func(c *yaml.Node, s string) {
+				if cidr, e := parseCIDR(s); e == nil {
+					l.Egress = append(l.Egress, LimitPattern{cidr: cidr, From: p.at(c)})
+				} else if h, err := parseHostPattern(s); err != nil {
+					pe := err.(*patternError)
+					p.fail(c, pe.hint, "in limits.egress: %s", pe.msg)
+				} else {
+					l.Egress = append(l.Egress, LimitPattern{host: h, From: p.at(c)})
+				}
+			})
+		}},
+		{"protocols", func(n *yaml.Node) {
+			p.words(n, "limits.protocols", protocolWords(), &l.Protocols)
+		}},
+		{"tier", func(n *yaml.Node) {
+			v, ok := p.enum(n, "limits.tier", tiers()[1:])
+			set(p, &l.Tier, n, v, ok)
+		}},
+		{"hide", func(n *yaml.Node) { p.paths(n, "limits.hide", &l.Hide) }},
+		{"write", func(n *yaml.Node) {
+			var v []PathGrant
+			p.paths(n, "limits.write", &v)
+			set(p, &l.Write, n, v, true)
+		}},
+		{"modes", func(n *yaml.Node) {
+			p.words(n, "limits.modes", []string{string(Enforce), string(Audit)}, &l.Modes)
+			if l.Modes.Set && !slices.Contains(l.Modes.V, string(Enforce)) {
+				p.fail(n, "add enforce", "limits.modes without enforce would force everyone to allow everything")
+			}
+		}},
+		{"ca", func(n *yaml.Node) { v, ok := p.boolean(n, "limits.ca"); set(p, &l.CA, n, v, ok) }},
+	}, p.resources("limits", &l.Memory, &l.CPUs, &l.PIDs, &l.OpenFiles, &l.Timeout)...))
+}
+
+// words reads a list of known words.
+func (p *parser) words(n *yaml.Node, what string, known []string, to *Value[[]string]) {
+	v := []string{}
+	p.texts(n, what, func(c *yaml.Node, s string) {
+		if !slices.Contains(known, s) {
+			p.fail(c, hintWords(s, known), "%s can't have %s", what, quote(s))
+			return
+		}
+		v = append(v, s)
+	})
+	set(p, to, n, v, n.Kind == yaml.SequenceNode)
+}

@@ -1,0 +1,174 @@
+package policy
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Mode is whether the policy is enforced or only observed.
+type Mode string
+
+// The modes.
+const (
+	Enforce Mode = "enforce"
+	Audit   Mode = "audit" // what no rule decides is allowed and recorded; denies still deny
+)
+
+// SandboxSettings is the effective sandbox section, bounded by the limits. Zero
+// means that nothing was said.
+type SandboxSettings struct {
+	Tier      Value[string]        `json:"tier"`       // bwrap, gvisor, firecracker, wasm, darwin, auto
+	MinTier   Value[string]        `json:"min_tier"`   // the strongest limits.tier: auto may not choose a weaker one
+	Memory    Value[int64]         `json:"memory"`     // bytes
+	CPUs      Value[float64]       `json:"cpus"`       // processors
+	PIDs      Value[int64]         `json:"pids"`       // processes and threads
+	OpenFiles Value[int64]         `json:"open_files"` // descriptors per process
+	Timeout   Value[time.Duration] `json:"timeout"`    // from release to kill
+}
+
+// PathGrant is one path of the filesystem section.
+type PathGrant struct {
+	Path  string `json:"path"`  // absolute and clean: "~" and relative paths are resolved
+	Given string `json:"given"` // as written
+	From  Source `json:"from"`
+}
+
+// FilesystemSettings is the effective filesystem section: what all layers said,
+// without the sandbox's own defaults. Where entries meet, hide wins over all
+// and protect over write.
+type FilesystemSettings struct {
+	Write   []PathGrant `json:"write,omitempty"`
+	Read    []PathGrant `json:"read,omitempty"`
+	Hide    []PathGrant `json:"hide,omitempty"` // with those of limits
+	Protect []PathGrant `json:"protect,omitempty"`
+}
+
+// EnvPattern is one entry of environment.pass: NAME, PREFIX_* or *.
+type EnvPattern struct {
+	Pattern string `json:"pattern"`
+	From    Source `json:"from"`
+}
+
+// EnvValue is one entry of environment.set.
+type EnvValue struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	From  Source `json:"from"`
+}
+
+// EnvironmentSettings is the effective environment section.
+type EnvironmentSettings struct {
+	Pass []EnvPattern `json:"pass,omitempty"`
+	Set  []EnvValue   `json:"set,omitempty"` // one for each name
+	// Proxy says whether HTTP_PROXY and its kin are set; true unless turned off.
+	Proxy Value[bool] `json:"proxy_variables"`
+}
+
+// ProxyVariables says whether HTTP_PROXY and its kin are to be set.
+func (e *EnvironmentSettings) ProxyVariables() bool { return !e.Proxy.Set || e.Proxy.V }
+
+// Passes says whether a variable of the host's environment may enter the pen.
+// Names of secrets are not the policy's to pass: set their placeholders last.
+func (e *EnvironmentSettings) Passes(name string) bool {
+	for _, p := range e.Pass {
+		if prefix, ok := strings.CutSuffix(p.Pattern, "*"); ok && strings.HasPrefix(name, prefix) || p.Pattern == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Secret says what variable of the pen gets a placeholder and where the real
+// value is put in. The value itself is never in a policy.
+type Secret struct {
+	Name   string   `json:"name"`             // variable in the pen
+	Env    string   `json:"env,omitempty"`    // variable of the host that holds the value; or
+	File   string   `json:"file,omitempty"`   // absolute path of the file that holds it
+	Hosts  []string `json:"hosts"`            // canonical names or *.name
+	Header string   `json:"header"`           // canonical, e.g. X-Api-Key
+	Prefix string   `json:"prefix,omitempty"` // before the value in the header, e.g. "Bearer "
+	From   Source   `json:"from"`
+}
+
+// Covers says whether the secret may be sent to a canonical host name.
+func (s *Secret) Covers(host string) bool {
+	for _, h := range s.Hosts {
+		name, wild := strings.CutPrefix(h, "*.")
+		if (hostPattern{name, wild}).matches(host) {
+			return true
+		}
+	}
+	return false
+}
+
+// HostEntry is one entry of egress.hosts.
+type HostEntry struct {
+	Name string     `json:"name"`
+	Addr netip.Addr `json:"addr"`
+	From Source     `json:"from"`
+}
+
+// Limits bound every layer below the one that sets them.
+type Limits struct {
+	Egress    []LimitPattern       `json:"egress,omitempty"`
+	Protocols Value[[]string]      `json:"protocols"`
+	Tier      Value[string]        `json:"tier"`
+	Hide      []PathGrant          `json:"hide,omitempty"`
+	Write     Value[[]PathGrant]   `json:"write"`
+	Modes     Value[[]string]      `json:"modes"`
+	CA        Value[bool]          `json:"ca"`
+	Memory    Value[int64]         `json:"memory"`
+	CPUs      Value[float64]       `json:"cpus"`
+	PIDs      Value[int64]         `json:"pids"`
+	OpenFiles Value[int64]         `json:"open_files"`
+	Timeout   Value[time.Duration] `json:"timeout"`
+
+	egressSet  bool // an empty list is a limit too
+	egressFrom Source
+}
+
+// LimitPattern is a host pattern or an address range of limits.egress.
+type LimitPattern struct {
+	host hostPattern
+	cidr netip.Prefix
+	From Source
+}
+
+// String returns the pattern as written, canonical.
+func (p LimitPattern) String() string {
+	if p.cidr.IsValid() {
+		return p.cidr.String()
+	}
+	return p.host.String()
+}
+
+// File is one parsed policy file: what it says, before it meets other layers.
+type File struct {
+	Name   string
+	Layer  Layer
+	SHA256 string // of the bytes that were parsed, in hexadecimal
+
+	rules    []*Rule
+	def      Value[string]
+	hosts    []HostEntry
+	ca       []PathGrant
+	sandbox  SandboxSettings
+	fs       FilesystemSettings
+	env      EnvironmentSettings
+	secrets  []Secret
+	limits   Limits
+	mode     Value[string] // from --mode only
+	warnings []Warning
+}
+
+// Warning is something that is legal and that its author should know: it
+// loosens the pen, or has no effect.
+type Warning struct {
+	From    Source `json:"from"`
+	Message string `json:"message"` // printable
+	Loosens bool   `json:"loosens,omitempty"`
+}
+
+// String returns where and what.
+func (w Warning) String() string { return w.From.Ref() + ": " + w.Message }
