@@ -1,0 +1,101 @@
+package netproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/policy"
+)
+
+// Recorder takes the events of flows. Append returns after the event is in the
+// file, or an error; Note does not wait. *audit.Writer is one.
+type Recorder interface {
+	Append(audit.Event) error
+	Note(audit.Event)
+}
+
+// Names tells the name that stands behind a synthetic address. *dns.Table is one.
+type Names interface {
+	Lookup(netip.Addr) (name string, ok bool)
+}
+
+// Dialer resolves a target, checks every address and dials what it checked.
+// *dialguard.Guard is one. A nil *policy.Dial allows public addresses only.
+type Dialer interface {
+	Dial(ctx context.Context, t hooks.Target, d *policy.Dial) (net.Conn, error)
+}
+
+// Leaves gives the certificate for a canonical name or a literal address.
+// *ca.Authority is one.
+type Leaves interface {
+	Leaf(name string) (*tls.Certificate, error)
+}
+
+// Config is what a Proxy is made of. Policy, Record, Dialer and Leaves are needed.
+type Config struct {
+	Session string
+	// Permissive lets through what the policy denies and records what it would
+	// have said (run --mode audit).
+	Permissive bool
+	Policy     *policy.Policy
+	Record     Recorder
+	Names      Names // nil: no synthetic addresses
+	Dialer     Dialer
+	Leaves     Leaves
+	Secrets    *secrets.Set // nil: none
+	// Roots returns the certificates that upstreams are verified against; nil
+	// is the system's. It is called once, at the first upstream TLS connection.
+	Roots func() (*x509.CertPool, error)
+	// OriginalDst returns where a captured connection wanted to go. Nil uses
+	// the connection's local address, as it is under TPROXY and sk_lookup.
+	OriginalDst func(*net.TCPConn) (netip.AddrPort, error)
+	// Notice is called with lines for the user, each kind once per host. They
+	// may hold bytes of the pen. Nil drops them. It must not block.
+	Notice func(string)
+	Limits Limits
+}
+
+// Limits bound what a pen can hold. Zero values are replaced by the defaults.
+type Limits struct {
+	Connections   int           // open connections of the pen; 4096
+	FirstByte     time.Duration // wait for the first byte; 30 s
+	Refused       time.Duration // the same where nothing can be allowed; 2 s
+	Handshake     time.Duration // wait for a whole ClientHello, SOCKS request or TLS handshake; 15 s
+	Header        time.Duration // wait for a whole request header; 30 s
+	Idle          time.Duration // HTTP connection between requests; 5 min
+	Raw           time.Duration // raw and passed-through connection without a byte either way; 2 h
+	HeaderBytes   int           // request header; 64 KiB
+	Streams       int           // concurrent HTTP/2 streams per connection; 250
+	UpstreamIdle  time.Duration // unused upstream connection; 90 s
+	UpstreamReply time.Duration // upstream TLS handshake; 15 s
+}
+
+func or[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Connections:   or(l.Connections, 4096),
+		FirstByte:     or(l.FirstByte, 30*time.Second),
+		Refused:       or(l.Refused, 2*time.Second),
+		Handshake:     or(l.Handshake, 15*time.Second),
+		Header:        or(l.Header, 30*time.Second),
+		Idle:          or(l.Idle, 5*time.Minute),
+		Raw:           or(l.Raw, 2*time.Hour),
+		HeaderBytes:   or(l.HeaderBytes, 64<<10),
+		Streams:       or(l.Streams, 250),
+		UpstreamIdle:  or(l.UpstreamIdle, 90*time.Second),
+		UpstreamReply: or(l.UpstreamReply, 15*time.Second),
+	}
+}

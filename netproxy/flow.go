@@ -1,0 +1,150 @@
+package netproxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/policy"
+)
+
+// flow is one request or raw connection from its verdict to its end.
+type flow struct {
+	p       *Proxy
+	binding *binding
+	gen     *generation
+	start   time.Time
+
+	req     hooks.Request
+	dial    *policy.Dial
+	allowed bool // may leave: by the policy or by the mode
+	begun   bool // its record is written
+
+	open  audit.FlowOpen
+	close audit.FlowClose
+
+	up, down atomic.Int64
+	status   int
+	upstream netip.AddrPort
+	class    string
+	err      error
+
+	web web // of HTTP only
+}
+
+// verdict takes over what the policy said. would lets a denied flow through.
+func (f *flow) verdict(v policy.Verdict, would bool) {
+	f.dial = v.Dial
+	f.open.Verdict, f.open.Reason = v.Action, v.Reason
+	if v.Rule != nil {
+		f.open.Rule = v.Rule.Ref()
+	}
+	f.allowed = v.Action == hooks.Allow || would
+	f.open.Mode = "enforce"
+	if f.p.cfg.Permissive {
+		f.open.Mode = "audit"
+	}
+}
+
+// errAudit is told to a pen whose request could not be recorded.
+const errAudit flowError = "the audit cannot be written, so nothing may leave"
+
+// begin numbers and records the flow. On an error nothing may leave.
+func (f *flow) begin() error {
+	if f.req.Flow == 0 {
+		f.req.Flow = f.p.flows.Add(1)
+	}
+	f.req.Session = f.p.cfg.Session
+	o := &f.open
+	o.Flow, o.Conn = f.req.Flow, f.binding.conn
+	o.Protocol, o.Target = f.req.Protocol, f.req.Target
+	o.Method, o.Path, o.Query = f.req.Method, f.req.Path, f.req.Query
+	o.Original, o.Client = f.binding.original, f.binding.client
+	f.p.stats.count(f)
+	if err := f.p.cfg.Record.Append(o); err != nil {
+		f.allowed = false
+		f.class, f.err = "audit", err
+		return errAudit
+	}
+	f.begun = true
+	return nil
+}
+
+// end records how the flow went.
+func (f *flow) end() {
+	if !f.begun {
+		return
+	}
+	f.begun = false
+	c := &f.close
+	c.Flow = f.req.Flow
+	c.BytesUp, c.BytesDown = uint64(f.up.Load()), uint64(f.down.Load())
+	c.Duration = time.Since(f.start)
+	c.Status, c.Upstream, c.Class = f.status, f.upstream, f.class
+	if f.err != nil {
+		c.Error = f.p.cfg.Secrets.Redact(f.err.Error())
+	}
+	f.p.cfg.Record.Note(c)
+}
+
+// fail keeps the first error.
+func (f *flow) fail(err error) {
+	if f.err == nil {
+		f.err, f.class = err, classOf(err)
+	}
+}
+
+// classOf names the step at which a flow failed.
+func classOf(err error) string {
+	var (
+		refused *dialguard.RefusedError
+		resolve *dialguard.ResolveError
+		de      *dialError
+		te      *upstreamTLSError
+	)
+	switch {
+	case errors.As(err, &refused):
+		return "guard"
+	case errors.As(err, &resolve):
+		return "resolve"
+	case errors.As(err, &de):
+		return "dial"
+	case errors.As(err, &te), isTLSError(err):
+		return "upstream-tls"
+	case errors.Is(err, errIdle):
+		return "idle"
+	case errors.Is(err, errAudit):
+		return "audit"
+	case errors.Is(err, context.Canceled), errors.Is(err, http.ErrAbortHandler):
+		return "client-gone"
+	case isTimeout(err):
+		return "timeout"
+	}
+	return "upstream"
+}
+
+// violation records something that no honest tool does.
+func (p *Proxy) violation(v audit.Violation) {
+	p.stats.violation()
+	p.cfg.Record.Note(&v)
+}
+
+// malformedConn records a connection whose bytes were refused.
+func (p *Proxy) malformedConn(c *conn, reason string) {
+	p.violation(audit.Violation{Kind: "malformed", Detail: reason, Target: c.target, Action: "closed"})
+}
+
+// FlowOf returns what is being judged of a request in the handler chain, nil for
+// a request that is not ours.
+func FlowOf(r *http.Request) *hooks.Request {
+	if f := flowOf(r); f != nil {
+		return &f.req
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package netproxy
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/elazarl/goproxy"
+
+	"github.com/penstock/penstock/policy"
+)
+
+// Proxy serves the connections of one session's pen. Make one with New.
+type Proxy struct {
+	cfg    Config
+	limits Limits
+
+	rules  atomic.Pointer[generation]
+	chain  *goproxy.ProxyHttpServer
+	server *http.Server
+	feed   *feed
+	tls    *tls.Config
+	// refusedPath is where the server meets requests that the filter refused; it
+	// can't be guessed.
+	refusedPath string
+
+	flows   atomic.Uint64
+	conns   atomic.Uint64 // numbers connections
+	open    atomic.Int64
+	stats   stats
+	checked verified
+
+	mu        sync.Mutex
+	closed    bool
+	listeners map[net.Listener]struct{}
+	live      map[io.Closer]struct{}
+	serving   sync.WaitGroup
+}
+
+// ErrClosed is returned by the Serve methods after Close.
+var ErrClosed = errors.New("proxy is closed")
+
+// New checks c and returns a Proxy that serves nothing yet.
+func New(c Config) (*Proxy, error) {
+	switch {
+	case c.Policy == nil:
+		return nil, errors.New("make proxy: no policy")
+	case c.Record == nil:
+		return nil, errors.New("make proxy: no audit")
+	case c.Dialer == nil:
+		return nil, errors.New("make proxy: no dialler")
+	case c.Leaves == nil:
+		return nil, errors.New("make proxy: no certificate authority")
+	}
+	var secret [16]byte
+	if _, err := rand.Read(secret[:]); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	p := &Proxy{
+		cfg: c, limits: c.Limits.withDefaults(),
+		refusedPath: "/" + hex.EncodeToString(secret[:]),
+		feed:        newFeed(),
+		listeners:   make(map[net.Listener]struct{}),
+		live:        make(map[io.Closer]struct{}),
+	}
+	p.tls = p.serverTLS()
+	p.chain = p.newChain()
+	p.chain.OnRequest().DoFunc(p.judge)
+	p.server = p.newServer()
+	p.rules.Store(p.newGeneration(c.Policy))
+	go p.server.Serve(p.feed) //nolint:errcheck // ends with Close
+	return p, nil
+}
+
+// SetPolicy replaces the policy for all requests that are judged from now on.
+func (p *Proxy) SetPolicy(pol *policy.Policy) {
+	old := p.rules.Swap(p.newGeneration(pol))
+	old.close()
+}
+
+// Chain is goproxy's handler chain. Handlers added to it before the first Serve
+// call run after the target is bound and before the verdict (OnRequest), or on
+// each response from an upstream (OnResponse). FlowOf tells what they see.
+func (p *Proxy) Chain() *goproxy.ProxyHttpServer { return p.chain }
+
+// newChain sets up goproxy so that nothing of it acts by itself: no dialler, no
+// certificates, no environment, no log.
+func (p *Proxy) newChain() *goproxy.ProxyHttpServer {
+	g := goproxy.NewProxyHttpServer()
+	g.Tr = &http.Transport{Proxy: nil} // never used: each context has our round trip
+	g.ConnectDial = nil
+	g.Verbose = false
+	g.Logger = log.New(io.Discard, "", 0)
+	g.KeepAcceptEncoding = true
+	g.NonproxyHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "penstock: request without a target", http.StatusBadRequest)
+	})
+	return g
+}
+
+// Close ends all connections and listeners and waits for what served them.
+func (p *Proxy) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	for l := range p.listeners {
+		l.Close()
+	}
+	live := make([]io.Closer, 0, len(p.live))
+	for c := range p.live {
+		live = append(live, c)
+	}
+	p.mu.Unlock()
+	p.feed.Close()
+	p.server.Close()
+	for _, c := range live {
+		c.Close()
+	}
+	p.serving.Wait()
+	p.rules.Load().close()
+	return nil
+}
+
+// track registers something to be closed with the proxy; false: closed already.
+func (p *Proxy) track(c io.Closer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.live[c] = struct{}{}
+	return true
+}
+
+func (p *Proxy) untrack(c io.Closer) {
+	p.mu.Lock()
+	delete(p.live, c)
+	p.mu.Unlock()
+}
+
+// feed hands connections from the front to the HTTP server.
+type feed struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newFeed() *feed { return &feed{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (f *feed) Accept() (net.Conn, error) {
+	select {
+	case c := <-f.conns:
+		return c, nil
+	case <-f.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (f *feed) push(c net.Conn) bool {
+	select {
+	case f.conns <- c:
+		return true
+	case <-f.done:
+		return false
+	}
+}
+
+// Close implements net.Listener.
+func (f *feed) Close() error {
+	f.once.Do(func() { close(f.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (f *feed) Addr() net.Addr { return &net.TCPAddr{} }

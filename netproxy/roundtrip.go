@@ -1,0 +1,173 @@
+package netproxy
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/elazarl/goproxy"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/policy"
+)
+
+// setUpstream notes the address that was dialled. A transport may call it from
+// a goroutine of its own, but before its round trip returns.
+func (f *flow) setUpstream(a netip.AddrPort) { f.upstream = a }
+
+// RoundTrip implements goproxy.RoundTripper. It is the last of the chain: what
+// it is given is what leaves, so it checks that this was judged, records it,
+// puts the secrets in and sends.
+func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, error) {
+	if resp := f.changed(r); resp != nil {
+		return resp, nil
+	}
+	if !f.allowed {
+		return f.deny(r, policy.Verdict{Reason: "not judged"}), nil
+	}
+	if err := f.begin(); err != nil {
+		a := f.answer(http.StatusServiceUnavailable, "deny", err.Error())
+		return a.response(r), nil
+	}
+	out, err := f.withSecrets(r)
+	if err != nil {
+		return f.upstreamFailed(r, err), nil
+	}
+	flavour := flavourHTTP1
+	if f.binding.tls && r.ProtoMajor == 2 {
+		flavour = flavourHTTP2
+	} else if r.ProtoMajor == 2 {
+		flavour = flavourH2C
+	}
+	t, err := f.gen.transport(f.dial, flavour)
+	if err != nil {
+		return f.upstreamFailed(r, err), nil
+	}
+	resp, err := t.RoundTrip(out)
+	if err != nil && flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && out.Body == http.NoBody {
+		// The upstream refused in its handshake to speak HTTP/1.
+		if t, err = f.gen.transport(f.dial, flavourHTTP2); err == nil {
+			resp, err = t.RoundTrip(out)
+		}
+	}
+	if err != nil {
+		return f.upstreamFailed(r, err), nil
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return f.switched(r, resp), nil
+	}
+	takeResponseHopHeaders(resp.Header)
+	resp.Body = &responseBody{resp.Body, &f.web}
+	return resp, nil
+}
+
+// onlyHTTP2 recognises the alert no_application_protocol.
+func onlyHTTP2(err error) bool {
+	return isTLSError(err) && strings.Contains(err.Error(), "no application protocol")
+}
+
+// changed judges again what a handler of the chain has changed. The target can't
+// be changed at all.
+func (f *flow) changed(r *http.Request) *http.Response {
+	if r.URL.Scheme != f.binding.scheme() || r.URL.Host != f.authority() {
+		return f.deny(r, policy.Verdict{Reason: "a handler changed the target after it was bound"})
+	}
+	path, why := setPath(r)
+	if why != nil {
+		return f.deny(r, policy.Verdict{Reason: "a handler changed the request: " + why.reason})
+	}
+	if r.Method == f.req.Method && path == f.req.Path && r.URL.RawQuery == f.req.Query {
+		return nil
+	}
+	f.req.Method, f.req.Path, f.req.Query = r.Method, path, r.URL.RawQuery
+	v := f.gen.policy.Decide(&f.req)
+	f.verdict(v, f.p.cfg.Permissive)
+	if !f.allowed {
+		return f.deny(r, v)
+	}
+	return nil
+}
+
+// withSecrets returns the request as it leaves. The one that hooks and records
+// see keeps its placeholders.
+func (f *flow) withSecrets(r *http.Request) (*http.Request, error) {
+	set := f.p.cfg.Secrets
+	if set == nil {
+		return r, nil
+	}
+	out := new(http.Request)
+	*out = *r
+	out.Header = r.Header.Clone()
+	used, err := set.Swap(out.Header, f.req.Target, f.binding.tls || f.req.Target.Host == policy.HostInternal)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range used {
+		f.p.cfg.Record.Note(&audit.SecretUse{Flow: f.req.Flow, Name: u.Secret, Host: f.req.Target.Name(), Header: u.Header})
+	}
+	return out, nil
+}
+
+func (f *flow) answer(status int, verdict, reason string) *answer {
+	return &answer{status: status, verdict: verdict, target: f.req.Target, scheme: f.binding.scheme(), method: f.req.Method,
+		path: f.req.Path, reason: reason, class: f.class, flow: f.req.Flow}
+}
+
+// upstreamFailed explains why there is no answer of the upstream.
+func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
+	var misuse *secrets.Violation
+	if errors.As(err, &misuse) {
+		f.p.violation(audit.Violation{Kind: "secret-misuse", Detail: misuse.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+		f.class, f.err = "secret-misuse", misuse
+		return f.answer(http.StatusForbidden, "deny", misuse.Error()+hintLine(misuse)).response(r)
+	}
+	f.fail(err)
+	if r.Context().Err() != nil {
+		f.class = "client-gone"
+	}
+	reason := f.p.cfg.Secrets.Redact(err.Error()) + hintLine(err)
+	status := http.StatusBadGateway
+	switch f.class {
+	case "upstream-tls":
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			reason += "; if that authority is yours, name its certificate under ca: in the policy"
+		}
+	case "guard":
+		status = http.StatusForbidden
+		return f.answer(status, "deny", reason).response(r)
+	case "timeout":
+		status = http.StatusGatewayTimeout
+	}
+	return f.answer(status, "error", reason).response(r)
+}
+
+// switched prepares the relay of a WebSocket.
+func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
+	rwc, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok || !f.web.upgrade || !isWebSocket(resp.Header) {
+		resp.Body.Close()
+		return f.upstreamFailed(r, errors.New("the upstream switched to a protocol that was not asked for"))
+	}
+	ext, proto, accept := resp.Header["Sec-Websocket-Extensions"], resp.Header["Sec-Websocket-Protocol"], resp.Header["Sec-Websocket-Accept"]
+	takeResponseHopHeaders(resp.Header)
+	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+	for k, v := range map[string][]string{"Sec-Websocket-Extensions": ext, "Sec-Websocket-Protocol": proto, "Sec-Websocket-Accept": accept} {
+		if v != nil {
+			resp.Header[k] = v
+		}
+	}
+	resp.Body = &switchedBody{rwc, context.WithoutCancel(r.Context())}
+	return resp
+}
+
+// switchedBody is the upstream's end of a WebSocket.
+type switchedBody struct {
+	io.ReadWriteCloser
+	_ context.Context
+}

@@ -1,0 +1,162 @@
+package netproxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/policy"
+)
+
+// generation is a policy with the transports of its dial profiles: a connection
+// that was checked under one profile is never used under another.
+type generation struct {
+	p      *Proxy
+	policy *policy.Policy
+	roots  func() (*x509.CertPool, error)
+
+	mu         sync.Mutex
+	transports map[transportKey]*http.Transport
+	closed     bool
+}
+
+// flavour is what a transport speaks.
+type flavour uint8
+
+const (
+	flavourHTTP1 flavour = iota // also in TLS
+	flavourHTTP2                // in TLS; HTTP/1.1 if the upstream has no other
+	flavourH2C                  // HTTP/2 in clear
+)
+
+type transportKey struct {
+	profile int // 0: public addresses only
+	flavour flavour
+}
+
+func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
+	g := &generation{p: p, policy: pol, transports: make(map[transportKey]*http.Transport)}
+	g.roots = sync.OnceValues(func() (*x509.CertPool, error) {
+		if p.cfg.Roots == nil {
+			return nil, nil //nolint:nilnil // crypto/tls takes the system's
+		}
+		pool, err := p.cfg.Roots()
+		if err != nil {
+			return nil, fmt.Errorf("read certificates of upstreams: %w", err)
+		}
+		return pool, nil
+	})
+	return g
+}
+
+// close drops idle connections; those in use end with their flows.
+func (g *generation) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	for _, t := range g.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// transport returns the one for a dial profile and flavour.
+func (g *generation) transport(d *policy.Dial, f flavour) (*http.Transport, error) {
+	key := transportKey{flavour: f}
+	if d != nil {
+		key.profile = d.ID
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t, ok := g.transports[key]; ok {
+		return t, nil
+	}
+	roots, err := g.roots()
+	if err != nil {
+		return nil, err
+	}
+	t := g.p.newTransport(roots, d, f)
+	g.transports[key] = t
+	return t, nil
+}
+
+func (p *Proxy) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *http.Transport {
+	t := &http.Transport{
+		Proxy: nil, // never the environment's
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			target, err := splitTarget(addr)
+			if err != nil {
+				return nil, err
+			}
+			return p.dial(ctx, target, d)
+		},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(256)},
+		TLSHandshakeTimeout:   p.limits.UpstreamReply,
+		DisableCompression:    true, // bodies pass as they are
+		MaxIdleConns:          1024,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       p.limits.UpstreamIdle,
+		ExpectContinueTimeout: 2 * time.Second,
+		// No ResponseHeaderTimeout: a model may think for minutes, and a client
+		// that has enough of waiting goes away, which is passed on.
+		MaxResponseHeaderBytes: 256 << 10,
+		Protocols:              new(http.Protocols),
+	}
+	switch f {
+	case flavourHTTP1:
+		t.Protocols.SetHTTP1(true)
+	case flavourHTTP2:
+		t.Protocols.SetHTTP1(true)
+		t.Protocols.SetHTTP2(true)
+		t.ForceAttemptHTTP2 = true
+	case flavourH2C:
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
+	if f != flavourHTTP1 {
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: time.Minute, PingTimeout: 30 * time.Second}
+	}
+	return t
+}
+
+// splitTarget undoes hooks.Target.String, whose results alone get here.
+func splitTarget(addr string) (hooks.Target, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return hooks.Target{}, fmt.Errorf("dial upstream: %w", err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return hooks.Target{}, fmt.Errorf("dial upstream: %w", err)
+	}
+	t := hooks.Target{Port: uint16(n)}
+	if a, err := netip.ParseAddr(host); err == nil {
+		t.Addr = a
+	} else {
+		t.Host = host
+	}
+	return t, nil
+}
+
+// isTLSError reports whether the upstream failed in its handshake.
+func isTLSError(err error) bool {
+	var (
+		cert  *tls.CertificateVerificationError
+		rec   tls.RecordHeaderError
+		alert *net.OpError
+	)
+	return errors.As(err, &cert) || errors.As(err, &rec) ||
+		errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error")
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

@@ -1,0 +1,335 @@
+package netproxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// web is the HTTP half of a flow: the response writer that the chain writes to,
+// and what is counted and watched of both bodies.
+type web struct {
+	f       *flow
+	w       http.ResponseWriter
+	head    bool // HEAD request
+	upgrade bool // WebSocket handshake
+
+	mu     sync.Mutex // of writing, against informational responses and late flushes
+	wrote  bool       // headers are out
+	ended  bool       // nothing may be written any more
+	stream bool       // each piece is flushed
+	length int64      // declared, -1 if not
+	sent   int64
+
+	body     requestBody
+	upErr    atomic.Bool // the response's body broke off
+	hijacked *hijacked
+	trace    httptrace.ClientTrace
+	ctx      flowContext
+}
+
+var (
+	_ http.ResponseWriter = (*web)(nil)
+	_ http.Flusher        = (*web)(nil)
+	_ http.Hijacker       = (*web)(nil)
+	_ io.ReaderFrom       = (*web)(nil)
+)
+
+func (x *web) init(f *flow, w http.ResponseWriter, r *http.Request) {
+	x.f, x.w = f, w
+	x.head = r.Method == http.MethodHead
+}
+
+// context gives the request its flow and its trace.
+func (x *web) context(parent context.Context) context.Context {
+	x.ctx = flowContext{parent, x.f}
+	x.trace.GotConn = x.gotConn
+	x.trace.Got1xxResponse = x.informational
+	return httptrace.WithClientTrace(&x.ctx, &x.trace)
+}
+
+func (x *web) gotConn(i httptrace.GotConnInfo) { x.f.setUpstream(addrPort(i.Conn.RemoteAddr())) }
+
+// informational passes 1xx responses on. The server answers 100 itself, when the
+// transport begins to read the body because the upstream has asked for it.
+func (x *web) informational(code int, h textproto.MIMEHeader) error {
+	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.wrote || x.ended {
+		return nil
+	}
+	out := x.w.Header()
+	for k, v := range h {
+		out[k] = v
+	}
+	takeResponseHopHeaders(out)
+	x.w.WriteHeader(code)
+	clear(out)
+	return nil
+}
+
+// Header implements http.ResponseWriter.
+func (x *web) Header() http.Header { return x.w.Header() }
+
+// WriteHeader implements http.ResponseWriter. Headers of a response without a
+// known length go out at once: it may be a stream whose first event is far away.
+func (x *web) WriteHeader(code int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.wrote {
+		return
+	}
+	x.wrote = true
+	x.f.status = code
+	h := x.w.Header()
+	x.length = -1
+	if v := h["Content-Length"]; len(v) == 1 {
+		x.length = parseLength(v[0])
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // net/http would guess one
+	}
+	bodiless := x.head || code < 200 || code == http.StatusNoContent || code == http.StatusNotModified
+	// A gRPC response that is headers only must end in the same frame.
+	_, trailersOnly := h["Grpc-Status"]
+	x.stream = x.length < 0 && !bodiless && !trailersOnly
+	x.w.WriteHeader(code)
+	if x.stream {
+		x.flush()
+	}
+}
+
+func parseLength(s string) int64 {
+	var n int64
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' || n > 1<<58 {
+			return -1
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}
+
+func (x *web) flush() {
+	if fl, ok := x.w.(http.Flusher); ok {
+		fl.Flush()
+	}
+}
+
+// Flush implements http.Flusher.
+func (x *web) Flush() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if _, trailersOnly := x.w.Header()["Grpc-Status"]; x.ended || trailersOnly && x.sent == 0 {
+		return
+	}
+	x.flush()
+}
+
+// Write implements http.ResponseWriter.
+func (x *web) Write(b []byte) (int, error) {
+	if !x.wrote {
+		x.WriteHeader(http.StatusOK)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.write(b)
+}
+
+func (x *web) write(b []byte) (int, error) {
+	n, err := x.w.Write(b)
+	x.sent += int64(n)
+	x.f.down.Add(int64(n))
+	// A piece of a body with a length is flushed too, unless it is the last:
+	// nothing says when the next one comes. After a large piece there is hardly
+	// anything left to flush.
+	if err == nil && (x.stream || x.sent < x.length) {
+		x.flush()
+	}
+	return n, err
+}
+
+// lateFlush is how long headers wait for the first piece of a body whose length
+// is known, to leave in one packet with it.
+const lateFlush = 5 * time.Millisecond
+
+// copyBuffer is a pooled buffer with the timer of one copy.
+type copyBuffer struct {
+	b     [64 << 10]byte
+	timer *time.Timer
+	x     *web
+	mu    sync.Mutex
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new(copyBuffer) }}
+
+// arm flushes the headers if the body's first piece does not come soon.
+func (c *copyBuffer) arm(x *web) {
+	c.mu.Lock()
+	c.x = x
+	c.mu.Unlock()
+	if c.timer == nil {
+		c.timer = time.AfterFunc(lateFlush, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.x != nil {
+				c.x.Flush()
+			}
+		})
+		return
+	}
+	c.timer.Reset(lateFlush)
+}
+
+func (c *copyBuffer) disarm() {
+	c.timer.Stop()
+	c.mu.Lock()
+	c.x = nil // a timer that fired already finds nothing
+	c.mu.Unlock()
+}
+
+// ReadFrom implements io.ReaderFrom for the response's body.
+func (x *web) ReadFrom(src io.Reader) (int64, error) {
+	if !x.wrote {
+		x.WriteHeader(http.StatusOK)
+	}
+	c, _ := copyBuffers.Get().(*copyBuffer)
+	defer copyBuffers.Put(c)
+	armed := !x.stream && x.length > 0 && !x.head
+	if armed {
+		c.arm(x)
+	}
+	defer func() {
+		if armed {
+			c.disarm()
+		}
+	}()
+	var total int64
+	for {
+		n, err := src.Read(c.b[:])
+		if armed {
+			c.disarm()
+			armed = false
+		}
+		if n > 0 {
+			wn, werr := x.Write(c.b[:n])
+			total += int64(wn)
+			if werr != nil {
+				x.f.fail(clientGone{werr})
+				return total, werr
+			}
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // readers return it bare
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+	}
+}
+
+// clientGone marks an error of writing to the pen.
+type clientGone struct{ error }
+
+func (clientGone) Is(target error) bool { return target == http.ErrAbortHandler } //nolint:errorlint // a sentinel
+
+// finish ends all writing: an upstream goroutine may still hold the trace.
+func (x *web) finish() {
+	x.mu.Lock()
+	x.ended = true
+	x.mu.Unlock()
+	if x.hijacked != nil {
+		x.hijacked.Close()
+	}
+}
+
+// broken reports whether the client has less than the upstream meant to send.
+func (x *web) broken() bool { return x.upErr.Load() }
+
+// requestBody counts what goes up and looks for placeholders in it.
+type requestBody struct {
+	io.ReadCloser
+	f *flow
+}
+
+func (x *web) requestBody(body io.ReadCloser) io.ReadCloser {
+	x.body = requestBody{x.f.p.cfg.Secrets.Body(body), x.f}
+	return &x.body
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.f.up.Add(int64(n))
+	return n, err
+}
+
+// responseBody watches a response's body for its end before the end.
+type responseBody struct {
+	io.ReadCloser
+	x *web
+}
+
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
+		b.x.upErr.Store(true)
+		b.x.f.fail(err)
+	}
+	return n, err
+}
+
+// Hijack implements http.Hijacker for WebSocket: goproxy relays and leaves when
+// one side ends; hijacked makes that the upstream's side.
+func (x *web) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if !x.upgrade || x.f.status != http.StatusSwitchingProtocols {
+		return nil, nil, errors.New("hijack connection: no upgrade was agreed")
+	}
+	nc, rw, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	nc.SetDeadline(time.Time{}) //nolint:errcheck // a dead connection fails in the relay
+	x.hijacked = &hijacked{Conn: nc, f: x.f}
+	x.f.p.track(x.hijacked)
+	return x.hijacked, rw, nil
+}
+
+// hijacked is the pen's end of a WebSocket.
+type hijacked struct {
+	net.Conn
+	f    *flow
+	up   io.Closer
+	done onceFlag
+}
+
+func (h *hijacked) Read(p []byte) (int, error) {
+	n, err := h.Conn.Read(p)
+	h.f.up.Add(int64(n))
+	return n, err
+}
+
+func (h *hijacked) Write(p []byte) (int, error) {
+	n, err := h.Conn.Write(p)
+	h.f.down.Add(int64(n))
+	return n, err
+}
+
+// Close ends the connection, once.
+func (h *hijacked) Close() error {
+	if !h.done.set() {
+		return nil
+	}
+	h.f.p.untrack(h)
+	return h.Conn.Close()
+}
