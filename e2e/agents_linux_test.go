@@ -96,15 +96,25 @@ func testAgent(t *testing.T, a agentCase) {
 	}
 	p.allow = []string{fmt.Sprintf("{host: %s}", a.api), "{host: tool.example.com}"}
 	r := p.run(append([]string{filepath.Join(dir, "bin", a.name)}, a.argv...)...)
-	t.Logf("%s took %s, %d requests to the model, outside: %v", a.name, r.Took, api.Hits(), w.Outside())
-	for _, q := range model.Requests() {
-		t.Logf("model: %s %s %s", q.Method, q.Path, q.Proto)
-	}
-	for _, q := range w.Queries() {
-		t.Logf("query: %v", q.Name)
-	}
+	t.Logf("%s: %s, %d requests to the model's host", a.name, r.Took.Round(time.Millisecond), api.Hits())
 	if r.Code != 0 || !strings.Contains(r.Stdout, fakemodel.Final) || !strings.Contains(r.Stdout, "hello-from-the-allowed-tool") {
-		t.Fatalf("%s", r)
+		for _, q := range model.Requests() {
+			t.Logf("model: %s %s %s", q.Method, q.Path, q.Proto)
+		}
+		t.Fatal(r)
 	}
-	_ = forbidden
+	results := strings.Join(model.Results(), "\n")
+	if !strings.Contains(results, "hello-from-the-allowed-tool") || !strings.Contains(results, "tool-done") {
+		t.Errorf("tool results that reached the model: %q", results)
+	}
+	if bare() {
+		return
+	}
+	if !strings.Contains(results, "status=403") {
+		t.Errorf("the tool was not told of the refusal: %q", results)
+	}
+	p.wantAllowed(a.api)
+	p.wantAllowed("tool.example.com")
+	p.wantDenied(forbidden)
+	p.wantLookupsAllowed()
 }

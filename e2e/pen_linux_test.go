@@ -188,6 +188,23 @@ func (p *pen) wantDenied(o *world.Origin) {
 	}
 }
 
+// wantLookupsAllowed fails if the internet's DNS was asked for a name to which
+// the audit has no allowed flow.
+func (p *pen) wantLookupsAllowed() {
+	p.t.Helper()
+	allowed := map[string]bool{}
+	for _, r := range p.audit() {
+		if r.str("type") == "flow_open" && r.str("verdict") == "allow" {
+			allowed[r.str("host")] = true
+		}
+	}
+	for _, q := range p.w.Queries() {
+		if !allowed[q.Name] {
+			p.t.Errorf("the internet's DNS was asked for %s, which no flow was allowed to", q.Name)
+		}
+	}
+}
+
 // wantOutput fails unless the run ended with the code and its output has all of want.
 func wantOutput(t *testing.T, r world.Result, code int, want ...string) {
 	t.Helper()
@@ -212,6 +229,15 @@ func wantFailure(t *testing.T, r world.Result) {
 	if r.Code <= 0 {
 		t.Errorf("want a failure\n%s", r)
 	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // text is a handler that answers with a fixed text.
