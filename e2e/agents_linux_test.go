@@ -16,12 +16,15 @@ import (
 
 // agentCase is one coding agent, headless.
 type agentCase struct {
-	name    string // program
-	api     string // the model service's real host name
-	argv    []string
-	env     map[string]string
-	files   map[string]string // in the project
-	patient time.Duration
+	name string // program
+	api  string // the model service's real host name
+	// key is the variable that holds the service's credential, and the header
+	// and prefix by which the agent sends it.
+	key, header, prefix string
+	argv                []string
+	env                 map[string]string
+	files               map[string]string // in the project
+	patient             time.Duration
 }
 
 const prompt = "Run the shell command you were told about and report its output"
@@ -29,29 +32,32 @@ const prompt = "Run the shell command you were told about and report its output"
 var agents = []agentCase{
 	{
 		name: "opencode", api: "api.openai.com",
+		key: "PENSTOCK_TEST_KEY", header: "authorization", prefix: "Bearer ",
 		argv: []string{"run", "-m", "penstock/model-1", prompt},
 		env:  map[string]string{"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"},
 		files: map[string]string{"opencode.json": `{
   "$schema": "https://opencode.ai/config.json", "autoupdate": false, "share": "disabled",
   "permission": {"*": "allow", "bash": "allow"},
   "provider": {"penstock": {"npm": "@ai-sdk/openai-compatible", "name": "Fake",
-    "options": {"baseURL": "https://api.openai.com/v1", "apiKey": "sk-test"},
+    "options": {"baseURL": "https://api.openai.com/v1", "apiKey": "{env:PENSTOCK_TEST_KEY}"},
     "models": {"model-1": {"name": "Model", "tool_call": true, "limit": {"context": 128000, "output": 4096}}}}}}`},
 	},
 	{
 		name: "claude", api: "api.anthropic.com",
+		key: "ANTHROPIC_API_KEY", header: "x-api-key",
 		argv: []string{"-p", "--dangerously-skip-permissions", prompt},
-		env:  map[string]string{"ANTHROPIC_API_KEY": "sk-ant-test", "IS_SANDBOX": "1", "DISABLE_AUTOUPDATER": "1"},
+		env:  map[string]string{"IS_SANDBOX": "1", "DISABLE_AUTOUPDATER": "1"},
 	},
 	{
 		name: "codex", api: "api.openai.com",
+		key: "CODEX_API_KEY", header: "authorization", prefix: "Bearer ",
 		argv: []string{"exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "gpt-5", prompt},
-		env:  map[string]string{"CODEX_API_KEY": "sk-test", "OPENAI_API_KEY": "sk-test"},
 	},
 	{
 		name: "gemini", api: "generativelanguage.googleapis.com",
+		key: "GEMINI_API_KEY", header: "x-goog-api-key",
 		argv: []string{"-y", "--skip-trust", "-m", "gemini-2.5-flash", "-p", prompt},
-		env:  map[string]string{"GEMINI_API_KEY": "test", "GEMINI_CLI_TRUST_WORKSPACE": "true"},
+		env:  map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"},
 	},
 }
 
@@ -80,7 +86,7 @@ func TestAgents(t *testing.T) {
 func testAgent(t *testing.T, a agentCase) {
 	dir := clientsDir(t, a.name)
 	w := world.New(t)
-	model := fakemodel.New("curl -sS https://tool.example.com/hello; curl -sS -m 20 -o /dev/null -w ' status=%{http_code} ' https://forbidden.example.com/steal; echo tool-done")
+	model := fakemodel.New("curl -sS https://tool.example.com/hello; curl -sS -m 20 -o /dev/null -w ' status=%{http_code} ' https://forbidden.example.com/steal; env | grep -c REAL-KEY; echo tool-done")
 	api := w.HTTPS(a.api, model)
 	w.HTTPS("tool.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "hello-from-the-allowed-tool") }))
 	forbidden := w.HTTPS("forbidden.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "stolen") }))
@@ -88,6 +94,10 @@ func testAgent(t *testing.T, a agentCase) {
 	p := newPen(t, w)
 	p.opts.Timeout = 90 * time.Second
 	p.read = []string{dir}
+	// The agent gets a placeholder; the model's host, and nothing else, the value.
+	secret := "sk-REAL-KEY-of-" + a.name
+	p.opts.Env = append(p.opts.Env, a.key+"="+secret)
+	p.secrets = []string{fmt.Sprintf("{name: %[1]s, from: \"env:%[1]s\", hosts: [%[2]s], header: %[3]s, prefix: %[4]q}", a.key, a.api, a.header, a.prefix)}
 	for k, v := range a.env {
 		p.env[k] = v
 	}
@@ -112,6 +122,19 @@ func testAgent(t *testing.T, a agentCase) {
 	}
 	if !strings.Contains(results, "status=403") {
 		t.Errorf("the tool was not told of the refusal: %q", results)
+	}
+	if !strings.Contains(results, " 0 tool-done") && !strings.Contains(results, "0\ntool-done") {
+		t.Errorf("the tool's environment holds the credential: %q", results)
+	}
+	for _, q := range model.Requests() {
+		if q.Method == http.MethodPost && strings.Contains(string(q.Body), prompt) && q.Header.Get(a.header) != a.prefix+secret {
+			t.Errorf("model: %s %s has %s %q", q.Method, q.Path, a.header, q.Header.Get(a.header))
+		}
+	}
+	for _, rec := range p.audit() {
+		if strings.Contains(fmt.Sprint(rec), secret) {
+			t.Errorf("the credential is in the audit: %v", rec)
+		}
 	}
 	p.wantAllowed(a.api)
 	p.wantAllowed("tool.example.com")

@@ -25,7 +25,9 @@ type pen struct {
 	read  []string          // host paths to show read-only
 	env   map[string]string // variables in the pen
 	flags []string          // further flags of penstock run
-	proxy bool              // set proxy variables too
+	// secrets are YAML entries of the policy's secrets; their values are in opts.Env.
+	secrets []string
+	proxy   bool // set proxy variables too
 }
 
 // bare runs clients without a pen, to tell a fault of the rig from one of the pen.
@@ -52,6 +54,12 @@ func (p *pen) policy() string {
 		b.WriteString("  set:\n")
 		for k, v := range p.env {
 			fmt.Fprintf(&b, "    %s: %s\n", k, quoteYAML(v))
+		}
+	}
+	if len(p.secrets) > 0 {
+		b.WriteString("secrets:\n")
+		for _, s := range p.secrets {
+			fmt.Fprintf(&b, "  - %s\n", s)
 		}
 	}
 	b.WriteString("egress:\n")
