@@ -60,8 +60,14 @@ var ambient = map[string]map[string]bool{
 // surroundings says which packages outside cmd may use one of ambient: the
 // mains of roles, and who handles the user's terminal.
 var surroundings = map[string][]string{
-	"sandbox/netns": {"os.Getenv"},                          // which container runtime this is, for a diagnosis only
-	"agent/shim":    {"os.Exit", "os.Environ", "os/signal"}, // first process of the pen: its environment is what it clears
+	// The first process of the pen: its environment is what it clears.
+	"agent/shim": {"os.Exit", "os.Environ", "os/signal"},
+	// The mains of two roles; and which container runtime this is, for a diagnosis.
+	"sandbox/netns": {"os.Args", "os.Environ", "os.Getenv"},
+	// The default of LoadOptions.Environ, of which only HOME is asked.
+	"policy": {"os.Getenv"},
+	// A session passes the caller's signals on to the command.
+	"supervisor": {"os/signal"},
 }
 
 // ruleAmbient keeps the environment, the flags and the exit in cmd and in the

@@ -57,7 +57,7 @@ var outside = map[string][]string{
 	"github.com/spf13/pflag":             {"cmd"},
 	"go.yaml.in/yaml/v3":                 {"policy"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},
-	"golang.org/x/sys":                   {"agent", "audit", "cmd", "internal", "netproxy", "sandbox", "supervisor"},
+	"golang.org/x/sys":                   {"agent", "audit", "cmd", "internal", "netproxy", "policy", "sandbox", "supervisor"},
 	"golang.org/x/term":                  {"cmd", "supervisor"},
 	"golang.org/x/text":                  {"policy"},
 	"modernc.org/sqlite":                 {"audit"},
