@@ -70,7 +70,7 @@ func rules() []rule {
 			name: "ambient", check: ruleAmbient,
 			bad: []string{
 				"policy/a.go", "package policy\nimport \"os\"\nfunc f() { os.Exit(1) }\n",
-				"policy/b.go", "package policy\nimport \"os\"\nvar v = os.Getenv(\"X\")\n",
+				"audit/b.go", "package audit\nimport \"os\"\nvar v = os.Getenv(\"X\")\n",
 				"netproxy/a.go", "package netproxy\nimport \"log\"\nfunc f() { log.Fatal(1) }\n",
 				"audit/a.go", "package audit\nimport \"flag\"\nvar v = flag.Bool(\"x\", false, \"\")\n",
 			},

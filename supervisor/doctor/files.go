@@ -6,16 +6,44 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/config"
 )
 
 // files looks at what Penstock keeps on this machine. It creates nothing but a
 // file that it removes at once.
 func (x *examination) files() {
+	x.policies()
 	x.authority()
 	x.auditDir()
+}
+
+// policies loads what a run in the working directory would load.
+func (x *examination) policies() {
+	lo := config.LoadOptions(&config.Options{}, x.Host, x.Host.Dir)
+	p, err := policy.Load(lo)
+	if err != nil {
+		x.bad(Fail, "files", "policy", err, "penstock policy check FILE says all that is wrong with it")
+		return
+	}
+	var read []string
+	for _, f := range []string{lo.System, lo.User, lo.Project} {
+		if f != "" && exists(f) && (p.Untrusted() == nil || f != lo.Project) {
+			read = append(read, f)
+		}
+	}
+	if len(read) == 0 {
+		x.ok("files", "policy", "no file yet: everything is denied but what flags and profiles allow")
+	} else {
+		x.ok("files", "policy", "%s", strings.Join(read, ", "))
+	}
+	if u := p.Untrusted(); u != nil {
+		x.bad(Warn, "files", "project policy", errors.New(u.String()), "read it, then approve it: penstock policy trust")
+	}
 }
 
 // authority opens the user's certificate authority as a run does.
