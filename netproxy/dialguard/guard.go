@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/policy"
 )
 
 // HostName is the name by which a pen reaches the loopback of the host. It is
 // never looked up.
-const HostName = "host.penstock.internal"
+const HostName = policy.HostInternal
 
 // Times of a dial. A caller's context may end it sooner.
 const (

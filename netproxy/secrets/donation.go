@@ -6,10 +6,24 @@ import (
 	"io"
 )
 
+// Donation is a Set on its way from the supervisor to the proxy role: the one
+// form in which values are encoded. It goes through package internal/donate, a
+// sealed memory file, and nowhere else.
+type Donation struct{ list []Secret }
+
+// Donate returns what the proxy role needs to make an equal Set.
+func (s *Set) Donate() *Donation {
+	if s == nil {
+		return &Donation{}
+	}
+	return &Donation{s.secrets}
+}
+
 type donated struct {
 	Name        string   `json:"name"`
 	Hosts       []string `json:"hosts"`
 	Header      string   `json:"header"`
+	Prefix      string   `json:"prefix,omitempty"`
 	Value       string   `json:"value"`
 	Placeholder string   `json:"placeholder"`
 }
@@ -26,7 +40,7 @@ func (d *Donation) Set() (*Set, error) {
 func (d *Donation) MarshalJSON() ([]byte, error) {
 	out := make([]donated, len(d.list))
 	for i, c := range d.list {
-		out[i] = donated{c.Name, c.Hosts, c.Header, c.Value.reveal(), c.Placeholder}
+		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Value.reveal(), c.Placeholder}
 	}
 	return json.Marshal(out)
 }
@@ -40,7 +54,7 @@ func (d *Donation) UnmarshalJSON(doc []byte) error {
 	}
 	d.list = nil
 	for _, c := range in {
-		d.list = append(d.list, Secret{c.Name, c.Hosts, c.Header, NewValue(c.Value), c.Placeholder})
+		d.list = append(d.list, Secret{c.Name, c.Hosts, c.Header, c.Prefix, NewValue(c.Value), c.Placeholder})
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func TestNewRefuses(t *testing.T) {
 		"no host":          func(s *Secret) { s.Hosts = nil },
 		"no header":        func(s *Secret) { s.Header = "" },
 		"framing header":   func(s *Secret) { s.Header = "host" },
-		"short value":      func(s *Secret) { s.Value = NewValue("short") },
+		"empty value":      func(s *Secret) { s.Value = NewValue("") },
 		"line break":       func(s *Secret) { s.Value = NewValue("0123456789\r\nX-Evil: 1") },
 		"trailing newline": func(s *Secret) { s.Value = NewValue("0123456789\n") },
 		"space":            func(s *Secret) { s.Value = NewValue("0123456789 ") },
@@ -123,6 +123,18 @@ func TestSwap(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+	p, err := New([]Secret{{Name: "K", Hosts: []string{"a.example"}, Header: "authorization", Prefix: "Bearer ", Value: NewValue("0123456789")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kp := p.secrets[0].Placeholder
+	for in, want := range map[string]string{kp: "Bearer 0123456789", "bearer " + kp: "Bearer 0123456789", "Token " + kp: "", basic("u", kp): "", "Bearer  " + kp: ""} {
+		h := http.Header{"Authorization": {in}}
+		_, err := p.Swap(h, host("a.example"), true)
+		if want == "" && err == nil || want != "" && h.Get("Authorization") != want {
+			t.Errorf("prefix: %.12q: %v", in, err)
+		}
 	}
 	if _, err := s.Swap(http.Header{"X-Api-Key": {ph}}, hooks.Target{Port: 443}, true); err == nil {
 		t.Error("swapped for no host")

@@ -18,14 +18,16 @@ type Secret struct {
 	Name   string   // of the variable in the pen
 	Hosts  []string // canonical names, or "*.suffix" for any depth below suffix
 	Header string   // the one header in which the value may go out
+	Prefix string   // what stands before the value there, e.g. "Bearer "; "": any scheme, or Basic
 	Value  Value
 	// Placeholder is what the pen gets; New fills it in when empty.
 	Placeholder string
 }
 
-// minValue is the least length of a value, in bytes. A shorter one can't be
-// searched for in logs without tearing them up, and is no secret.
-const minValue = 8
+// minRedact is the least length of a value that is searched for in logs, in
+// bytes. Shorter ones ("test", "dummy", for a model on the host) are no secrets,
+// and would tear every text up.
+const minRedact = 8
 
 // maxValue bounds a value; servers refuse longer header lines.
 const maxValue = 16 << 10
@@ -76,8 +78,8 @@ func New(list []Secret) (*Set, error) {
 
 func checkValue(v string) error {
 	switch {
-	case len(v) < minValue:
-		return fmt.Errorf("the value has %d bytes, fewer than %d", len(v), minValue)
+	case v == "":
+		return errors.New("the value is empty")
 	case len(v) > maxValue:
 		return fmt.Errorf("the value has %d bytes, more than %d", len(v), maxValue)
 	}
@@ -184,8 +186,8 @@ func (s *Set) Redact(text string) string {
 		return text
 	}
 	for _, c := range s.secrets {
-		if strings.Contains(text, c.Value.reveal()) {
-			text = strings.ReplaceAll(text, c.Value.reveal(), "[redacted "+c.Name+"]")
+		if v := c.Value.reveal(); len(v) >= minRedact && strings.Contains(text, v) {
+			text = strings.ReplaceAll(text, v, "[redacted "+c.Name+"]")
 		}
 	}
 	return text
@@ -203,17 +205,4 @@ func (c *Secret) allows(host string) bool {
 		}
 	}
 	return false
-}
-
-// Donation is a Set on its way from the supervisor to the proxy role: the one
-// form in which values are encoded. It goes through package internal/donate, a
-// sealed memory file, and nowhere else.
-type Donation struct{ list []Secret }
-
-// Donate returns what the proxy role needs to make an equal Set.
-func (s *Set) Donate() *Donation {
-	if s == nil {
-		return &Donation{}
-	}
-	return &Donation{s.secrets}
 }

@@ -83,7 +83,12 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 func (c *Secret) replace(v string) (string, bool) {
 	t := strings.TrimSpace(v)
 	if t == c.Placeholder {
-		return c.Value.reveal(), true
+		return c.Prefix + c.Value.reveal(), true
+	}
+	if n := len(c.Prefix); n > 0 {
+		// Schemes are case-insensitive (RFC 9110, 11.1).
+		ok := len(t) == n+len(c.Placeholder) && strings.EqualFold(t[:n], c.Prefix) && t[n:] == c.Placeholder
+		return c.Prefix + c.Value.reveal(), ok
 	}
 	scheme, rest, ok := strings.Cut(t, " ")
 	if !ok || !isToken(scheme) {
