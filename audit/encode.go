@@ -128,12 +128,12 @@ func (l *line) target(t hooks.Target) {
 }
 
 func (l *line) sessionStart(e *SessionStart) {
-	l.str("version", e.Version, maxName)
+	l.str("penstock", e.Version, maxName)
 	l.list("argv", e.Argv)
 	l.str("dir", e.Dir, maxPath)
 	l.str("user", e.User, maxName)
 	l.int("uid", e.UID)
-	l.str("host", e.Host, maxName)
+	l.str("machine", e.Machine, maxName)
 	l.str("kernel", e.Kernel, maxName)
 	l.str("agent", e.Agent, maxName)
 	l.str("tier", e.Tier, maxName)

@@ -107,6 +107,16 @@ func (s *Store) OpenSession(session string) (*os.File, error) {
 	return f, nil
 }
 
+// Running reports whether a process has the session's file open as its writer.
+func (s *Store) Running(session string) bool {
+	f, err := s.OpenSession(session)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return isLocked(f)
+}
+
 func openRegular(path string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, flags|openFlags, 0o600)
 	if err != nil {
@@ -201,11 +211,14 @@ func (s *Store) seal(id string, seq uint64, head [32]byte, now time.Time) error 
 	return nil
 }
 
-// newSessionID returns for example 20261122-201501-x7k2q.
+// newSessionID returns for example 20261122-201501-x7k2q: the second in UTC, two
+// letters for its fraction, so that ids sort by time, and three random ones.
 func newSessionID(now time.Time) string {
-	const letters = "0123456789abcdefghjkmnpqrstvwxyz" // 32, without i, l, o, u
+	const letters = "0123456789abcdefghjkmnpqrstvwxyz" // 32 in order, without i, l, o, u
 	var b [5]byte
 	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	fraction := now.Nanosecond() / (1_000_000_000 / 1024)
+	b[0], b[1] = byte(min(fraction, 1023)/32), byte(min(fraction, 1023)%32)
 	for i := range b {
 		b[i] = letters[b[i]%32]
 	}

@@ -320,11 +320,11 @@ func walk(f io.Reader, session string, r *Result, each func(line int, raw []byte
 	r.Head = hex.EncodeToString(prev[:])
 	var long []byte
 	for n := 1; ; n++ {
-		raw, err := readLine(in, &long)
-		if err == io.EOF && len(raw) == 0 {
+		raw, size, err := readLine(in, &long)
+		if err == io.EOF && size == 0 {
 			return
 		}
-		r.Bytes += int64(len(raw))
+		r.Bytes += size
 		if err == io.EOF {
 			r.Torn = n
 			if len(raw) > maxLine {
@@ -404,21 +404,24 @@ func lossCount(raw []byte) uint64 {
 	return l.Count
 }
 
-// readLine returns the next line with its new line, or what is left and io.EOF.
-// Of a line that is too long it returns a start that is too long as well.
-func readLine(in *bufio.Reader, long *[]byte) ([]byte, error) {
+// readLine returns the next line with its new line, or what is left and io.EOF,
+// and its length in the file. Of a line that is too long it returns a part that
+// is too long as well.
+func readLine(in *bufio.Reader, long *[]byte) ([]byte, int64, error) {
 	raw, err := in.ReadSlice('\n')
+	size := int64(len(raw))
 	if err != bufio.ErrBufferFull {
-		return raw, err
+		return raw, size, err
 	}
 	*long = append((*long)[:0], raw...)
 	for err == bufio.ErrBufferFull {
 		raw, err = in.ReadSlice('\n')
+		size += int64(len(raw))
 		if len(*long) <= maxLine {
 			*long = append(*long, raw...)
 		} else if bytes.HasSuffix(raw, []byte("\n")) {
 			*long = append(*long, '\n')
 		}
 	}
-	return *long, err
+	return *long, size, err
 }

@@ -11,6 +11,7 @@ package text
 import (
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -128,4 +129,33 @@ func Clip(s string, width int) string {
 	}
 	b.WriteString("…")
 	return b.String()
+}
+
+// JSON returns a JSON document in which what is not Plain is written as \u
+// escapes. encoding/json leaves DEL, C1, bidi and invisible runes as they are; in
+// a valid document they stand inside strings only, where an escape means the same.
+func JSON(doc []byte) []byte {
+	plain := true
+	for i := 0; i < len(doc) && plain; i++ {
+		plain = doc[i] < 0x7f
+	}
+	if plain {
+		return doc
+	}
+	out := make([]byte, 0, len(doc)+16)
+	for i := 0; i < len(doc); {
+		r, n := utf8.DecodeRune(doc[i:])
+		switch {
+		case r < 0x7f || Plain(r):
+			out = append(out, doc[i:i+n]...)
+		case r > 0xffff:
+			hi, lo := utf16.EncodeRune(r)
+			out = appendHex(append(out, '\\', 'u'), hi, 4)
+			out = appendHex(append(out, '\\', 'u'), lo, 4)
+		default:
+			out = appendHex(append(out, '\\', 'u'), r, 4)
+		}
+		i += n
+	}
+	return out
 }

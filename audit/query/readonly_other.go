@@ -1,0 +1,5 @@
+//go:build !unix
+
+package query
+
+func isReadOnlyFS(error) bool { return false }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package query
+
+func newWatch(string) watch { return poll{} }
