@@ -54,6 +54,7 @@ type index struct {
 	v4    []prefixMap
 	v6    []prefixMap
 	hosts map[string]netip.Addr
+	dials map[string]*Dial // of hosts that are given a special address
 }
 
 // node is what is said about one name and about what is below it.
@@ -100,6 +101,14 @@ func compile(d data) (*Policy, error) {
 	p.idx.hosts = make(map[string]netip.Addr, len(d.Hosts))
 	for _, h := range d.Hosts {
 		p.idx.hosts[h.Name] = h.Addr
+		one := netip.PrefixFrom(h.Addr, h.Addr.BitLen())
+		if !isSpecial(one) {
+			continue
+		}
+		if p.idx.dials == nil {
+			p.idx.dials = map[string]*Dial{}
+		}
+		p.idx.dials[h.Name] = p.unions.intern(&Dial{Addresses: []netip.Prefix{one}})
 	}
 	switch d.Default.V {
 	case "", "deny":

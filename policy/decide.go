@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -30,17 +31,24 @@ type search struct {
 	deny  *Rule // the first of those that match, in the order of the policy
 	allow *Rule
 	dial  *Dial
-	all   *[]*Rule // when set, every rule is collected and none judged
+	mode  mode
+	all   []*Rule
 }
+
+// mode is what a search is for.
+type mode uint8
+
+const (
+	judge   mode = iota // this request
+	foresee             // any request of this protocol: methods and paths don't count
+	collect             // all rules about the target
+)
 
 // bucket judges by the rules of one pattern; denyOnly where a wildcard meets a
 // name or an address that no wildcard allows.
 func (s *search) bucket(b *bucket, denyOnly bool) {
-	if s.all != nil {
-		*s.all = append(*s.all, b.deny...)
-		if !denyOnly {
-			*s.all = append(*s.all, b.allow...)
-		}
+	if s.mode != judge {
+		s.survey(b, denyOnly)
 		return
 	}
 	t := &s.c.r.Target
@@ -64,6 +72,28 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 	}
 }
 
+// survey looks at the rules of one pattern without judging a request.
+func (s *search) survey(b *bucket, denyOnly bool) {
+	if s.mode == collect {
+		s.all = append(s.all, b.deny...)
+		if !denyOnly {
+			s.all = append(s.all, b.allow...)
+		}
+		return
+	}
+	for _, r := range b.deny {
+		if !r.conditional() && r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) {
+			s.deny = r
+			return
+		}
+	}
+	for i := 0; i < len(b.allow) && s.allow == nil && !denyOnly; i++ {
+		if r := b.allow[i]; r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) {
+			s.allow = r
+		}
+	}
+}
+
 // Decide judges a request whose target is canonical (ParseTarget) and whose
 // path is, too (CanonicalPath). Any matching deny wins, else any matching allow,
 // else the default. It does not allocate when a rule allows, but for a path
@@ -79,11 +109,19 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 	case s.deny != nil:
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
-		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Dial: s.dial}
+		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Dial: p.join(s.dial, p.static(&r.Target))}
 	case p.act == hooks.Allow && r.Target.Host != HostInternal:
-		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow}
+		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Dial: p.static(&r.Target)}
 	}
 	return Verdict{Reason: p.defaultReason(r)}
+}
+
+// static opens the address that egress.hosts gives to this very name.
+func (p *Policy) static(t *hooks.Target) *Dial {
+	if len(p.idx.dials) == 0 || t.Host == "" {
+		return nil
+	}
+	return p.idx.dials[t.Host]
 }
 
 const (
@@ -169,46 +207,44 @@ func (p *Policy) Connect(t hooks.Target) Connect {
 	r := hooks.Request{Protocol: hooks.ProtocolTCP, Target: t, Size: -1}
 	c := Connect{TCP: p.Decide(&r)}
 	c.Raw = c.TCP.Action == hooks.Allow && c.TCP.Rule != nil
+	if unfit(&r) != "" {
+		return c
+	}
 	r.Protocol = hooks.ProtocolTLS
-	if v := p.Decide(&r); v.Action == hooks.Allow && v.Rule != nil {
-		c.PassThrough, c.PassThroughDial = v.Rule, v.Dial
+	tls := search{p: p}
+	tls.c.r = &r
+	p.idx.visit(&r.Target, &tls)
+	if tls.deny == nil && tls.allow != nil {
+		c.PassThrough, c.PassThroughDial = tls.allow, p.join(tls.dial, p.static(&t))
 	}
-	if unfit(&r) == "" {
-		c.HTTP = p.possible(&t, hooks.ProtocolHTTP)
-		c.HTTPS = p.possible(&t, hooks.ProtocolHTTPS)
-	}
+	r.Protocol = hooks.ProtocolHTTP
+	c.HTTP = p.possible(&r)
+	r.Protocol = hooks.ProtocolHTTPS
+	c.HTTPS = p.possible(&r)
 	return c
 }
 
 // possible says whether some request of the protocol could be allowed.
-func (p *Policy) possible(t *hooks.Target, proto hooks.Protocol) bool {
-	allow := p.act == hooks.Allow && t.Host != HostInternal
-	for _, r := range p.rulesFor(t) {
-		if !r.matchFlow(proto, t.Port) {
-			continue
-		}
-		if !r.Deny {
-			allow = true
-		} else if !r.conditional() {
-			return false
-		}
-	}
-	return allow
+func (p *Policy) possible(r *hooks.Request) bool {
+	s := search{p: p, mode: foresee}
+	s.c.r = r
+	p.idx.visit(&r.Target, &s)
+	return s.deny == nil && (s.allow != nil || p.act == hooks.Allow && r.Target.Host != HostInternal)
 }
 
-// rulesFor returns the rules about a target's name or address.
+// rulesFor returns the rules about a target's name or address, in the order of
+// the policy.
 func (p *Policy) rulesFor(t *hooks.Target) []*Rule {
-	var out []*Rule
-	s := search{p: p}
-	s.all = &out
+	s := search{p: p, mode: collect}
 	s.c.r = &hooks.Request{Target: *t}
 	p.idx.visit(t, &s)
-	return out
+	slices.SortFunc(s.all, func(a, b *Rule) int { return a.index - b.index })
+	return s.all
 }
 
 // Host returns the static address of a canonical name, from egress.hosts or
-// --add-host. Its author named this address for this name: it needs no entry in
-// addresses to be dialled.
+// --add-host. Its author named this address for this name, so the Dial of a
+// verdict about that name includes it: it needs no entry in addresses.
 func (p *Policy) Host(name string) (netip.Addr, bool) {
 	a, ok := p.idx.hosts[name]
 	return a, ok

@@ -116,6 +116,16 @@ func special() []netip.Prefix {
 	return out
 }
 
+// isSpecial says whether a range lies in one of them.
+func isSpecial(c netip.Prefix) bool {
+	for _, s := range special() {
+		if within(c, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // within says whether the range inner lies in the range outer.
 func within(inner, outer netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
@@ -129,13 +139,8 @@ func dialOf(r *Rule) *Dial {
 		return nil
 	}
 	list := append([]netip.Prefix(nil), r.address...)
-	if r.cidr.IsValid() {
-		for _, s := range special() {
-			if within(r.cidr, s) {
-				list = append(list, r.cidr)
-				break
-			}
-		}
+	if r.cidr.IsValid() && isSpecial(r.cidr) {
+		list = append(list, r.cidr)
 	}
 	if r.host.name == HostInternal {
 		list = append(list, netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128"))

@@ -235,6 +235,11 @@ func (m *merge) loosening() {
 			m.warn(r.Source, true, msg)
 		}
 	}
+	for _, h := range m.d.Hosts {
+		if h.Addr.IsLoopback() || metadataRange().Contains(h.Addr) {
+			m.warn(h.From, true, h.Name+" is given "+h.Addr.String()+", an address of the host itself or of its cloud")
+		}
+	}
 	for _, s := range m.d.Secrets {
 		for _, r := range m.d.Rules {
 			if !r.Deny && !r.Inspects() && slices.ContainsFunc(s.Hosts, func(h string) bool {

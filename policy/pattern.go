@@ -37,7 +37,11 @@ func parsePathPattern(s string) (pathPattern, *patternError) {
 	}
 	c, err := CanonicalPath(s)
 	if err != nil {
-		return bad("can't be matched: "+cause(err), "")
+		hint := ""
+		if strings.Contains(s, " ") {
+			hint = "write %20 for a space"
+		}
+		return bad("can't be matched: "+cause(err), hint)
 	}
 	if plain, err := normalise(s); err != nil || string(plain) != c {
 		return bad("has dot segments", "write "+quote(c))

@@ -1,0 +1,109 @@
+package policy
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const full = `version: 1
+sandbox: {tier: bwrap, worktree: false, memory: 4GiB, cpus: 1.5, pids: 512, timeout: 2h, open_files: 4096}
+filesystem:
+  write: ["/srv/work", "/srv/with space"]
+  read: ["/opt/tool"]
+  hide: ["/srv/work/secret"]
+  protect: ["/srv/work/deploy"]
+environment: {pass: [LANG, "LC_*"], set: {CI: "1", GREETING: "a: \"b\"\n"}, proxy_variables: false}
+egress:
+  default: ask
+  allow:
+    - host: api.example.com
+      methods: [GET, HEAD]
+      paths: ["/v1/**", "/a%20b/*"]
+    - {host: "*.github.com"}
+    - {host: bücher.example, inspect: false}
+    - {host: db.example, ports: [5432, "6000-6010"], protocol: [tcp]}
+    - {cidr: 10.20.0.0/16, ports: [443]}
+    - {cidr: "2001:db8::/32", protocol: http}
+    - {host: "123.example", addresses: [10.0.0.0/8, "fd00::/8"]}
+  deny:
+    - host: gist.github.com
+    - {host: "*", ports: [25]}
+  hosts: {git.corp.example: 10.1.2.3, six.example: "2001:db8::5"}
+  ca: [/etc/ssl/corp.pem]
+secrets:
+  - {name: API_KEY, from: "env:HOST_KEY", hosts: [api.example.com, "*.api.example.com"], header: authorization, prefix: "Bearer "}
+  - {name: OTHER, from: "file:/run/secret", hosts: [x.example], header: X-Key}
+limits:
+  tier: bwrap
+  memory: 8GiB
+`
+
+func TestShow(t *testing.T) {
+	for _, defaults := range []bool{false, true} {
+		for name, p := range map[string]*Policy{
+			"full": mustPolicy(t, full), "empty": mustPolicy(t, "version: 1\n"),
+			"flags": mustPolicy(t, "version: 1\n", Inline{"--allow", "api.example.com:8443"}, Inline{"--mode", "audit"}, Inline{"--env", "A=b"}),
+		} {
+			if defaults {
+				name += "-effective"
+			}
+			var b bytes.Buffer
+			if err := p.Show(&b, defaults); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join("testdata", "show-"+name+".yaml"), b.Bytes())
+			f, err := Parse("shown", User, b.Bytes())
+			if err != nil {
+				t.Fatalf("%s does not parse: %v\n%s", name, err, b.Bytes())
+			}
+			q, err := New([]*File{f})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if more, less := Diff(p, q); name[:4] == "full" && len(more)+len(less) > 0 {
+				t.Errorf("%s: shown policy says more %v, less %v", name, more, less)
+			}
+			for _, s := range []string{"https://api.example.com/v1/x", "https://gist.github.com/", "https://x.github.com/", "https://nowhere.example:8443/", "https://api.example.com:8443/", "tcp://db.example:6005", "tls://xn--bcher-kva.example"} {
+				if a, b := p.Decide(req(t, s)), q.Decide(req(t, s)); a.Action != b.Action {
+					t.Errorf("%s: %s is %v, but %v as shown", name, s, a.Action, b.Action)
+				}
+			}
+		}
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -update writes it anew):\n%s", path, got)
+	}
+}
+
+func TestFullRoundTrip(t *testing.T) {
+	p := mustPolicy(t, full)
+	q := roundTrip(t, p)
+	if more, less := Diff(p, q); len(more)+len(less) > 0 {
+		t.Errorf("round trip: more %v, less %v", more, less)
+	}
+	if !q.Filesystem().Write[0].From.Layer.isUser() || q.Default() != hooks.Ask || q.Environment().Proxy.V {
+		t.Error("settings are lost in a round trip")
+	}
+}
+
+func (l Layer) isUser() bool { return l == User }
