@@ -15,7 +15,7 @@ func events() []Event {
 	ap := netip.MustParseAddrPort
 	return []Event{
 		&SessionStart{
-			Argv: []string{"sh", "-c", "curl\n\x1b[31m"}, Dir: "/work", User: "anna", UID: 1000, Machine: "box", Version: "0.1.0",
+			Argv: []string{"sh", "-c", "curl\n\x1b[31m"}, Dir: "/work", User: "anna", UID: 1000, Host: "box", Version: "0.1.0",
 			Kernel: "6.18.0", Agent: "opencode", Tier: "bwrap", Mode: ModeEnforce, PolicyHash: "ab12",
 			PolicyFiles:  []PolicyFile{{Path: "/work/.penstock.yaml", Layer: "project", Hash: "cd34"}, {Path: "--allow x", Layer: "command line"}},
 			Capabilities: []Capability{{Control: "syscalls", State: "enforced", By: "seccomp-bpf"}, {Control: "memory", State: "partial", By: "rlimit", Detail: "d", Fix: "f"}},

@@ -133,7 +133,7 @@ func (l *line) sessionStart(e *SessionStart) {
 	l.str("dir", e.Dir, maxPath)
 	l.str("user", e.User, maxName)
 	l.int("uid", e.UID)
-	l.str("machine", e.Machine, maxName)
+	l.str("machine", e.Host, maxName)
 	l.str("kernel", e.Kernel, maxName)
 	l.str("agent", e.Agent, maxName)
 	l.str("tier", e.Tier, maxName)

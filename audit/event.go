@@ -33,11 +33,11 @@ const (
 // SessionStart is the first record of a session: who runs what, under which
 // policy, in which sandbox, and what of that was weakened.
 type SessionStart struct {
-	Argv    []string
-	Dir     string // working directory on the host
-	User    string // name of the user who started it
-	UID     int
-	Machine string // its name
+	Argv []string
+	Dir  string // working directory on the host
+	User string // name of the user who started it
+	UID  int
+	Host string // name of the machine; "machine" in the record
 	// Version of Penstock, Kernel release, Agent profile in use ("" for none).
 	Version, Kernel, Agent string
 	Tier                   string // sandbox tier
