@@ -274,3 +274,12 @@ func parseKey(doc []byte) (*ecdsa.PrivateKey, error) {
 func pemCert(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
+
+// Describe returns a PEM certificate's name and the day of its end.
+func Describe(certificate []byte) (subject, notAfter string, err error) {
+	c, err := parseCertificate(certificate, time.Time{})
+	if err != nil {
+		return "", "", fmt.Errorf("read certificate: %w", err)
+	}
+	return c.Subject.CommonName, c.NotAfter.Format(time.DateOnly), nil
+}
