@@ -16,6 +16,7 @@ const firstFile = 3
 // plan is a bwrap command before any descriptor exists.
 type plan struct {
 	args []string // for --args, one per element
+	ro   []string // targets that become read-only once all is mounted
 	data [][]byte // contents of the descriptors after the fixed ones
 }
 
@@ -87,7 +88,10 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 		}
 	}
 	p.add("--dev", "/dev")
-	// The root is a tmpfs of bwrap's; nothing grows there.
+	// Last, since mount points are made in them. The root is a tmpfs of bwrap's.
+	for _, t := range p.ro {
+		p.add("--remount-ro", t)
+	}
 	p.add("--remount-ro", "/")
 	return p, nil
 }
@@ -115,7 +119,7 @@ func (p *plan) mount(m sandbox.Mount) {
 		}
 		p.add("--perms", fmt.Sprintf("%04o", mode), "--tmpfs", m.Target)
 		if !m.Write {
-			p.add("--remount-ro", m.Target)
+			p.ro = append(p.ro, m.Target)
 		}
 	case sandbox.Symlink:
 		p.add("--symlink", m.Source, m.Target)
@@ -123,7 +127,8 @@ func (p *plan) mount(m sandbox.Mount) {
 		// bwrap mounts without device access, so opening it fails with EACCES.
 		p.add("--ro-bind", "/dev/null", m.Target)
 	case sandbox.BlankDir:
-		p.add("--perms", "0555", "--size", "4096", "--tmpfs", m.Target, "--remount-ro", m.Target)
+		p.add("--perms", "0555", "--size", "4096", "--tmpfs", m.Target)
+		p.ro = append(p.ro, m.Target)
 	case sandbox.Null:
 		p.add("--dev-bind", "/dev/null", m.Target)
 	}

@@ -1,0 +1,173 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/sandbox"
+)
+
+// Claimed are the placeholders that one session holds.
+type Claimed struct {
+	held []held
+}
+
+type held struct {
+	sandbox.Placeholder
+	f *os.File // locked, shared with other sessions of the directory
+}
+
+// Claim makes the placeholders of a plan, or shares those that another session
+// made. The caller releases them once every process of the pen is gone: a
+// mount vanishes with what it covers.
+//
+// An error wrapping fs.ErrExist says that something else has taken the place
+// since the plan was made: plan again.
+func Claim(list []sandbox.Placeholder) (_ *Claimed, err error) {
+	c := &Claimed{}
+	defer func() {
+		if err != nil {
+			c.Release()
+		}
+	}()
+	for _, p := range list {
+		f, err := claim(p)
+		if err != nil {
+			return nil, fmt.Errorf("keep the place of %s: %w", p.Path, err)
+		}
+		c.held = append(c.held, held{p, f})
+	}
+	return c, nil
+}
+
+// tries bounds the races with sessions that end while this one begins.
+const tries = 20
+
+func claim(p sandbox.Placeholder) (*os.File, error) {
+	for range tries {
+		if err := create(p); err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, err
+		}
+		fd, err := unix.Open(p.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", os.ErrExist, err)
+		}
+		f := os.NewFile(uintptr(fd), p.Path)
+		if !genuine(fd, p) {
+			f.Close()
+			return nil, os.ErrExist
+		}
+		err = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+		if err == nil && same(fd, p.Path) {
+			return f, nil
+		}
+		f.Close() // its last user is removing it right now
+	}
+	return nil, errors.New("others keep taking and leaving it")
+}
+
+func create(p sandbox.Placeholder) error {
+	if p.Dir {
+		if err := unix.Mkdir(p.Path, 0o555|unix.S_ISVTX); err != nil {
+			return err
+		}
+		return unix.Chmod(p.Path, 0o555|unix.S_ISVTX) // whatever the umask
+	}
+	fd, err := unix.Open(p.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o400)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, p.Content); err != nil && len(p.Content) > 0 {
+		return err
+	}
+	return unix.Fchmod(fd, 0o444|unix.S_ISVTX)
+}
+
+// genuine says whether an open object is a placeholder like p.
+func genuine(fd int, p sandbox.Placeholder) bool {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return false
+	}
+	if p.Dir {
+		return st.Mode == unix.S_IFDIR|unix.S_ISVTX|0o555
+	}
+	return st.Mode == unix.S_IFREG|unix.S_ISVTX|0o444 && st.Size == int64(len(p.Content))
+}
+
+// same says whether name still is what fd has open.
+func same(fd int, name string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(fd, &a) == nil && unix.Lstat(name, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}
+
+// Release removes the placeholders that no other session uses. Calling it
+// again does nothing. What somebody has put something into stays.
+func (c *Claimed) Release() error {
+	var first error
+	for i := len(c.held) - 1; i >= 0; i-- {
+		h := c.held[i]
+		if err := h.release(); err != nil && first == nil {
+			first = fmt.Errorf("remove placeholder %s: %w", h.Path, err)
+		}
+	}
+	c.held = nil
+	return first
+}
+
+func (h held) release() error {
+	defer h.f.Close()
+	fd := int(h.f.Fd())
+	// The lock becomes exclusive only if ours is the last.
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil
+	}
+	if !same(fd, h.Path) || !genuine(fd, h.Placeholder) {
+		return nil
+	}
+	var err error
+	if h.Dir {
+		err = unix.Rmdir(h.Path)
+	} else {
+		err = unix.Unlink(h.Path)
+	}
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// Files returns the held descriptors in order, for a janitor that shares them.
+// They stay the Claimed's.
+func (c *Claimed) Files() []*os.File {
+	var out []*os.File
+	for _, h := range c.held {
+		out = append(out, h.f)
+	}
+	return out
+}
+
+// Placeholders returns what is held, in the order of Files.
+func (c *Claimed) Placeholders() []sandbox.Placeholder {
+	var out []sandbox.Placeholder
+	for _, h := range c.held {
+		out = append(out, h.Placeholder)
+	}
+	return out
+}
+
+// Adopt is Claim for a process that got Files and Placeholders of another.
+func Adopt(list []sandbox.Placeholder, files []*os.File) *Claimed {
+	c := &Claimed{}
+	for i := range min(len(list), len(files)) {
+		c.held = append(c.held, held{list[i], files[i]})
+	}
+	return c
+}

@@ -1,0 +1,33 @@
+//go:build !linux
+
+package layout
+
+import (
+	"errors"
+	"os"
+
+	"github.com/penstock/penstock/sandbox"
+)
+
+// Claimed does not exist on this system.
+type Claimed struct{}
+
+// Claim returns an error on this system if there is something to claim.
+func Claim(list []sandbox.Placeholder) (*Claimed, error) {
+	if len(list) > 0 {
+		return nil, errors.New("placeholders need Linux")
+	}
+	return &Claimed{}, nil
+}
+
+// Release does nothing on this system.
+func (*Claimed) Release() error { return nil }
+
+// Files returns nothing on this system.
+func (*Claimed) Files() []*os.File { return nil }
+
+// Placeholders returns nothing on this system.
+func (*Claimed) Placeholders() []sandbox.Placeholder { return nil }
+
+// Adopt returns an empty claim on this system.
+func Adopt([]sandbox.Placeholder, []*os.File) *Claimed { return &Claimed{} }

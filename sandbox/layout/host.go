@@ -1,0 +1,80 @@
+package layout
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"sort"
+	"strings"
+)
+
+// maxRead bounds the files that planning reads: git's small ones.
+const maxRead = 1 << 20
+
+// OS returns the real machine.
+func OS() Host { return machine{} }
+
+type machine struct{}
+
+func (machine) Lstat(name string) (fs.FileMode, error) {
+	st, err := os.Lstat(name)
+	if err != nil {
+		return 0, err
+	}
+	return st.Mode(), nil
+}
+
+func (machine) Readlink(name string) (string, error) { return os.Readlink(name) }
+
+func (machine) ReadDir(name string) ([]string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(10_000)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+func (machine) ReadFile(name string) ([]byte, error) {
+	f, err := openRegular(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxRead))
+}
+
+func (machine) Readable(name string) bool {
+	st, err := os.Lstat(name)
+	if err != nil {
+		return true // gone: nothing to hide
+	}
+	if st.IsDir() {
+		return st.Mode().Perm()&0o005 == 0o005
+	}
+	return st.Mode().Perm()&0o004 != 0
+}
+
+// socketPaths takes the bound paths out of /proc/net/unix. Names in the
+// abstract space (@) are bounded by the network namespace.
+func socketPaths(table string) []string {
+	var out []string
+	for _, line := range strings.Split(table, "\n") {
+		// Num RefCount Protocol Flags Type St Inode Path; a path may have spaces.
+		fields := strings.SplitN(line, " ", 8)
+		if len(fields) < 8 {
+			continue
+		}
+		_, p, ok := strings.Cut(line, " /")
+		if ok {
+			out = append(out, "/"+p)
+		}
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,33 @@
+package layout
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func (machine) Writable(name string) bool { return unix.Access(name, unix.W_OK) == nil }
+
+func (machine) Sockets() []string {
+	b, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return nil
+	}
+	return socketPaths(string(b))
+}
+
+// openRegular opens a file of the work directory, which may be a pipe that
+// blocks or a link to somewhere else.
+func openRegular(name string) (*os.File, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open %s: not a regular file", name)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
