@@ -158,3 +158,28 @@ func isatap(b [16]byte, own Class) Class {
 	}
 	return own
 }
+
+// carried returns the IPv4 addresses that an IPv6 address embeds.
+func carried(a netip.Addr) (out []netip.Addr) {
+	if !a.Is6() || a.Is4In6() {
+		return nil
+	}
+	b := a.As16()
+	at := func(i int, mask byte) {
+		out = append(out, netip.AddrFrom4([4]byte{b[i] ^ mask, b[i+1] ^ mask, b[i+2] ^ mask, b[i+3] ^ mask}))
+	}
+	hi := binary.BigEndian.Uint64(b[:8])
+	switch {
+	case hi == 0x0064ff9b<<32 && binary.BigEndian.Uint32(b[8:]) == 0:
+		at(12, 0)
+	case hi>>32 == 0x20010000:
+		at(4, 0)
+		at(12, 0xff)
+	case b[0] == 0x20 && b[1] == 0x02:
+		at(2, 0)
+	}
+	if binary.BigEndian.Uint32(b[8:12])&^0x03000000 == 0x00005efe {
+		at(12, 0)
+	}
+	return out
+}

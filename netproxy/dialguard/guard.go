@@ -46,6 +46,9 @@ type Guard struct {
 	// refuses every dial.
 	Own func() ([]netip.Addr, error)
 
+	once   sync.Once
+	system net.Resolver
+
 	mu    sync.Mutex
 	own   map[netip.Addr]struct{}
 	ownAt time.Time
@@ -88,11 +91,9 @@ func (g *Guard) resolve(ctx context.Context, t hooks.Target) ([]netip.Addr, stri
 	if !plausible(t.Host) {
 		return nil, "", &RefusedError{Class: ClassInvalid, Name: t.Host}
 	}
-	var r Resolver = g.Resolver
+	r := g.Resolver
 	if r == nil {
-		// The pure Go resolver: no cgo, no NSS modules loaded into a role that
-		// may not map code.
-		r = &net.Resolver{PreferGo: true}
+		r = g.systemResolver()
 	}
 	// The trailing dot: an absolute name, to which no search domain of the host
 	// is ever appended. One name.
@@ -110,6 +111,13 @@ func (g *Guard) resolve(ctx context.Context, t hooks.Target) ([]netip.Addr, stri
 		addrs[i] = addrs[i].Unmap()
 	}
 	return addrs, t.Host, nil
+}
+
+// systemResolver is the pure Go one: no cgo, no NSS modules loaded into a role
+// that may not map code. It is kept because it joins equal lookups under way.
+func (g *Guard) systemResolver() *net.Resolver {
+	g.once.Do(func() { g.system.PreferGo = true })
+	return &g.system
 }
 
 // plausible refuses names whose last label is a number, plain or hexadecimal
@@ -182,7 +190,7 @@ func permitted(a netip.Addr, c Class, allowed []netip.Prefix) bool {
 	return false
 }
 
-// isOwn reports whether an address is one of the host's interfaces.
+// isOwn reports whether an address is, or carries, one of the host's interfaces.
 func (g *Guard) isOwn(a netip.Addr) (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -202,8 +210,15 @@ func (g *Guard) isOwn(a netip.Addr) (bool, error) {
 		}
 		g.ownAt = time.Now()
 	}
-	_, ok := g.own[a]
-	return ok, nil
+	if _, ok := g.own[a]; ok {
+		return true, nil
+	}
+	for _, e := range carried(a) {
+		if _, ok := g.own[e]; ok {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func interfaceAddrs() ([]netip.Addr, error) {
