@@ -77,7 +77,8 @@ func ruleset() []chain {
 			}, refuse(unix.NFT_REJECT_TCP_RST))},
 			{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
 			{StepRules, join(v6dst(16), loopback6(), accept())},
-			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctEstablished), accept())},
+			// Related is the reset that refuses a connection made from a foreign address.
+			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctEstablished|ctRelated), accept())},
 			// Stray ends of connections that conntrack has forgotten: not an
 			// attempt to go anywhere, so neither let through nor reported.
 			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctInvalid), drop())},
@@ -88,9 +89,10 @@ func ruleset() []chain {
 			{StepRules, cat(proto(unix.IPPROTO_UDP), port(2, DNSPort), accept())},
 			// Our answers: nobody else in the pen can bind a port below 1024.
 			{StepRules, cat(proto(unix.IPPROTO_UDP), port(0, DNSPort), state(ctEstablished), accept())},
-			// The errors that the reject below makes, on their way back to the tool.
-			{StepRules, cat(proto(unix.IPPROTO_ICMP), state(ctRelated), accept())},
-			{StepRules, cat(proto(unix.IPPROTO_ICMPV6), state(ctRelated), accept())},
+			// Destination unreachable, which the reject below makes, on its way
+			// back to the tool. To forge one takes a raw socket.
+			{StepRules, cat(proto(unix.IPPROTO_ICMP), icmpType(3), accept())},
+			{StepRules, cat(proto(unix.IPPROTO_ICMPV6), icmpType(1), accept())},
 			{StepReject, cat(proto(unix.IPPROTO_TCP), refuse(unix.NFT_REJECT_TCP_RST))},
 			{StepReject, refuse(unix.NFT_REJECT_ICMPX_UNREACH)},
 		}},
@@ -133,6 +135,13 @@ func port(offset uint32, p uint16) []expr.Any {
 	return []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: be16(p)},
+	}
+}
+
+func icmpType(t byte) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{t}},
 	}
 }
 
