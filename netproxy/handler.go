@@ -123,12 +123,14 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 		r.Header["User-Agent"] = nil
 	}
 	r.URL.Scheme, r.URL.Host = f.binding.scheme(), f.authority()
+	// The server looks at the type of its own request's body when it answers
+	// (Expect: 100-continue): only the copy gets another one.
+	r = r.WithContext(f.web.context(r.Context()))
 	if r.ContentLength == 0 {
 		r.Body = http.NoBody
 	} else {
 		r.Body = f.web.requestBody(r.Body)
 	}
-	r = r.WithContext(f.web.context(r.Context()))
 	f.p.chain.ServeHTTP(&f.web, r)
 	if f.web.broken() {
 		// What the client has is not all: it must not look so.

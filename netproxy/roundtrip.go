@@ -1,7 +1,6 @@
 package netproxy
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -49,8 +48,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		return f.upstreamFailed(r, err), nil
 	}
 	resp, err := t.RoundTrip(out)
-	if err != nil && flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && out.Body == http.NoBody {
-		// The upstream refused in its handshake to speak HTTP/1.
+	if err != nil && flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
 		if t, err = f.gen.transport(f.dial, flavourHTTP2); err == nil {
 			resp, err = t.RoundTrip(out)
 		}
@@ -62,13 +60,23 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		return f.switched(r, resp), nil
 	}
 	takeResponseHopHeaders(resp.Header)
+	if len(resp.Trailer) > 0 && r.ProtoMajor == 1 {
+		// HTTP/2 may announce trailers beside a length; HTTP/1 can't.
+		delete(resp.Header, "Content-Length")
+		resp.ContentLength = -1
+	}
 	resp.Body = &responseBody{resp.Body, &f.web}
 	return resp, nil
 }
 
-// onlyHTTP2 recognises the alert no_application_protocol.
+// onlyHTTP2 recognises upstreams that don't speak HTTP/1: the alert
+// no_application_protocol, and Go's servers, which take the handshake and close.
 func onlyHTTP2(err error) bool {
-	return isTLSError(err) && strings.Contains(err.Error(), "no application protocol")
+	return errors.Is(err, io.EOF) || isTLSError(err) && strings.Contains(err.Error(), "no application protocol")
+}
+
+func repeatable(r *http.Request) bool {
+	return r.Body == http.NoBody && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions)
 }
 
 // changed judges again what a handler of the chain has changed. The target can't
@@ -154,20 +162,8 @@ func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
 		resp.Body.Close()
 		return f.upstreamFailed(r, errors.New("the upstream switched to a protocol that was not asked for"))
 	}
-	ext, proto, accept := resp.Header["Sec-Websocket-Extensions"], resp.Header["Sec-Websocket-Protocol"], resp.Header["Sec-Websocket-Accept"]
 	takeResponseHopHeaders(resp.Header)
 	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
-	for k, v := range map[string][]string{"Sec-Websocket-Extensions": ext, "Sec-Websocket-Protocol": proto, "Sec-Websocket-Accept": accept} {
-		if v != nil {
-			resp.Header[k] = v
-		}
-	}
-	resp.Body = &switchedBody{rwc, context.WithoutCancel(r.Context())}
+	resp.Body = rwc
 	return resp
-}
-
-// switchedBody is the upstream's end of a WebSocket.
-type switchedBody struct {
-	io.ReadWriteCloser
-	_ context.Context
 }

@@ -102,6 +102,7 @@ type httpConn struct {
 	pen    *conn
 	filter *wire.Filter
 	told   bool // the refusal is recorded
+	closed onceFlag
 }
 
 func (h *httpConn) Read(b []byte) (int, error) { return h.filter.Read(b) }
@@ -120,6 +121,9 @@ func (h *httpConn) CloseWrite() error {
 // Close waits a little for a refused client to read why: closing with unread
 // bytes resets the connection and takes the answer with it.
 func (h *httpConn) Close() error {
+	if !h.closed.set() {
+		return nil
+	}
 	if why := h.filter.Refused(); why != nil {
 		if !h.told {
 			h.told = true

@@ -113,6 +113,7 @@ func (p *Proxy) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *h
 	switch f {
 	case flavourHTTP1:
 		t.Protocols.SetHTTP1(true)
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"}
 	case flavourHTTP2:
 		t.Protocols.SetHTTP1(true)
 		t.Protocols.SetHTTP2(true)

@@ -100,6 +100,9 @@ func (x *web) WriteHeader(code int) {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
+	if x.upgrade && code != http.StatusSwitchingProtocols {
+		h["Connection"] = []string{"close"} // the filter lets everything through now
+	}
 	bodiless := x.head || code < 200 || code == http.StatusNoContent || code == http.StatusNotModified
 	// A gRPC response that is headers only must end in the same frame.
 	_, trailersOnly := h["Grpc-Status"]
@@ -289,8 +292,8 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Hijack implements http.Hijacker for WebSocket: goproxy relays and leaves when
-// one side ends; hijacked makes that the upstream's side.
+// Hijack implements http.Hijacker for WebSocket. goproxy relays until one side
+// ends, then finish closes the pen's: a WebSocket has no half-closed state.
 func (x *web) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if !x.upgrade || x.f.status != http.StatusSwitchingProtocols {
 		return nil, nil, errors.New("hijack connection: no upgrade was agreed")
@@ -309,7 +312,6 @@ func (x *web) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 type hijacked struct {
 	net.Conn
 	f    *flow
-	up   io.Closer
 	done onceFlag
 }
 
