@@ -20,38 +20,6 @@ type Result struct {
 	Summary  *proxyctl.Summary
 }
 
-// ExecError says that the command itself could not be executed in the pen.
-type ExecError struct {
-	Command  string
-	Err      error
-	NotFound bool
-}
-
-func (e *ExecError) Error() string {
-	if e.NotFound {
-		return fmt.Sprintf("execute %q: not found in the pen's PATH", e.Command)
-	}
-	return fmt.Sprintf("execute %q: %v", e.Command, e.Err)
-}
-
-func (e *ExecError) Unwrap() error { return e.Err }
-
-// Hint says why a command that exists on the host may be missing.
-func (e *ExecError) Hint() string {
-	if e.NotFound {
-		return "a pen sees the system, the work directory and what --read or the policy's filesystem.read grants"
-	}
-	return ""
-}
-
-// Code is the exit code by which shells tell the two cases apart.
-func (e *ExecError) Code() int {
-	if e.NotFound {
-		return 127
-	}
-	return 126
-}
-
 // undo is a stack of reversals: each step of a set-up pushes its own, and they
 // run last first, once.
 type undo struct{ steps []func() }

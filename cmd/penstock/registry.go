@@ -5,21 +5,44 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor"
+	"github.com/penstock/penstock/supervisor/proxyrole"
 )
 
 // commands lists the sub-commands, in the order of the manual.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newRunCmd(),
 		newPsCmd(),
 		newKillCmd(),
+		newAuditCmd(),
+		newCACmd(),
+		newDoctorCmd(),
+		newDemoCmd(),
 		newVersionCmd(),
 	}
 }
 
-// roles are the process roles that penstock starts itself in. A role gets its
-// configuration and descriptors by internal/donate and returns its exit code.
+// runRole is the main of the processes that penstock starts itself as. A role
+// gets its configuration and descriptors by internal/donate or over its socket,
+// and returns its exit code.
 func runRole(name string, args []string) int {
 	switch name {
+	case "netns":
+		return netns.Main()
+	case "connector":
+		return netns.ConnectorMain()
+	case "shim":
+		return shim.Main(args)
+	case "janitor":
+		return supervisor.JanitorMain()
+	case "proxy":
+		return proxyrole.Main()
+	case "democlient":
+		return demoClientMain(args)
 	}
 	fmt.Fprintf(os.Stderr, "penstock: unknown role %q\n", name)
 	return 125

@@ -14,16 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/penstock/penstock/agent/profile"
 	"github.com/penstock/penstock/policy"
-)
-
-// Mode says what a deny does.
-type Mode string
-
-// The modes. Audit allows what would be denied, and records it as such.
-const (
-	Enforce Mode = "enforce"
-	Audit   Mode = "audit"
 )
 
 // Options are the flags of `penstock run`, as typed.
@@ -165,11 +157,10 @@ type Config struct {
 	Host    Host
 	Paths   Paths
 	Tier    string
-	Mode    Mode
+	Mode    policy.Mode
 	Policy  *policy.Policy
 	Command []string
 	Workdir string // absolute, symlinks resolved
-	Env     []EnvOverride
 	Publish []Publish
 
 	AuditDir    string
@@ -179,8 +170,8 @@ type Config struct {
 	Quiet       bool
 	Verbose     bool
 
-	// Profile is the recognised agent's name, or "".
-	Profile string
+	// Profile is the recognised agent's, or nil.
+	Profile *profile.Profile
 	// Warnings are printed at start and stand in the session's record.
 	Warnings []string
 	// Hints are printed at start unless Quiet.

@@ -1,37 +1,10 @@
 package config
 
 import (
-	"path"
 	"slices"
 	"sort"
 	"strings"
 )
-
-// EnvOverride is one --env flag.
-type EnvOverride struct {
-	Name  string
-	Value string
-	Pass  bool // take the value from the caller's environment
-}
-
-// ParseEnv parses NAME or NAME=VALUE.
-func ParseEnv(s string) (EnvOverride, error) {
-	name, value, set := strings.Cut(s, "=")
-	if !validName(name) {
-		return EnvOverride{}, &FlagError{Flag: "--env", Value: s, Why: "not a variable name", Fix: "use NAME to pass a variable, NAME=VALUE to set one"}
-	}
-	return EnvOverride{Name: name, Value: value, Pass: !set}, nil
-}
-
-func validName(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
-			return false
-		}
-	}
-	return s != ""
-}
 
 // passed names the caller's variables that enter every pen: what a program
 // needs to behave as in the caller's terminal, and nothing that can be a
@@ -49,20 +22,19 @@ func passed(name string) bool {
 
 // EnvInput is all that decides the pen's environment.
 type EnvInput struct {
-	Host      []string          // the caller's, NAME=value
-	Pass      []string          // policy: names or patterns
-	Set       map[string]string // policy
-	Overrides []EnvOverride     // command line
-	Trust     []string          // certificate variables, NAME=value
-	Proxy     []string          // proxy variables, NAME=value
-	Secrets   map[string]string // name to placeholder
+	Host    []string               // the caller's, NAME=value
+	Pass    func(name string) bool // policy and command line
+	Trust   []string               // certificate variables, NAME=value
+	Proxy   []string               // proxy variables, NAME=value
+	Set     []string               // policy and command line, NAME=value
+	Secrets []string               // NAME=placeholder
 }
 
 // Environment returns the pen's environment, sorted, and the names of the
 // caller's variables that were left out. Later sources win: the host's
-// allow-list, policy, command line, then what Penstock itself must set, and the
-// placeholders of secrets over everything, so that no other source can put a
-// real credential under a secret's name.
+// allow-list and what the policy passes, what Penstock itself sets, what the
+// policy sets, and the placeholders of secrets over everything, so that no other
+// source can put a real credential under a secret's name.
 func Environment(in EnvInput) (env, withheld []string) {
 	vars := map[string]string{}
 	put := func(kv []string) {
@@ -77,31 +49,16 @@ func Environment(in EnvInput) (env, withheld []string) {
 		if !ok || k == "" {
 			continue
 		}
-		if passed(k) || slices.ContainsFunc(in.Pass, func(p string) bool { return matchName(p, k) }) {
+		if passed(k) || in.Pass != nil && in.Pass(k) {
 			vars[k] = v
-		} else if _, secret := in.Secrets[k]; !secret {
+		} else {
 			withheld = append(withheld, k)
 		}
 	}
 	put(in.Trust)
 	put(in.Proxy)
-	for k, v := range in.Set {
-		vars[k] = v
-	}
-	for _, o := range in.Overrides {
-		if !o.Pass {
-			vars[o.Name] = o.Value
-			continue
-		}
-		for _, e := range in.Host {
-			if k, v, ok := strings.Cut(e, "="); ok && k == o.Name {
-				vars[k] = v
-			}
-		}
-	}
-	for k, v := range in.Secrets {
-		vars[k] = v
-	}
+	put(in.Set)
+	put(in.Secrets)
 	vars["PENSTOCK"] = "1" // lets a tool know that it is in a pen
 	for k, v := range vars {
 		env = append(env, k+"="+v)
@@ -110,12 +67,6 @@ func Environment(in EnvInput) (env, withheld []string) {
 	withheld = slices.DeleteFunc(withheld, func(k string) bool { _, in := vars[k]; return in })
 	sort.Strings(withheld)
 	return env, withheld
-}
-
-// matchName matches a variable's name against a name or a pattern with '*'.
-func matchName(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
-	return err == nil && ok
 }
 
 // LooksSecret tells whether a variable of this name usually holds a credential,

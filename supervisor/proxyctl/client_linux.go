@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 )
 
 // Client is the supervisor's side. Its calls are made one at a time.
@@ -27,12 +26,11 @@ func NewClient(conn *Conn, notice func(string)) *Client {
 func (c *Client) read(notice func(string)) {
 	defer close(c.done)
 	for {
-		m, files, err := c.conn.Recv()
+		m, err := c.conn.Recv()
 		if err != nil {
 			c.err = err
 			return
 		}
-		closeAll(files) // the proxy has no descriptor to give
 		switch m.Op {
 		case OpNotice:
 			notice(m.Text)
@@ -56,9 +54,10 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 // Close ends the conversation; the proxy role exits on it.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Listen hands the pen's sockets over and returns when the proxy serves them.
-func (c *Client) Listen(ctx context.Context, names []string, files []*os.File) error {
-	_, err := c.call(ctx, &Message{Op: OpListen, Names: names}, OpListening, files...)
+// Listen says that the pen's sockets were sent, and returns when the proxy
+// serves them.
+func (c *Client) Listen(ctx context.Context) error {
+	_, err := c.call(ctx, &Message{Op: OpListen}, OpListening)
 	return err
 }
 
@@ -89,8 +88,8 @@ func (c *Client) End(ctx context.Context, event any) (*Summary, error) {
 	return m.Summary, nil
 }
 
-func (c *Client) call(ctx context.Context, m *Message, want Op, files ...*os.File) (*Message, error) {
-	if err := c.conn.Send(m, files...); err != nil {
+func (c *Client) call(ctx context.Context, m *Message, want Op) (*Message, error) {
+	if err := c.conn.Send(m); err != nil {
 		return nil, err
 	}
 	select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -18,7 +19,7 @@ type Op string
 
 // Messages of the supervisor.
 const (
-	// OpListen carries the pen's sockets; answered by OpListening.
+	// OpListen says that the pen's sockets are on FileSockets; answered by OpListening.
 	OpListen Op = "listen"
 	// OpRecord carries one audit event, answered by OpRecorded after it is in
 	// the file.
@@ -41,7 +42,6 @@ type Message struct {
 	Op    Op              `json:"op"`
 	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
-	Names []string        `json:"names,omitempty"` // OpListen: names of the descriptors
 	Error string          `json:"error,omitempty"` // OpListening, OpRecorded, OpEnded
 	Text  string          `json:"text,omitempty"`  // OpNotice
 	// Summary is in OpEnded.
@@ -82,19 +82,12 @@ func Decode(b []byte) (*Message, error) {
 // Config is the configuration of the proxy role. It holds real secrets and is
 // only ever passed in a sealed memfd.
 type Config struct {
-	Session string         `json:"session"`
-	Mode    string         `json:"mode"` // enforce | audit
-	Policy  *policy.Policy `json:"policy"`
-	Secrets []SecretValue  `json:"secrets,omitempty"`
-	Publish []Publish      `json:"publish,omitempty"`
+	Session string            `json:"session"`
+	Mode    string            `json:"mode"` // enforce | audit
+	Policy  *policy.Policy    `json:"policy"`
+	Secrets *secrets.Donation `json:"secrets,omitempty"`
+	Publish []Publish         `json:"publish,omitempty"`
 	// Environment proxies and other ambient settings are never read.
-}
-
-// SecretValue is one secret with its placeholder and real value.
-type SecretValue struct {
-	Name        string `json:"name"`
-	Placeholder string `json:"placeholder"`
-	Value       string `json:"value"`
 }
 
 // Publish is one port of the pen that the host may reach. The listener is
@@ -107,7 +100,8 @@ type Publish struct {
 
 // Names of the donated descriptors.
 const (
-	FileControl = "control"
+	FileControl = "control" // the conversation, see Conn
+	FileSockets = "sockets" // the pen's sockets come over it, see netns.Sockets.Send
 	FileAudit   = "audit"
 	FileCACert  = "ca-cert"
 	FileCAKey   = "ca-key"

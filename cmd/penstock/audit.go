@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/query"
+	"github.com/penstock/penstock/internal/text"
+)
+
+// exitUnproven is the exit code of audit verify when nothing was tampered with
+// but not every session is proven complete.
+const exitUnproven = 3
+
+// auditFlags are what the audit's sub-commands share.
+type auditFlags struct {
+	dir     string
+	json    bool
+	session string
+
+	host, verdict, rule, protocol string
+	since, until                  string
+	limit                         int
+}
+
+func newAuditCmd() *cobra.Command {
+	a := &auditFlags{}
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Show, follow, prove and export what sessions did",
+		Long: `Every session is recorded: who ran what under which policy, every name asked
+for, every request with its verdict and rule, before it left. The records of a
+session are a file of JSON lines, chained by hashes; a ledger chains the sessions.
+
+The default place is $XDG_STATE_HOME/penstock/audit (~/.local/state/penstock/audit).`,
+		Example: `  penstock audit ls
+  penstock audit show
+  penstock audit tail -f
+  penstock audit verify
+  penstock audit export --format csv > flows.csv`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&a.dir, "audit-dir", "", "the audit's `directory`")
+	cmd.AddCommand(newAuditLsCmd(a), newAuditShowCmd(a), newAuditTailCmd(a), newAuditVerifyCmd(a), newAuditExportCmd(a))
+	return cmd
+}
+
+// filterFlags adds the flags that choose flows.
+func (a *auditFlags) filterFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&a.host, "host", "", "only flows to `HOST`; * stands for anything")
+	f.StringVar(&a.verdict, "verdict", "", "only flows with the `verdict` allow, deny or ask")
+	f.StringVar(&a.rule, "rule", "", "only flows that `FILE[:LINE]` decided, or \"default\"")
+	f.StringVar(&a.protocol, "protocol", "", "only http, https, tls or tcp flows")
+	f.StringVar(&a.since, "since", "", "only from this `time` on: 2h, 15:04, 2006-01-02, or RFC 3339")
+	f.StringVar(&a.until, "until", "", "only before this `time`")
+	f.IntVar(&a.limit, "limit", 0, "only the last `N` flows")
+	cmd.RegisterFlagCompletionFunc("verdict", cobra.FixedCompletions([]string{"allow", "deny", "ask"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("protocol", cobra.FixedCompletions([]string{"http", "https", "tls", "tcp"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// sessionFlag adds --session, with completion from the store.
+func (a *auditFlags) sessionFlag(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVar(&a.session, "session", "", usage)
+	cmd.RegisterFlagCompletionFunc("session", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		var ids []string
+		if store, err := a.store(); err == nil {
+			ids, _ = store.Sessions()
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+func (a *auditFlags) store() (*audit.Store, error) {
+	dir := a.dir
+	if dir == "" {
+		var err error
+		if dir, err = audit.DefaultDir(os.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	return audit.OpenExisting(dir)
+}
+
+func (a *auditFlags) filter(now time.Time) (query.Filter, error) {
+	f := query.Filter{Session: a.session, Host: a.host, Verdict: a.verdict, Rule: a.rule, Protocol: a.protocol, Limit: a.limit}
+	switch a.verdict {
+	case "", "allow", "deny", "ask":
+	default:
+		return f, badFlag("verdict", a.verdict, "allow, deny or ask")
+	}
+	switch a.protocol {
+	case "", "http", "https", "tls", "tcp", "udp", "unknown":
+	default:
+		return f, badFlag("protocol", a.protocol, "http, https, tls or tcp")
+	}
+	if a.limit < 0 {
+		return f, badFlag("limit", fmt.Sprint(a.limit), "a number from 0")
+	}
+	var err error
+	if f.Since, err = parseWhen("since", a.since, now); err != nil {
+		return f, err
+	}
+	f.Until, err = parseWhen("until", a.until, now)
+	return f, err
+}
+
+func badFlag(name, value, want string) error {
+	return &exitError{code: 2, err: fmt.Errorf("--%s %s: want %s", name, text.Clip(value, 60), want)}
+}
+
+// parseWhen reads a moment: how long ago, a time of this day, a day, or RFC 3339.
+func parseWhen(flag, s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return time.Date(now.Year(), now.Month(), now.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location()), nil
+		}
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04:05", time.RFC3339Nano} {
+		if t, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, badFlag(flag, s, "a time like 2h, 15:04, 2006-01-02, or 2006-01-02T15:04:05Z")
+}
+
+// pick returns the id of the session that s names by itself or by its beginning,
+// or of the newest one if s is empty.
+func pick(store *audit.Store, s string) (string, error) {
+	ids, err := store.Sessions()
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, id := range ids {
+		if id == s {
+			return id, nil
+		}
+		if strings.HasPrefix(id, s) {
+			found = append(found, id)
+		}
+	}
+	switch {
+	case s == "" && len(ids) > 0:
+		return ids[len(ids)-1], nil
+	case s == "":
+		return "", &hintError{err: errors.New("no session was recorded yet in " + text.Escape(store.Dir())), hint: "penstock run -- COMMAND records one; --audit-dir names another place"}
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return "", &hintError{err: fmt.Errorf("session %s: %d sessions begin so", text.Clip(s, 80), len(found)), hint: "penstock audit ls"}
+	}
+	return "", &hintError{err: fmt.Errorf("session %s: there is none", text.Clip(s, 80)), hint: "penstock audit ls"}
+}
+
+// hintError is an error with what to do about it.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+func (e *hintError) Hint() string  { return e.hint }
+
+// printJSON writes v so that none of its bytes harm a terminal.
+func printJSON(w io.Writer, v any) error {
+	doc, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text.JSON(doc), '\n'))
+	return err
+}
+
+func newAuditLsCmd(a *auditFlags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List recorded sessions",
+		Long: `List recorded sessions, oldest first. "unclosed" is a session whose end was not
+recorded: it was killed.`,
+		Example: `  penstock audit ls
+  penstock audit ls --limit 5 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			x, err := query.Open(cmd.Context(), store)
+			if err != nil {
+				return err
+			}
+			defer x.Close()
+			list, err := x.Sessions(cmd.Context(), a.limit)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(cmd.OutOrStdout(), list)
+			}
+			return printSessions(newPainter(cmd.OutOrStdout()), list)
+		},
+	}
+	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+	cmd.Flags().IntVar(&a.limit, "limit", 0, "only the last `N` sessions")
+	return cmd
+}
+
+func newAuditShowCmd(a *auditFlags) *cobra.Command {
+	var all, events bool
+	cmd := &cobra.Command{
+		Use:   "show [SESSION]",
+		Short: "Show what a session did",
+		Long: `Show a session, the last one if none is named: what ran, under which policy and
+sandbox, its flows with verdict and rule, and the sums. SESSION is an id of
+penstock audit ls or its beginning.`,
+		Example: `  penstock audit show
+  penstock audit show 20261122-201501 --verdict deny
+  penstock audit show --all --host "*.github.com" --since 24h
+  penstock audit show --events`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := a.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				f.Session = args[0]
+			}
+			if !all {
+				if f.Session, err = pick(store, f.Session); err != nil {
+					return err
+				}
+			}
+			if events {
+				return showEvents(cmd, a, store, f.Session)
+			}
+			x, err := query.Open(cmd.Context(), store)
+			if err != nil {
+				return err
+			}
+			defer x.Close()
+			if a.json {
+				return showJSON(cmd, x, f)
+			}
+			return show(cmd, x, f)
+		},
+	}
+	a.sessionFlag(cmd, "the `session` to show")
+	a.filterFlags(cmd)
+	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&all, "all", false, "the flows of all sessions")
+	cmd.Flags().BoolVar(&events, "events", false, "every record, not the flows only")
+	cmd.MarkFlagsMutuallyExclusive("all", "session")
+	cmd.MarkFlagsMutuallyExclusive("all", "events")
+	return cmd
+}
+
+// showEvents prints all records of a session.
+func showEvents(cmd *cobra.Command, a *auditFlags, store *audit.Store, session string) error {
+	f, err := store.OpenSession(session)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	p := newPainter(cmd.OutOrStdout())
+	in := audit.NewScanner(f)
+	for in.Scan() {
+		if err := p.record(in.Bytes(), a.json); err != nil {
+			return err
+		}
+	}
+	if err := in.Err(); err != nil {
+		return err
+	}
+	return p.flush()
+}
+
+func newAuditTailCmd(a *auditFlags) *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "tail [SESSION]",
+		Short: "Show the last records of a session, and follow it",
+		Long: `Show the last records of a session, the newest session if none is named. With -f
+go on with every record as it is written, until the session ends.`,
+		Example: `  penstock audit tail -f
+  penstock audit tail -n 100 --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.limit < 0 {
+				return badFlag("lines", fmt.Sprint(a.limit), "a number from 0")
+			}
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				a.session = args[0]
+			}
+			id, err := pick(store, a.session)
+			if err != nil {
+				return err
+			}
+			p := newPainter(cmd.OutOrStdout())
+			at, err := lastRecords(store, id, a.limit, func(raw []byte) error { return p.record(raw, a.json) })
+			if err != nil {
+				return err
+			}
+			if err := p.flush(); err != nil || !follow {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
+			defer stop()
+			err = query.Follow(ctx, store, id, at, func(raw []byte) error {
+				if err := p.record(raw, a.json); err != nil {
+					return err
+				}
+				return p.flush()
+			})
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		},
+	}
+	a.sessionFlag(cmd, "the `session` to show")
+	cmd.Flags().BoolVar(&a.json, "json", false, "print the records as they are")
+	cmd.Flags().IntVarP(&a.limit, "lines", "n", 20, "begin with the last `N` records")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the session ends")
+	return cmd
+}
+
+// lastRecords calls each with the last n whole lines of a session's file, and
+// returns the offset after them.
+func lastRecords(store *audit.Store, id string, n int, each func([]byte) error) (int64, error) {
+	f, err := store.OpenSession(id)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	in := audit.NewScanner(f)
+	ring := make([][]byte, 0, min(n, 1024))
+	for at := 0; in.Scan(); at++ {
+		switch {
+		case n == 0:
+		case len(ring) < n:
+			ring = append(ring, append([]byte(nil), in.Bytes()...))
+		default:
+			ring[at%n] = append(ring[at%n][:0], in.Bytes()...)
+		}
+	}
+	if err := in.Err(); err != nil {
+		return 0, err
+	}
+	first := 0
+	if n > 0 && in.Line() > n {
+		first = in.Line() % n
+	}
+	for i := range ring {
+		if err := each(ring[(first+i)%len(ring)]); err != nil {
+			return 0, err
+		}
+	}
+	return in.Offset(), nil
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/query"
+	"github.com/penstock/penstock/internal/text"
+)
+
+func newAuditVerifyCmd(a *auditFlags) *cobra.Command {
+	var head string
+	var unclosed bool
+	cmd := &cobra.Command{
+		Use:   "verify [SESSION]",
+		Short: "Prove that the records are whole and unchanged",
+		Long: `Verify reads every session, or one, and the ledger, and proves each against its
+hash chain and all against the ledger. A record that was changed, dropped,
+inserted or moved, a file that was cut or is gone, is named with file and line.
+
+Whoever can write the audit can rewrite all of it. The head hash that penstock
+run prints at its end, kept elsewhere and given as --head, proves a session
+against that too.
+
+The exit code is 0 if everything is proven complete, 1 if something was tampered
+with, and 3 if nothing was but a session runs still or was killed, so that its
+end is not vouched for; --unclosed makes that 0.`,
+		Example: `  penstock audit verify
+  penstock audit verify 20261122-201501-x7k2q --head 5f3a…
+  penstock audit verify --unclosed --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			o := audit.VerifyOptions{Session: a.session, Head: head}
+			if len(args) == 1 {
+				o.Session = args[0]
+			}
+			r, err := store.Verify(o)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				err = printJSON(cmd.OutOrStdout(), r)
+			} else {
+				err = printReport(newPainter(cmd.OutOrStdout()), r)
+			}
+			switch {
+			case err != nil:
+				return err
+			case !r.OK():
+				return &exitError{code: 1}
+			case !r.Whole() && !unclosed:
+				return &exitError{code: exitUnproven}
+			}
+			return nil
+		},
+	}
+	a.sessionFlag(cmd, "only this `session`")
+	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+	cmd.Flags().StringVar(&head, "head", "", "expected `hash` of the session's last record, or of the ledger's")
+	cmd.Flags().BoolVar(&unclosed, "unclosed", false, "accept sessions that run or were killed")
+	return cmd
+}
+
+func newAuditExportCmd(a *auditFlags) *cobra.Command {
+	var format string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "export [SESSION]",
+		Short: "Write records for other programs",
+		Long: `Write a session's records, the last session's if none is named, to the output.
+
+jsonl gives the records as they stand in the file, so that their chain can be
+checked; with a filter, those of the chosen flows only. csv gives one line per
+flow; a cell that a spreadsheet would run as a formula begins with an apostrophe.`,
+		Example: `  penstock audit export > session.jsonl
+  penstock audit export --all --format csv --since 2026-11-01 > november.csv
+  penstock audit export --format jsonl --verdict deny`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := a.filter(time.Now())
+			if err != nil {
+				return err
+			}
+			if format != "jsonl" && format != "csv" {
+				return badFlag("format", format, "jsonl or csv")
+			}
+			store, err := a.store()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				f.Session = args[0]
+			}
+			if !all {
+				if f.Session, err = pick(store, f.Session); err != nil {
+					return err
+				}
+			}
+			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+			unfiltered := query.Filter{Session: f.Session}
+			if format == "jsonl" && f == unfiltered {
+				err = copyRecords(store, f.Session, out)
+			} else {
+				err = exportFlows(cmd, store, f, format, out)
+			}
+			if ferr := out.Flush(); err == nil {
+				err = ferr
+			}
+			return err
+		},
+	}
+	a.sessionFlag(cmd, "the `session` to export")
+	a.filterFlags(cmd)
+	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")
+	cmd.Flags().BoolVar(&all, "all", false, "all sessions")
+	cmd.MarkFlagsMutuallyExclusive("all", "session")
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// copyRecords writes the whole lines of one session, or of all.
+func copyRecords(store *audit.Store, session string, out io.Writer) error {
+	ids := []string{session}
+	if session == "" {
+		var err error
+		if ids, err = store.Sessions(); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		f, err := store.OpenSession(id)
+		if err != nil {
+			return err
+		}
+		in := audit.NewScanner(f)
+		for in.Scan() && err == nil {
+			_, err = out.Write(append(text.JSON(in.Bytes()), '\n'))
+		}
+		f.Close()
+		if err == nil {
+			err = in.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format string, out io.Writer) error {
+	x, err := query.Open(cmd.Context(), store)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	if format == "jsonl" {
+		return x.Raw(cmd.Context(), f, func(raw []byte) error {
+			_, err := out.Write(append(text.JSON(raw), '\n'))
+			return err
+		})
+	}
+	csvRow(out, "time", "session", "flow", "verdict", "protocol", "host", "port", "method", "path", "rule", "reason", "mode",
+		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe")
+	return x.Flows(cmd.Context(), f, func(l *query.Flow) error {
+		return csvRow(out, l.Time.Format(time.RFC3339Nano), l.Session, strconv.FormatUint(l.Flow, 10), l.Verdict, l.Protocol, l.Host, num(int64(l.Port)), l.Method, l.Path,
+			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe)
+	})
+}
+
+// num leaves zero empty.
+func num(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// csvRow writes cells by RFC 4180, every one in quotes: a spreadsheet that
+// splits at semicolons then still takes a comma's cell as text.
+func csvRow(w io.Writer, cells ...string) error {
+	var b strings.Builder
+	for i, c := range cells {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		b.WriteString(strings.ReplaceAll(csvSafe(c), `"`, `""`))
+		b.WriteByte('"')
+	}
+	b.WriteString("\r\n")
+	_, err := fmt.Fprint(w, b.String())
+	return err
+}
+
+// csvSafe escapes a cell and keeps a spreadsheet from running it: one that
+// begins with a formula's sign (also its full-width form) or with blanks before
+// one gets an apostrophe (OWASP, CSV injection).
+func csvSafe(s string) string {
+	s = text.Escape(s)
+	r, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " "))
+	if strings.ContainsRune("=+-@|%\uff1d\uff0b\uff0d\uff20", r) && s != "" {
+		return "'" + s
+	}
+	return s
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "github.com/penstock/penstock/sandbox"
+
+func backends() []sandbox.Backend { return nil }

@@ -1,0 +1,419 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/config"
+)
+
+func newPolicyCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Check, show and explain what a pen may do",
+		Long: `Check, show and explain what a pen may do. The policy of a run is made of the
+system's file, yours, the project's .penstock.yaml (once trusted), the files
+named by --policy, the flags, and the profile of a known agent.`,
+		Example: `  penstock policy check .penstock.yaml
+  penstock policy show
+  penstock policy explain https://api.github.com/user
+  penstock policy trust`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPolicyCheckCmd(), newPolicyShowCmd(), newPolicyExplainCmd(), newPolicyTrustCmd())
+	return cmd
+}
+
+// policySource are the flags that say which policy is meant: those of run.
+type policySource struct {
+	o    config.Options
+	json bool
+}
+
+func (s *policySource) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&s.o.Policies, "policy", nil, "use this policy `file` too")
+	f.StringArrayVar(&s.o.Allow, "allow", nil, "allow `HOST[:PORT]`")
+	f.StringArrayVar(&s.o.Deny, "deny", nil, "deny `HOST`")
+	f.StringArrayVar(&s.o.AddHost, "add-host", nil, "give a name a fixed address: `NAME:IP`")
+	f.StringVar(&s.o.Mode, "mode", "", "enforce or audit")
+	f.StringVar(&s.o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
+	f.BoolVar(&s.o.TrustProject, "trust-project", false, "take the project's file as it is")
+	f.BoolVar(&s.json, "json", false, "print JSON")
+	cmd.MarkFlagFilename("policy", "yaml", "yml")
+}
+
+// options returns where the policy of a run from here would come from.
+func (s *policySource) options() (policy.LoadOptions, error) {
+	host, err := thisHost()
+	if err != nil {
+		return policy.LoadOptions{}, err
+	}
+	dir := host.Dir
+	if s.o.Workdir != "" {
+		dir = s.o.Workdir
+	}
+	return config.LoadOptions(&s.o, host, dir), nil
+}
+
+func (s *policySource) load(warn io.Writer) (*policy.Policy, error) {
+	lo, err := s.options()
+	if err != nil {
+		return nil, &exitError{code: 2, err: err}
+	}
+	p, err := policy.Load(lo)
+	if err != nil {
+		return nil, &exitError{code: 2, err: err}
+	}
+	if u := p.Untrusted(); u != nil {
+		fmt.Fprintf(warn, "penstock: %s\n", u)
+	}
+	return p, nil
+}
+
+func policyJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// checked is what `policy check --json` says of one file.
+type checked struct {
+	File     string           `json:"file"`
+	OK       bool             `json:"ok"`
+	Errors   []*policy.Error  `json:"errors,omitempty"`
+	Warnings []policy.Warning `json:"warnings,omitempty"`
+}
+
+func newPolicyCheckCmd() *cobra.Command {
+	var s policySource
+	cmd := &cobra.Command{
+		Use:   "check [FILE…]",
+		Short: "Say everything that is wrong with policy files",
+		Long: `Say everything that is wrong with policy files, with line, column and what to
+write instead. Without FILE, the policy of a run from here is checked as a
+whole, with what its layers say against each other.
+
+The exit code is 1 if anything is wrong.`,
+		Example: `  penstock policy check .penstock.yaml
+  penstock policy check ci/*.yaml --json
+  penstock policy check --trust-project`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var all []checked
+			if len(args) == 0 {
+				lo, err := s.options()
+				if err != nil {
+					return err
+				}
+				p, err := policy.Load(lo)
+				c, err := checkResult("", p, err)
+				if err != nil {
+					return err
+				}
+				if p != nil && p.Untrusted() != nil {
+					fmt.Fprintf(cmd.ErrOrStderr(), "penstock: %s\n", p.Untrusted())
+				}
+				c.File = "the policy of a run from here"
+				all = append(all, c)
+			}
+			for _, file := range args {
+				text, err := policy.ReadFile(file)
+				if err != nil {
+					return err
+				}
+				var p *policy.Policy
+				f, err := policy.Parse(file, policy.User, text)
+				if err == nil {
+					p, err = policy.New([]*policy.File{f})
+				}
+				c, err := checkResult(file, p, err)
+				if err != nil {
+					return err
+				}
+				all = append(all, c)
+			}
+			return printChecked(cmd, all, s.json)
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+// checkResult sorts errors of a policy from those of reading it.
+func checkResult(file string, p *policy.Policy, err error) (checked, error) {
+	c := checked{File: file, OK: err == nil}
+	var list *policy.ErrorList
+	switch {
+	case errors.As(err, &list):
+		c.Errors = list.Errors
+	case err != nil:
+		return c, err
+	default:
+		c.Warnings = p.Warnings()
+	}
+	return c, nil
+}
+
+func printChecked(cmd *cobra.Command, all []checked, asJSON bool) error {
+	ok := true
+	for _, c := range all {
+		ok = ok && c.OK
+	}
+	if asJSON {
+		if err := policyJSON(cmd.OutOrStdout(), map[string]any{"ok": ok, "files": all}); err != nil {
+			return err
+		}
+	} else {
+		for _, c := range all {
+			for _, e := range c.Errors {
+				bare := *e
+				bare.Hint = ""
+				fmt.Fprintln(cmd.OutOrStdout(), &bare)
+				if e.Hint != "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "  hint: %s\n", e.Hint)
+				}
+			}
+			for _, w := range c.Warnings {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w)
+			}
+			if c.OK {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", c.File)
+			}
+		}
+	}
+	if !ok {
+		return &exitError{code: 1}
+	}
+	return nil
+}
+
+func newPolicyShowCmd() *cobra.Command {
+	var s policySource
+	var effective bool
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Print the policy in force here, and where each part comes from",
+		Long: `Print the policy that a run from here would have: all layers joined, as a policy
+file, each line with the file and line it comes from. --effective adds what
+holds where nobody said anything.`,
+		Example: `  penstock policy show
+  penstock policy show --effective --allow registry.npmjs.org
+  penstock policy show --json | jq '.rules[].host'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := s.load(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return policyJSON(cmd.OutOrStdout(), p)
+			}
+			for _, w := range p.Warnings() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "penstock: %s\n", w)
+			}
+			return p.Show(cmd.OutOrStdout(), effective)
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().BoolVar(&effective, "effective", false, "with what is built in where nobody said anything")
+	return cmd
+}
+
+func newPolicyExplainCmd() *cobra.Command {
+	var s policySource
+	var method string
+	cmd := &cobra.Command{
+		Use:   "explain URL|HOST[:PORT]",
+		Short: "Say which rule decides a request, and what would change it",
+		Long: `Say which rule in which file and line decides a request from a pen started here,
+and what would change it. HOST[:PORT] is an https request; tcp://HOST:PORT is a
+raw connection, tls://HOST one that is passed through unread.
+
+Nothing is contacted and no name is looked up. The exit code is 0 if the request
+is allowed, 1 if it is denied, 2 if that could not be decided.`,
+		Example: `  penstock policy explain https://api.github.com/repos/o/r
+  penstock policy explain --method POST https://api.github.com/repos/o/r/issues
+  penstock policy explain tcp://db.corp.example:5432
+  penstock policy explain --allow example.com example.com`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := policy.ParseRequest(args[0], method)
+			if err != nil {
+				return &exitError{code: 2, err: err}
+			}
+			p, err := s.load(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			e := p.Explain(r)
+			if s.json {
+				err = policyJSON(cmd.OutOrStdout(), e)
+			} else {
+				err = printExplanation(cmd.OutOrStdout(), &e)
+			}
+			if err == nil && e.Action != "allow" {
+				err = &exitError{code: 1}
+			}
+			return err
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().StringVar(&method, "method", "", "the request's method (default GET)")
+	return cmd
+}
+
+func printExplanation(w io.Writer, e *policy.Explanation) error {
+	b := bufio.NewWriter(w)
+	word := "denied"
+	if e.Action == "allow" {
+		word = "allowed"
+	}
+	fmt.Fprintf(b, "%s: %s\n", word, e.Request)
+	if e.Rule != "" {
+		fmt.Fprintf(b, "  by %s (%s): %s\n", e.Rule, e.Layer, e.Text)
+	} else {
+		fmt.Fprintf(b, "  %s\n", e.Reason)
+	}
+	for _, n := range e.Also {
+		fmt.Fprintf(b, "  also %s: %s\n", n.Rule, n.Text)
+	}
+	for _, n := range e.Near {
+		fmt.Fprintf(b, "  not by %s: %s: %s\n", n.Rule, n.Text, n.Why)
+	}
+	for _, c := range e.Change {
+		fmt.Fprintf(b, "to change it: %s\n", c.What)
+		if c.Flag != "" {
+			fmt.Fprintf(b, "  once:      penstock run %s …\n", c.Flag)
+		}
+		if c.YAML != "" {
+			section := "allow"
+			if strings.HasPrefix(c.Flag, "--deny") {
+				section = "deny"
+			}
+			fmt.Fprintf(b, "  for good:  egress: {%s: [%s]}\n", section, c.YAML)
+		}
+	}
+	return b.Flush()
+}
+
+func newPolicyTrustCmd() *cobra.Command {
+	var s policySource
+	var revoke, yes bool
+	cmd := &cobra.Command{
+		Use:   "trust [FILE]",
+		Short: "Approve the project's policy file as it is now",
+		Long: `Approve the project's policy file (the nearest .penstock.yaml upward from here)
+as it is now. What it adds to what holds without it is printed first. When the
+file changes, it does not count again until it is approved anew.`,
+		Example: `  penstock policy trust
+  penstock policy trust --yes ./.penstock.yaml
+  penstock policy trust --revoke`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			lo, err := s.options()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				lo.Project = args[0]
+			}
+			if lo.Project == "" {
+				return &hintedError{errors.New("no " + policy.ProjectFile + " here or above"), "name the file: penstock policy trust FILE"}
+			}
+			if revoke {
+				if err := policy.Distrust(lo.TrustStore, lo.Project); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%q does not count any more\n", lo.Project)
+				return nil
+			}
+			return trust(cmd, lo, yes, s.json)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
+	f.BoolVar(&s.json, "json", false, "print JSON; approve without asking")
+	f.BoolVar(&revoke, "revoke", false, "take the approval back")
+	f.BoolVarP(&yes, "yes", "y", false, "approve without asking")
+	return cmd
+}
+
+// trust shows what a project's file adds, and records its approval. The bytes
+// that are shown are the bytes that are approved: the file is read once.
+func trust(cmd *cobra.Command, lo policy.LoadOptions, yes, asJSON bool) error {
+	text, err := policy.ReadFile(lo.Project)
+	if err != nil {
+		return err
+	}
+	without := lo
+	without.Project = ""
+	base, err := policy.Load(without)
+	if err != nil {
+		return err
+	}
+	lo.ProjectText, lo.TrustProject = text, true
+	with, err := policy.Load(lo)
+	if err != nil {
+		return err
+	}
+	more, less := policy.Diff(with, base)
+	out := cmd.OutOrStdout()
+	if asJSON {
+		yes = true
+	} else {
+		printDiff(out, lo.Project, more, less, with.Warnings())
+	}
+	if in, ok := cmd.InOrStdin().(*os.File); ok && !yes && term.IsTerminal(int(in.Fd())) {
+		fmt.Fprint(out, "approve it? [y/N] ")
+		answer, _ := bufio.NewReader(in).ReadString('\n')
+		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			fmt.Fprintln(out, "not approved")
+			return &exitError{code: 1}
+		}
+	}
+	if err := policy.Trust(lo.TrustStore, lo.Project, text); err != nil {
+		return err
+	}
+	if asJSON {
+		return policyJSON(out, map[string]any{"file": lo.Project, "more": more, "less": less, "trusted": true})
+	}
+	fmt.Fprintf(out, "%q is approved as it is now\n", lo.Project)
+	return nil
+}
+
+func printDiff(w io.Writer, file string, more, less []policy.Grant, warnings []policy.Warning) {
+	if len(more)+len(less) == 0 {
+		fmt.Fprintf(w, "%q adds nothing to what holds without it\n", file)
+	}
+	for _, g := range more {
+		fmt.Fprintf(w, "+ %s\n", g.Text)
+	}
+	for _, g := range less {
+		fmt.Fprintf(w, "- %s\n", g.Text)
+	}
+	for _, warning := range warnings {
+		if warning.From.Layer == policy.Project {
+			fmt.Fprintf(w, "! %s\n", warning.Message)
+		}
+	}
+}
+
+// hintedError is an error with a line that says what to do.
+type hintedError struct {
+	error
+	hint string
+}
+
+// Hint says what to do.
+func (e *hintedError) Hint() string { return e.hint }

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/supervisor"
+	"github.com/penstock/penstock/supervisor/config"
+)
+
+func newRunCmd() *cobra.Command {
+	var o config.Options
+	cmd := &cobra.Command{
+		Use:   "run [flags] [--] COMMAND [ARG…]",
+		Short: "Run a command in a pen",
+		Long: `Run a command in a pen: it sees the work directory (writable), the system
+(read-only) and nothing of your home; it has no network but Penstock's proxy,
+which decides by policy, records every request and explains every refusal.
+
+A name that Penstock knows as an agent (opencode, claude, codex, gemini, aider)
+starts from a profile with the agent's model hosts and state directories.
+
+The exit code, output and signals are the command's own. Penstock's own failures
+are 125 (the pen could not be built), 126 (the command can't be executed) and
+127 (the command was not found).`,
+		Example: `  penstock run -- npm test
+  penstock run claude
+  penstock run --allow registry.npmjs.org -- npm install
+  penstock run --policy ci.yaml --ci -- make test
+  penstock run --mode audit -- ./build.sh        # allow and record everything
+  penstock run --publish 3000 -- npm run dev     # reach the pen's port 3000 from here
+  penstock run --dry-run -- make                 # say what the pen would be`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &exitError{code: 125, err: &usageError{cmd: "penstock run", err: errors.New("no command to run")}}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Command = args
+			return runPen(cmd, &o)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // the command's own flags are its own
+	f.StringVar(&o.Sandbox, "sandbox", "", "tier of the sandbox: auto or bwrap (default: the policy's, else auto)")
+	f.StringArrayVar(&o.Policies, "policy", nil, "use this policy `file` too; naming it here is trusting it")
+	f.StringArrayVar(&o.Allow, "allow", nil, "allow `HOST[:PORT]`, e.g. api.example.com or *.example.com:8443")
+	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
+	f.StringVar(&o.Mode, "mode", "", "enforce, or audit: allow everything and record what would be denied")
+	f.StringVar(&o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
+	f.StringArrayVar(&o.Write, "write", nil, "make `path` writable in the pen")
+	f.StringArrayVar(&o.Read, "read", nil, "make `path` readable in the pen")
+	f.StringArrayVar(&o.Hide, "hide", nil, "hide `path` in the pen")
+	f.StringArrayVar(&o.Env, "env", nil, "pass variable NAME, or set `NAME[=VALUE]`")
+	f.StringArrayVar(&o.Publish, "publish", nil, "make a port of the pen reachable from the host: `[ADDR:]PORT[:PORT]`")
+	f.StringArrayVar(&o.AddHost, "add-host", nil, "give a name a fixed address: `NAME:IP`")
+	f.StringArrayVar(&o.CA, "ca", nil, "trust the roots in this PEM `file` for upstream certificates too")
+	f.StringVar(&o.AuditDir, "audit-dir", "", "keep the audit in this `directory`")
+	f.BoolVar(&o.EphemeralCA, "ephemeral-ca", false, "use a certificate authority made for this session only")
+	f.BoolVar(&o.TrustProject, "trust-project", false, "trust the project's .penstock.yaml as it is (for CI)")
+	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
+	f.BoolVar(&o.CI, "ci", false, "for CI jobs: no terminal, and a job summary where the CI system takes one")
+	f.BoolVar(&o.DryRun, "dry-run", false, "print what the pen would be, and run nothing")
+	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no summary and no hints, errors only")
+	f.BoolVarP(&o.Verbose, "verbose", "v", false, "print the capability report at the start")
+	cmd.MarkFlagFilename("policy", "yaml", "yml")
+	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "audit"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func runPen(cmd *cobra.Command, o *config.Options) error {
+	host, err := thisHost()
+	if err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	cfg, err := config.Resolve(o, host)
+	if err != nil {
+		return &exitError{code: 125, err: err}
+	}
+	res, err := supervisor.Run(cmd.Context(), cfg, supervisor.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, backends())
+	if err != nil {
+		var not *shim.ExecError
+		if errors.As(err, &not) {
+			return &exitError{code: not.ExitCode(), err: err}
+		}
+		return &exitError{code: 125, err: err}
+	}
+	if res.ExitCode != 0 {
+		return &exitError{code: res.ExitCode}
+	}
+	return nil
+}
+
+// thisHost gathers what a run takes from the caller's machine.
+func thisHost() (*config.Host, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the penstock binary: %w", err)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("find the working directory: %w", err)
+	}
+	return config.NewHost(os.Getuid(), os.Getgid(), dir, self, os.Environ())
+}

@@ -1,0 +1,187 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"github.com/penstock/penstock/agent/profile"
+	"github.com/penstock/penstock/policy"
+)
+
+// SystemPolicy is the administrator's policy file.
+const SystemPolicy = "/etc/penstock/policy.yaml"
+
+// NewHost fills a Host. dir and self are made absolute and free of symbolic
+// links, because the pen shows directories and not the names that led to them.
+func NewHost(uid, gid int, dir, self string, environ []string) (*Host, error) {
+	h := &Host{UID: uid, GID: gid, Environ: environ}
+	var err error
+	if h.Dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, fmt.Errorf("find the working directory: %w", err)
+	}
+	if h.Self, err = filepath.EvalSymlinks(self); err != nil {
+		return nil, fmt.Errorf("find the penstock binary: %w", err)
+	}
+	h.User, h.Home = h.Getenv("USER"), h.Getenv("HOME")
+	if h.User == "" || !filepath.IsAbs(h.Home) {
+		u, err := user.LookupId(strconv.Itoa(uid))
+		if h.User == "" {
+			h.User = strconv.Itoa(uid)
+			if err == nil {
+				h.User = u.Username
+			}
+		}
+		if !filepath.IsAbs(h.Home) {
+			h.Home = "/"
+			if err == nil && filepath.IsAbs(u.HomeDir) {
+				h.Home = u.HomeDir
+			}
+		}
+	}
+	h.Home = filepath.Clean(h.Home)
+	return h, nil
+}
+
+// LoadOptions returns where a run's policy comes from; the sub-commands of
+// `penstock policy` use the same.
+func LoadOptions(o *Options, h *Host, workdir string) policy.LoadOptions {
+	paths := DefaultPaths(h)
+	lo := policy.LoadOptions{
+		System:       SystemPolicy,
+		User:         filepath.Join(paths.Config, "policy.yaml"),
+		Project:      policy.FindProject(workdir, h.Home),
+		Named:        o.Policies,
+		TrustProject: o.TrustProject,
+		TrustStore:   filepath.Join(paths.State, "trust.json"),
+		Environ:      h.Getenv,
+		WorkDir:      workdir,
+	}
+	add := func(flag string, values ...string) {
+		for _, v := range values {
+			lo.Inline = append(lo.Inline, policy.Inline{Flag: flag, Value: v})
+		}
+	}
+	add("--allow", o.Allow...)
+	add("--deny", o.Deny...)
+	add("--write", o.Write...)
+	add("--read", o.Read...)
+	add("--hide", o.Hide...)
+	add("--env", o.Env...)
+	add("--add-host", o.AddHost...)
+	add("--ca", o.CA...)
+	if o.Mode != "" {
+		add("--mode", o.Mode)
+	}
+	if o.Sandbox != "" {
+		add("--sandbox", o.Sandbox)
+	}
+	return lo
+}
+
+// Resolve makes the Config of a run, or says what is wrong with what was asked.
+func Resolve(o *Options, h *Host) (*Config, error) {
+	if len(o.Command) == 0 {
+		return nil, errors.New("no command to run")
+	}
+	c := &Config{
+		Host: *h, Paths: DefaultPaths(h), Command: o.Command,
+		EphemeralCA: o.EphemeralCA, CI: o.CI, DryRun: o.DryRun, Quiet: o.Quiet, Verbose: o.Verbose,
+	}
+	var err error
+	if c.Workdir, err = workdir(o.Workdir, h.Dir); err != nil {
+		return nil, err
+	}
+	if c.AuditDir = o.AuditDir; c.AuditDir != "" && !filepath.IsAbs(c.AuditDir) {
+		c.AuditDir = filepath.Join(h.Dir, c.AuditDir)
+	}
+	for _, p := range o.Publish {
+		pub, err := ParsePublish(p)
+		if err != nil {
+			return nil, err
+		}
+		c.Publish = append(c.Publish, pub)
+	}
+	lo := LoadOptions(o, h, c.Workdir)
+	if !o.NoProfile {
+		if p, ok := profile.Match(o.Command, h.Environ); ok {
+			c.Profile = p
+			lo.Profiles = append(lo.Profiles, policy.Text{Name: p.Source(), YAML: string(p.Policy())})
+			c.Hints = append(c.Hints, p.Notes()...)
+		}
+	}
+	if c.Policy, err = policy.Load(lo); err != nil {
+		return nil, err
+	}
+	c.Mode = c.Policy.Mode()
+	c.Tier = "auto"
+	if t := c.Policy.Sandbox().Tier; t.Set {
+		c.Tier = t.V
+	}
+	c.collectWarnings(h)
+	return c, nil
+}
+
+// workdir checks the directory that the command will run in and write to.
+func workdir(given, current string) (string, error) {
+	dir := current
+	if given != "" {
+		if dir = given; !filepath.IsAbs(dir) {
+			dir = filepath.Join(current, dir)
+		}
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err == nil && real == "/" {
+		return "", &FlagError{Flag: "--workdir", Value: dir, Why: "is the whole machine, and the work directory is writable in the pen", Fix: "change to a project's directory, or name it with --workdir"}
+	}
+	if err != nil {
+		return "", &FlagError{Flag: "--workdir", Value: dir, Why: "is not there", Fix: "name an existing directory"}
+	}
+	fi, err := os.Stat(real)
+	if err != nil || !fi.IsDir() {
+		return "", &FlagError{Flag: "--workdir", Value: dir, Why: "is not a directory", Fix: "name an existing directory"}
+	}
+	return real, nil
+}
+
+// collectWarnings gathers what loosens isolation, and what the user should know.
+func (c *Config) collectWarnings(h *Host) {
+	for _, w := range c.Policy.Warnings() {
+		if w.Loosens {
+			c.Warnings = append(c.Warnings, w.String())
+		} else {
+			c.Hints = append(c.Hints, w.String())
+		}
+	}
+	if c.Mode == policy.Audit {
+		c.Warnings = append(c.Warnings, "mode audit: requests that no rule decides are allowed and recorded")
+	}
+	env := c.Policy.Environment()
+	for _, p := range env.Pass {
+		for _, e := range h.Environ {
+			if name := envName(e); name != "" && env.Passes(name) && LooksSecret(name) && p.Pattern == name {
+				c.Warnings = append(c.Warnings, p.From.Ref()+": variable "+name+" enters the pen as it is; secrets: would keep its value out")
+			}
+		}
+	}
+	for _, p := range c.Publish {
+		if !p.Listen.Addr().IsLoopback() {
+			c.Warnings = append(c.Warnings, "--publish: port "+strconv.Itoa(int(p.Port))+" of the pen is reachable from other machines at "+p.Listen.String())
+		}
+	}
+	if u := c.Policy.Untrusted(); u != nil {
+		c.Hints = append(c.Hints, u.String())
+	}
+}
+
+func envName(e string) string {
+	for i := range e {
+		if e[i] == '=' {
+			return e[:i]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,305 @@
+package supervisor
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/agent/profile"
+	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/bwrap"
+	"github.com/penstock/penstock/sandbox/layout"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// plan settles what the session will be: backend, authority, secrets, files,
+// environment, limits. It starts nothing.
+func (s *session) plan(backends []sandbox.Backend) error {
+	var err error
+	if s.backend, err = chooseBackend(s.cfg, backends); err != nil {
+		return err
+	}
+	if s.secrets, err = resolveSecrets(s.cfg); err != nil {
+		return err
+	}
+	if err := s.openTrust(); err != nil {
+		return err
+	}
+	if err := s.layOut(); err != nil {
+		return err
+	}
+	s.environment()
+	if err := s.limits(); err != nil {
+		return err
+	}
+	return s.openAudit()
+}
+
+// chooseBackend never goes below what was asked for.
+func chooseBackend(cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, error) {
+	var names []string
+	for _, b := range backends {
+		if b.Name() == cfg.Tier || cfg.Tier == "auto" || cfg.Tier == "" {
+			return b, nil
+		}
+		names = append(names, b.Name())
+	}
+	return nil, &tierError{cfg.Tier, names}
+}
+
+type tierError struct {
+	tier string
+	have []string
+}
+
+func (e *tierError) Error() string { return fmt.Sprintf("sandbox tier %q is not available", e.tier) }
+
+func (e *tierError) Hint() string {
+	return "this build and machine have: " + strings.Join(e.have, ", ")
+}
+
+// maxSecret bounds a secret's file, in bytes.
+const maxSecret = 64 << 10
+
+// resolveSecrets reads the real values. A secret whose source is empty is left
+// out, with a hint: its variable is not in the pen at all.
+func resolveSecrets(cfg *config.Config) (*secrets.Set, error) {
+	var list []secrets.Secret
+	for _, d := range cfg.Policy.Secrets() {
+		value := cfg.Host.Getenv(d.Env)
+		if d.File != "" {
+			b, err := readFile(d.File, maxSecret)
+			if err != nil {
+				return nil, fmt.Errorf("%s: read secret %s: %w", d.From.Ref(), d.Name, err)
+			}
+			value = strings.TrimRight(string(b), "\r\n")
+		}
+		if value == "" {
+			cfg.Hints = append(cfg.Hints, fmt.Sprintf("secret %s has no value here (%s), so the pen has no such variable", d.Name, d.From.Ref()))
+			continue
+		}
+		list = append(list, secrets.Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Value: secrets.NewValue(value)})
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	return secrets.New(list)
+}
+
+// openTrust opens the authority and makes what the pen trusts it by.
+func (s *session) openTrust() error {
+	var err error
+	if s.cfg.EphemeralCA {
+		s.ca, err = ca.Ephemeral()
+	} else {
+		s.ca, err = ca.LoadOrCreate(filepath.Join(s.cfg.Paths.Data, "ca"))
+	}
+	if err != nil {
+		return err
+	}
+	s.undo.push(func() { s.ca.Close() })
+	s.trust, err = ca.PrepareTrust(ca.TrustOptions{
+		Dir: filepath.Join(s.cfg.Paths.Cache, "trust"), Certificate: s.ca.Certificate, Extra: s.cfg.Policy.CAFiles(), Java: true,
+	})
+	return err
+}
+
+// layOut plans the pen's file system.
+func (s *session) layOut() error {
+	c, fs := s.cfg, s.cfg.Policy.Filesystem()
+	in := layout.Input{
+		Work: c.Workdir, Home: c.Host.Home, User: c.Host.User, UID: c.Host.UID, GID: c.Host.GID,
+		Write: paths(fs.Write), Read: paths(fs.Read), Hide: paths(fs.Hide), Protect: paths(fs.Protect),
+		Path:   filepath.SplitList(c.Host.Getenv("PATH")),
+		Bundle: s.trust.Bundle, TrustStore: s.trust.Java, Hostname: "pen",
+	}
+	// Whatever is granted, the pen has no business with Penstock's own files.
+	in.Hide = append(in.Hide, c.Paths.Config, c.Paths.State, c.Paths.Data, c.Paths.Cache)
+	if c.AuditDir != "" {
+		in.Hide = append(in.Hide, c.AuditDir)
+	}
+	for _, p := range c.Policy.Files() {
+		if filepath.IsAbs(p.Name) {
+			in.Protect = append(in.Protect, p.Name)
+		}
+	}
+	if filepath.IsAbs(c.Command[0]) {
+		in.Programs = append(in.Programs, c.Command[0])
+	}
+	plan, err := layout.Build(in, layout.OS())
+	if err != nil {
+		return err
+	}
+	s.files = plan
+	c.Warnings = append(c.Warnings, plan.Warnings...)
+	s.spec = &sandbox.Spec{
+		Argv: c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
+		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",
+	}
+	return s.agentState(plan.Home)
+}
+
+func paths(grants []policy.PathGrant) []string {
+	var out []string
+	for _, g := range grants {
+		out = append(out, g.Path)
+	}
+	return out
+}
+
+// agentState mounts the state of a known agent: directories that Penstock keeps
+// for its pens, so that what a pen writes there is never read by the agent that
+// runs on the host, and some of the host's files, read-only.
+func (s *session) agentState(home string) error {
+	if s.cfg.Profile == nil {
+		return nil
+	}
+	base := filepath.Join(s.cfg.Paths.State, "agents", s.cfg.Profile.Name)
+	for _, st := range s.cfg.Profile.State {
+		target := filepath.Join(home, filepath.FromSlash(st.Path))
+		if st.Mode == profile.ReadOnly {
+			s.spec.Mounts = append(s.spec.Mounts, sandbox.Mount{Source: filepath.Join(s.cfg.Host.Home, filepath.FromSlash(st.Path)), Target: target, Optional: true})
+			continue
+		}
+		dir := filepath.Join(base, filepath.FromSlash(st.Path))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the agent's state directory: %w", err)
+		}
+		s.spec.Mounts = append(s.spec.Mounts, sandbox.Mount{Source: dir, Target: target, Write: true})
+	}
+	return nil
+}
+
+// environment settles the variables of the pen.
+func (s *session) environment() {
+	env := s.cfg.Policy.Environment()
+	in := config.EnvInput{
+		Host: s.cfg.Host.Environ, Pass: env.Passes,
+		Trust:   ca.TrustEnv(layout.BundlePath, layout.BundlePath),
+		Secrets: s.secrets.Environ(),
+	}
+	if env.ProxyVariables() {
+		in.Proxy = proxyVariables()
+	}
+	in.Set = append(in.Set, "HOME="+s.files.Home, "PATH="+strings.Join(s.files.Path, ":"), "USER="+s.cfg.Host.User, "LOGNAME="+s.cfg.Host.User, "PWD="+s.files.Dir, "TMPDIR=/tmp")
+	for _, v := range env.Set {
+		in.Set = append(in.Set, v.Name+"="+v.Value)
+	}
+	s.spec.Env, s.withheld = config.Environment(in)
+}
+
+// proxyVariables point at the pen's own proxy port. Nothing depends on them:
+// what ignores them is captured.
+func proxyVariables() []string {
+	addr := fmt.Sprintf("127.0.0.1:%d", netns.ExplicitPort)
+	http, none := "http://"+addr, "localhost,127.0.0.1,::1"
+	return []string{
+		"HTTP_PROXY=" + http, "http_proxy=" + http, "HTTPS_PROXY=" + http, "https_proxy=" + http,
+		"ALL_PROXY=socks5h://" + addr, "all_proxy=socks5h://" + addr, "NO_PROXY=" + none, "no_proxy=" + none,
+	}
+}
+
+// shimConfig is what the first process in the pen is told.
+func (s *session) shimConfig() *shim.Config {
+	return &shim.Config{
+		Argv: s.spec.Argv, Env: s.spec.Env, Dir: s.spec.Dir, Umask: -1, Terminal: s.spec.Terminal,
+		Rlimits: s.rlimits, Rules: bwrap.Rules(s.spec),
+	}
+}
+
+// openAudit creates the session's file and enters it in the ledger.
+func (s *session) openAudit() error {
+	dir := s.cfg.AuditDir
+	if dir == "" {
+		dir = filepath.Join(s.cfg.Paths.State, "audit")
+	}
+	store, err := audit.Open(dir)
+	if err != nil {
+		return err
+	}
+	if s.audit, err = store.Create(time.Now()); err != nil {
+		return err
+	}
+	s.undo.push(func() { s.audit.File.Close() })
+	return nil
+}
+
+// listenPublished opens a host port, whose listener is donated to the proxy.
+func listenPublished(p config.Publish) (*os.File, netip.AddrPort, error) {
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(p.Listen))
+	if err != nil {
+		return nil, netip.AddrPort{}, &config.FlagError{Flag: "--publish", Value: p.Listen.String(), Why: "the port can't be had: " + cause(err), Fix: "choose another port, e.g. --publish 0:" + fmt.Sprint(p.Port) + " for any that is free"}
+	}
+	defer l.Close()
+	f, err := l.File()
+	return f, l.Addr().(*net.TCPAddr).AddrPort(), err
+}
+
+func cause(err error) string {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+// memory is a sealed in-memory file, to hand bytes to a role.
+func memory(name string, b []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(b); err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// readFile reads a small regular file.
+func readFile(path string, most int64) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() || fi.Size() > most {
+		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, most)
+	}
+	return os.ReadFile(path)
+}
+
+func headOf(sum *proxyctl.Summary) (head [32]byte, err error) {
+	b, err := hex.DecodeString(sum.HeadHash)
+	if err != nil || len(b) != len(head) {
+		return head, errors.New("the proxy's head hash is malformed")
+	}
+	copy(head[:], b)
+	return head, nil
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}

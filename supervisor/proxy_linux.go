@@ -1,0 +1,160 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// ProxyRole is os.Args[1] of the proxy role's process.
+const ProxyRole = "role:proxy"
+
+// nobody is the uid and gid that the proxy role runs as when the caller is
+// root: root's files are not to be had by a process that parses hostile bytes,
+// even before it has confined itself.
+const nobody = 65534
+
+// proxyProcess is the running proxy role.
+type proxyProcess struct {
+	client  *proxyctl.Client
+	sockets *net.UnixConn // carries the pen's sockets, once
+	cmd     *exec.Cmd
+	exited  chan struct{} // closed after err is set
+	err     error
+	stderr  *head
+}
+
+// startProxy starts the role. It must be called on the locked thread that lives
+// as long as the session: the parent-death signal follows the thread.
+func startProxy(self string, cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
+	control, theirs, err := proxyctl.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	sockets, theirSockets, err := proxyctl.Pair()
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	defer theirSockets.Close()
+	fail := func(err error) (*proxyProcess, error) {
+		control.Close()
+		sockets.Close()
+		return nil, err
+	}
+	files[proxyctl.FileControl], files[proxyctl.FileSockets] = theirs, theirSockets
+	extra, err := donate.Files(cfg, files)
+	if err != nil {
+		return fail(err)
+	}
+	defer extra[0].Close()
+	p := &proxyProcess{sockets: sockets, exited: make(chan struct{}), stderr: &head{}}
+	p.cmd = exec.Command(self, ProxyRole)
+	p.cmd.Args[0] = "penstock"
+	// Nothing of the caller's environment: no proxy variable, no GODEBUG, no key.
+	p.cmd.Env = []string{"PATH=/nonexistent"}
+	p.cmd.Dir = "/"
+	p.cmd.ExtraFiles = extra
+	p.cmd.Stderr = p.stderr
+	// In a process group of its own, so that a Ctrl-C at the terminal ends the
+	// command and not the record of it.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if os.Geteuid() == 0 && mapped(nobody) {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	if err := p.cmd.Start(); err != nil {
+		return fail(fmt.Errorf("start the proxy: %w", err))
+	}
+	p.client = proxyctl.NewClient(proxyctl.NewConn(control), notice)
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// running says whether the role has not ended yet.
+func (p *proxyProcess) running() bool {
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop ends the role, if it has not ended by itself, and waits for it.
+func (p *proxyProcess) stop() {
+	p.client.Close()
+	p.sockets.Close()
+	p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// why says how the role ended, with the end of what it had printed.
+func (p *proxyProcess) why() error {
+	said := strings.TrimSpace(p.stderr.String())
+	if i := strings.IndexByte(said, '\n'); i > 0 && !strings.HasPrefix(said, "panic") {
+		said = said[:i]
+	}
+	if said == "" {
+		if p.err == nil {
+			return errors.New("the proxy ended")
+		}
+		return fmt.Errorf("the proxy ended: %w", p.err)
+	}
+	return fmt.Errorf("the proxy ended: %s", text.Escape(strings.TrimPrefix(said, "penstock: ")))
+}
+
+// mapped tells whether id exists in this process's user namespace.
+func mapped(id int) bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(b) {
+		var inside, outside, count int64
+		if _, err := fmt.Sscan(string(line), &inside, &outside, &count); err == nil && int64(id) >= inside && int64(id) < inside+count {
+			return true
+		}
+	}
+	return false
+}
+
+// head keeps the first part of what is written to it; a role that floods its
+// stderr costs no memory.
+type head struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+const headSize = 8 << 10
+
+var _ io.Writer = (*head)(nil)
+
+func (t *head) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if room := headSize - t.buf.Len(); room > 0 {
+		t.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+func (t *head) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}

@@ -1,0 +1,342 @@
+package proxyrole
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy"
+	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/netproxy/dns"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/sandbox/confine"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// engine is everything that the role runs.
+type engine struct {
+	cfg     *proxyctl.Config
+	started time.Time
+	writer  *audit.Writer
+	proxy   *netproxy.Proxy
+	names   *dns.Table
+	sockets *net.UnixConn
+	publish []publisher
+	notice  func(string)
+
+	mu      sync.Mutex
+	closers []io.Closer
+	closed  bool
+	serving sync.WaitGroup
+}
+
+// readable is what the role may still read once it is confined: how the host
+// resolves names, and the roots that upstream certificates are verified against.
+func readable(cfg *proxyctl.Config) []string {
+	paths := []string{
+		"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/run/systemd/resolve",
+		"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+		"/usr/share/zoneinfo", "/etc/localtime", "/proc/sys/net/core/somaxconn",
+	}
+	return append(paths, cfg.Policy.CAFiles()...)
+}
+
+func confineSelf(cfg *proxyctl.Config) error {
+	if _, err := confine.Proxy(confine.ProxyRules{ReadPaths: readable(cfg)}); err != nil {
+		return fmt.Errorf("confine the proxy: %w", err)
+	}
+	return nil
+}
+
+func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*engine, error) {
+	e := &engine{cfg: cfg, started: time.Now(), notice: notice}
+	var err error
+	if e.sockets, err = proxyctl.Open(files[proxyctl.FileSockets]); err != nil {
+		return nil, err
+	}
+	if e.writer, err = audit.NewWriter(files[proxyctl.FileAudit], cfg.Session); err != nil {
+		return nil, err
+	}
+	e.writer.OnFailure(func(err error) {
+		notice("the audit can't be written, so every request is denied: " + err.Error())
+	})
+	cert, err := io.ReadAll(io.LimitReader(files[proxyctl.FileCACert], maxCert))
+	if err != nil {
+		return nil, fmt.Errorf("read the authority's certificate: %w", err)
+	}
+	authority, err := ca.New(cert, files[proxyctl.FileCAKey])
+	if err != nil {
+		return nil, err
+	}
+	files[proxyctl.FileCACert].Close()
+	files[proxyctl.FileCAKey].Close()
+	var values *secrets.Set
+	if cfg.Secrets != nil {
+		if values, err = cfg.Secrets.Set(); err != nil {
+			return nil, err
+		}
+	}
+	if e.names, err = dns.NewTable(0); err != nil {
+		return nil, err
+	}
+	e.proxy, err = netproxy.New(netproxy.Config{
+		Session:     cfg.Session,
+		Permissive:  cfg.Mode == "audit",
+		Policy:      cfg.Policy,
+		Record:      e.writer,
+		Names:       e.names,
+		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
+		Leaves:      authority,
+		Secrets:     values,
+		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Policy.CAFiles()) },
+		OriginalDst: netns.OriginalDst,
+		Notice:      notice,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range cfg.Publish {
+		pub, err := newPublisher(p, files[p.Name])
+		if err != nil {
+			return nil, err
+		}
+		e.publish = append(e.publish, pub)
+	}
+	return e, nil
+}
+
+// roots are the system's certificates and those of the policy. The files were
+// checked when the policy was loaded; one that can't be read now is an error,
+// which fails every upstream TLS connection closed.
+func roots(files []string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's root certificates: %w", err)
+	}
+	for _, f := range files {
+		pem, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("read root certificates: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read root certificates: no certificate in %s", f)
+		}
+	}
+	return pool, nil
+}
+
+// listen takes the pen's sockets from the supervisor and serves them.
+func (e *engine) listen() error {
+	s, err := netns.ReceiveSockets(e.sockets)
+	if err != nil {
+		return err
+	}
+	e.sockets.Close()
+	captured, err := s.CaptureListeners()
+	if err != nil {
+		return err
+	}
+	explicit, err := s.ExplicitListeners()
+	if err != nil {
+		return err
+	}
+	dnsTCP, err := s.DNSListeners()
+	if err != nil {
+		return err
+	}
+	dnsUDP, err := s.DNSPacketConns()
+	if err != nil {
+		return err
+	}
+	drops, err := s.DropReader()
+	if err != nil {
+		return err
+	}
+	server := dns.NewServer(dns.Config{Table: e.names, NoIPv6: !s.IPv6(), Record: func(q dns.Event) {
+		e.writer.Note(&audit.DNS{Name: q.Name, QType: q.QType, Answer: q.Answer, RCode: q.RCode, Transport: q.Transport, Server: q.Server, Reason: q.Reason})
+	}})
+	for _, l := range captured {
+		e.serve(l, func() error { return e.proxy.ServeCaptured(l) })
+	}
+	for _, l := range explicit {
+		e.serve(l, func() error { return e.proxy.ServeExplicit(l) })
+	}
+	for _, l := range dnsTCP {
+		e.serve(l, func() error { return server.ServeTCP(l) })
+	}
+	for _, c := range dnsUDP {
+		e.serve(c, func() error { return server.ServeUDP(c) })
+	}
+	e.serve(drops, func() error { return e.readDrops(drops) })
+	if len(e.publish) > 0 {
+		pen, err := s.Dialer()
+		if err != nil {
+			return err
+		}
+		for i := range e.publish {
+			p := &e.publish[i]
+			e.serve(p.listener, func() error { return p.serve(pen, e) })
+		}
+	}
+	return nil
+}
+
+// track remembers connections to be closed at the end; false: it is over.
+func (e *engine) track(conns ...io.Closer) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.closers = append(e.closers, conns...)
+	return true
+}
+
+func (e *engine) untrack(conns ...io.Closer) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closers = slices.DeleteFunc(e.closers, func(c io.Closer) bool { return slices.Contains(conns, c) })
+}
+
+// serve runs f until c is closed. An early end of any server is said: from then
+// on the pen's requests of that kind are refused.
+func (e *engine) serve(c io.Closer, f func() error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		c.Close()
+		return
+	}
+	e.closers = append(e.closers, c)
+	e.serving.Go(func() {
+		err := f()
+		e.mu.Lock()
+		closed := e.closed
+		e.mu.Unlock()
+		if !closed && err != nil && !errors.Is(err, net.ErrClosed) {
+			e.notice("a part of the proxy ended: " + err.Error())
+		}
+	})
+}
+
+// readDrops records what was refused by the pen's packet filter: once per
+// destination and batch, with the count.
+func (e *engine) readDrops(d *netns.Drops) error {
+	for {
+		drops, lost, err := d.Read()
+		if err != nil {
+			return err
+		}
+		for _, drop := range drops {
+			e.writer.Note(&audit.Drop{Protocol: protocolName(drop.Proto), Destination: netip.AddrPortFrom(drop.Dst, drop.Port), Count: drop.Count})
+		}
+		if lost > 0 {
+			e.writer.Note(&audit.Drop{Protocol: "unknown", Count: lost})
+		}
+	}
+}
+
+// protocolName is an IP protocol number's name in the audit (IANA's, lower case).
+func protocolName(n uint8) string {
+	switch n {
+	case unix.IPPROTO_UDP:
+		return "udp"
+	case unix.IPPROTO_TCP:
+		return "tcp"
+	case unix.IPPROTO_ICMP:
+		return "icmp"
+	case unix.IPPROTO_ICMPV6:
+		return "icmpv6"
+	case unix.IPPROTO_SCTP:
+		return "sctp"
+	case unix.IPPROTO_DCCP:
+		return "dccp"
+	case unix.IPPROTO_UDPLITE:
+		return "udplite"
+	case unix.IPPROTO_IGMP:
+		return "igmp"
+	default:
+		return "ip-" + strconv.Itoa(int(n))
+	}
+}
+
+// closeFlows ends everything that serves the pen and waits for it.
+func (e *engine) closeFlows() {
+	e.mu.Lock()
+	e.closed = true
+	closers := e.closers
+	e.closers = nil
+	e.mu.Unlock()
+	for _, c := range closers {
+		c.Close()
+	}
+	e.proxy.Close()
+	e.serving.Wait()
+}
+
+func (e *engine) close() {
+	e.closeFlows()
+	e.writer.Close()
+}
+
+// maxListed bounds each list of the summary that the supervisor gets.
+const maxListed = 50
+
+// summarize puts the counts of the flows into the supervisor's words.
+func summarize(st netproxy.Stats) *proxyctl.Summary {
+	s := &proxyctl.Summary{Requests: st.Allowed + st.Denied, AllowedTotal: st.Allowed, DeniedTotal: st.Denied}
+	for _, c := range st.Counts {
+		n := proxyctl.Count{Target: c.Target.String(), Rule: c.Rule, Reason: c.Reason, N: c.N}
+		switch {
+		case c.Verdict == hooks.Allow:
+			if len(s.Allowed) < maxListed {
+				s.Allowed = append(s.Allowed, n)
+			}
+		case len(s.Denied) < maxListed:
+			// Only where no rule denies can a rule that allows change anything.
+			if c.Rule == "" && c.Target.Host != "" {
+				n.Allow = allowFlag(c.Target)
+			}
+			s.Denied = append(s.Denied, n)
+		}
+	}
+	for _, h := range st.Pinned {
+		s.Notes = append(s.Notes, "a client did not accept Penstock's certificate for "+h+": if it pins certificates, a rule with inspect: false lets it through unread")
+	}
+	if st.Overload > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d connections were refused because too many were open", st.Overload))
+	}
+	return s
+}
+
+// allowFlag is the value of --allow that would allow t.
+func allowFlag(t hooks.Target) string {
+	if t.Port == 443 || t.Port == 80 {
+		return t.Host
+	}
+	return t.String()
+}
+
+// summary tells the supervisor what the session did.
+func (e *engine) summary() *proxyctl.Summary {
+	s := summarize(e.proxy.Stats())
+	seq, hash := e.writer.Head()
+	s.HeadSeq, s.HeadHash = seq, hex.EncodeToString(hash[:])
+	s.Lost = e.writer.Counts().Lost
+	return s
+}

@@ -1,0 +1,150 @@
+package proxyrole
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// maxCert bounds the authority's certificate, in bytes.
+const maxCert = 64 << 10
+
+// Main is the role's main; it returns the exit code.
+func Main() int {
+	// A session's heap is small and its garbage short-lived: a larger step costs
+	// a few MB and saves half of the collector's work (docs/performance.md).
+	debug.SetGCPercent(400)
+	if err := serve(); err != nil {
+		fmt.Fprintf(os.Stderr, "penstock: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func serve() error {
+	var cfg proxyctl.Config
+	files, err := donate.Receive(&cfg)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{proxyctl.FileControl, proxyctl.FileSockets, proxyctl.FileAudit, proxyctl.FileCACert, proxyctl.FileCAKey} {
+		if files[name] == nil {
+			return fmt.Errorf("start the proxy: no descriptor %q", name)
+		}
+	}
+	control, err := proxyctl.Open(files[proxyctl.FileControl])
+	if err != nil {
+		return err
+	}
+	conn := proxyctl.NewConn(control)
+	// Before anything that came from a pen can be read.
+	if err := confineSelf(&cfg); err != nil {
+		return err
+	}
+	e, err := newEngine(&cfg, files, func(line string) {
+		conn.Send(&proxyctl.Message{Op: proxyctl.OpNotice, Text: clip(line)}) //nolint:errcheck // the supervisor may be gone
+	})
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	return e.converse(conn)
+}
+
+// converse obeys the supervisor until the session ends. When the supervisor is
+// gone without a word the role ends too, and with it every flow.
+func (e *engine) converse(conn *proxyctl.Conn) error {
+	for {
+		m, err := conn.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var reply *proxyctl.Message
+		switch m.Op {
+		case proxyctl.OpListen:
+			reply = answer(proxyctl.OpListening, e.listen())
+		case proxyctl.OpRecord:
+			reply = answer(proxyctl.OpRecorded, e.record(m))
+		case proxyctl.OpEnd:
+			reply = answer(proxyctl.OpEnded, nil)
+			reply.Summary, err = e.end(m)
+			if err != nil {
+				reply = answer(proxyctl.OpEnded, err)
+			}
+		default:
+			return fmt.Errorf("supervisor sent %s", m.Op)
+		}
+		if err := conn.Send(reply); err != nil {
+			return err
+		}
+		if m.Op == proxyctl.OpEnd {
+			return nil
+		}
+	}
+}
+
+func answer(op proxyctl.Op, err error) *proxyctl.Message {
+	m := &proxyctl.Message{Op: op}
+	if err != nil {
+		m.Error = clip(err.Error())
+	}
+	return m
+}
+
+// clip bounds a line for the control socket.
+func clip(s string) string {
+	const most = 2 << 10
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// record appends one event of the supervisor's.
+func (e *engine) record(m *proxyctl.Message) error {
+	var ev audit.Event
+	switch m.Kind {
+	case audit.TypeSessionStart:
+		ev = &audit.SessionStart{}
+	case audit.TypeProcess:
+		ev = &audit.Process{}
+	case audit.TypeViolation:
+		ev = &audit.Violation{}
+	case audit.TypePublish:
+		ev = &audit.Publish{}
+	default:
+		return fmt.Errorf("record event: unknown kind %.40q", m.Kind)
+	}
+	if err := json.Unmarshal(m.Event, ev); err != nil {
+		return fmt.Errorf("record event: %w", err)
+	}
+	return e.writer.Append(ev)
+}
+
+// end closes every flow, writes the session's last record and sums up.
+func (e *engine) end(m *proxyctl.Message) (*proxyctl.Summary, error) {
+	e.closeFlows()
+	var ev audit.SessionEnd
+	if err := json.Unmarshal(m.Event, &ev); err != nil {
+		return nil, fmt.Errorf("record session end: %w", err)
+	}
+	ev.Counts = e.writer.Counts()
+	if ev.Duration == 0 {
+		ev.Duration = time.Since(e.started)
+	}
+	if err := e.writer.Append(&ev); err != nil {
+		return nil, err
+	}
+	return e.summary(), nil
+}

@@ -1,0 +1,335 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/internal/version"
+	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/layout"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+	"github.com/penstock/penstock/supervisor/registry"
+)
+
+// How long the steps that wait for another process may take. They are bounds
+// for a machine under load, not waits.
+const (
+	buildTimeout = 30 * time.Second // pen and proxy up
+	endTimeout   = 10 * time.Second // proxy's flows closed and summed up
+	killGrace    = 5 * time.Second  // between TERM and KILL at a time limit
+)
+
+// session is one run in progress.
+type session struct {
+	cfg   *config.Config
+	stdio Stdio
+	say   *printer
+	undo  undo
+
+	backend  sandbox.Backend
+	caps     []sandbox.Capability
+	audit    *audit.Session
+	started  time.Time
+	secrets  *secrets.Set
+	ca       *ca.Files
+	trust    *ca.Trust
+	spec     *sandbox.Spec
+	files    *layout.Plan
+	withheld []string
+	rlimits  []shim.Rlimit
+	term     scratchTerm
+
+	proxy   *proxyProcess
+	line    *shim.Conn
+	pen     *netns.Building
+	tool    *process
+	janitor *janitor
+
+	ended  bool   // its last record is written
+	reason string // why it ended
+}
+
+// Run builds a pen, runs the command in it and returns how that ended. An error
+// is Penstock's own failure; a *shim.ExecError says that the command could not
+// be executed. Canceling ctx ends the session.
+func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbox.Backend) (*Result, error) {
+	// The proxy's parent-death signal follows the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := &session{cfg: cfg, stdio: stdio, say: &printer{w: stdio.Err, quiet: cfg.Quiet}, started: time.Now()}
+	res, err := s.run(ctx, backends)
+	s.undo.run()
+	if err == nil && res.Summary != nil {
+		s.report(res)
+	}
+	return res, err
+}
+
+func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.term = scratchTerm{s.stdio}
+	if err := s.plan(backends); err != nil {
+		return nil, err
+	}
+	// Signals count from here on: everything that they could leave is on the
+	// undo stack.
+	signals := newSignals()
+	s.undo.push(signals.stop)
+	if err := s.start(ctx); err != nil {
+		return nil, s.abandon(err)
+	}
+	if err := s.verify(ctx, signals); err != nil {
+		return nil, s.abandon(err)
+	}
+	entry, err := registry.Register(s.status(), func() { cancel(errKilled) })
+	if err != nil {
+		return nil, s.abandon(err)
+	}
+	s.undo.push(func() { entry.Close() })
+	return s.watch(ctx, signals)
+}
+
+// errKilled is why a session ends on penstock kill.
+var errKilled = errors.New("ended by penstock kill")
+
+func (s *session) status() registry.Status {
+	return registry.Status{Session: s.audit.ID, PID: os.Getpid(), UID: os.Getuid(), Started: s.started,
+		Tier: s.backend.Name(), Mode: string(s.cfg.Mode), Workdir: s.cfg.Workdir, Command: clipArgv(s.cfg.Command, 8<<10)}
+}
+
+// start brings up the proxy and the pen side by side, and returns when the
+// proxy serves the pen's sockets and the shim is held.
+func (s *session) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	defer cancel()
+	if err := s.startProxy(); err != nil {
+		return err
+	}
+	if err := s.claim(); err != nil {
+		return err
+	}
+	if err := s.startPen(); err != nil {
+		return err
+	}
+	sockets, err := s.pen.Sockets(ctx)
+	if err != nil {
+		return err
+	}
+	err = sockets.Send(s.proxy.sockets)
+	// The supervisor keeps none: when the proxy dies, so do the listeners.
+	sockets.Close()
+	if err != nil {
+		return s.proxyFailed(fmt.Errorf("hand the pen's sockets to the proxy: %w", err))
+	}
+	if err := s.proxy.client.Listen(ctx); err != nil {
+		return s.proxyFailed(err)
+	}
+	return nil
+}
+
+// proxyFailed prefers what the proxy said at its end to what was seen of it.
+func (s *session) proxyFailed(err error) error {
+	select {
+	case <-s.proxy.exited:
+		return s.proxy.why()
+	case <-time.After(100 * time.Millisecond):
+		return err
+	}
+}
+
+func (s *session) startProxy() error {
+	files := map[string]*os.File{
+		proxyctl.FileAudit: s.audit.File,
+		proxyctl.FileCAKey: s.ca.Key,
+	}
+	cert, err := memory("ca-cert", s.ca.Certificate)
+	if err != nil {
+		return err
+	}
+	defer cert.Close()
+	files[proxyctl.FileCACert] = cert
+	cfg := &proxyctl.Config{Session: s.audit.ID, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate()}
+	for i, p := range s.cfg.Publish {
+		l, addr, err := listenPublished(p)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		name := fmt.Sprintf("publish%d", i)
+		files[name] = l
+		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
+		s.cfg.Publish[i].Listen = addr
+	}
+	s.proxy, err = startProxy(s.cfg.Host.Self, cfg, files, s.notice)
+	if err != nil {
+		return err
+	}
+	s.undo.push(s.proxy.stop)
+	s.ca.Close()
+	return nil
+}
+
+// notice shows a line of the proxy's at once: something that needs the user.
+func (s *session) notice(line string) {
+	if !s.cfg.Quiet {
+		s.say.line("%s", escape(line))
+	}
+}
+
+func (s *session) startPen() error {
+	line, end, err := shim.Pair()
+	if err != nil {
+		return err
+	}
+	s.line = line
+	s.undo.push(func() { line.Close() })
+	defer end.Close()
+	if err := line.Configure(s.shimConfig()); err != nil {
+		return err
+	}
+	command, err := s.backend.Command(s.spec, end, s.aliveEnd())
+	if err != nil {
+		return err
+	}
+	defer command.Close()
+	in, out, errs := s.term.Files()
+	s.pen, err = netns.Start(s.cfg.Host.Self, command, [3]*os.File{in, out, errs}, netns.Options{Publish: len(s.cfg.Publish) > 0})
+	if err != nil {
+		return err
+	}
+	s.undo.push(func() { s.pen.Close() })
+	return s.term.Started()
+}
+
+// sessionStart is the session's first record.
+func (s *session) sessionStart() *audit.SessionStart {
+	p := s.cfg.Policy
+	ev := &audit.SessionStart{
+		Argv: clipArgv(s.cfg.Command, 32<<10), Dir: s.cfg.Workdir, User: s.cfg.Host.User, UID: s.cfg.Host.UID,
+		Version: version.String(), Tier: s.backend.Name(), Mode: string(s.cfg.Mode),
+		PolicyHash: p.Hash(), PolicyDefault: p.Default(), Warnings: s.cfg.Warnings,
+	}
+	if s.cfg.Profile != nil {
+		ev.Agent = s.cfg.Profile.Name
+	}
+	ev.Host, _ = os.Hostname()
+	ev.Kernel = kernelRelease()
+	for _, f := range p.Files() {
+		ev.PolicyFiles = append(ev.PolicyFiles, audit.PolicyFile{Path: f.Name, Layer: f.Layer.String(), Hash: f.SHA256})
+	}
+	for _, c := range s.caps {
+		ev.Capabilities = append(ev.Capabilities, audit.Capability{Control: c.Control, State: string(c.State), By: c.By, Detail: c.Detail, Fix: c.Fix})
+	}
+	return ev
+}
+
+// clipArgv bounds a command for a record or a message, in bytes.
+func clipArgv(argv []string, most int) []string {
+	for i, a := range argv {
+		if most -= len(a) + 3; most < 0 {
+			if i == 0 {
+				return []string{strings.ToValidUTF8(a[:min(len(a), 1024)], "") + "…"}
+			}
+			return append(argv[:i:i], fmt.Sprintf("… (%d more)", len(argv)-i))
+		}
+	}
+	return argv
+}
+
+// abandon ends a session that failed before its command ran, or because of
+// Penstock itself. The pen dies first, then what can still be recorded is.
+func (s *session) abandon(cause error) error {
+	if s.pen != nil {
+		s.pen.Close()
+	}
+	s.reason = "failed: " + cause.Error()
+	s.end(125, "")
+	return cause
+}
+
+// end writes the session's last record, through the proxy or, if that is gone,
+// with a writer of our own on the same file, and seals the session.
+func (s *session) end(exit int, signal string) *proxyctl.Summary {
+	if s.ended || s.audit == nil {
+		return nil
+	}
+	s.ended = true
+	ev := &audit.SessionEnd{ExitCode: exit, Signal: signal, Reason: s.reason, Duration: time.Since(s.started)}
+	var sum *proxyctl.Summary
+	if s.proxy != nil && s.proxy.running() {
+		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+		defer cancel()
+		var err error
+		if sum, err = s.proxy.client.End(ctx, ev); err != nil {
+			s.say.line("%v", s.proxyFailed(err))
+			sum = nil
+		}
+	}
+	if s.proxy != nil {
+		s.proxy.stop()
+	}
+	if sum == nil {
+		if err := s.endWithoutProxy(ev); err != nil {
+			s.say.line("the session's end is not recorded: %v", err)
+			return nil
+		}
+		return nil
+	}
+	head, err := headOf(sum)
+	if err == nil {
+		err = s.audit.Seal(sum.HeadSeq, head)
+	}
+	if err != nil {
+		s.say.line("the session is not sealed: %v", err)
+	}
+	return sum
+}
+
+// endWithoutProxy is possible because the proxy is dead: a file has one writer.
+func (s *session) endWithoutProxy(ev *audit.SessionEnd) error {
+	w, err := audit.NewWriter(s.audit.File, s.audit.ID)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if err := w.Append(ev); err != nil {
+		return err
+	}
+	seq, head := w.Head()
+	return s.audit.Seal(seq, head)
+}
+
+// report prints the summary.
+func (s *session) report(res *Result) {
+	sum := &summary{Session: res.Session, Proxy: res.Summary, Mode: string(s.cfg.Mode), AuditDir: s.cfg.AuditDir}
+	if !s.cfg.Quiet {
+		sum.write(s.stdio.Err)
+	}
+	if path := s.cfg.Host.Getenv(jobSummaryVariable); s.cfg.CI && path != "" {
+		if err := writeJobSummary(path, sum, s.cfg.Command, res.ExitCode); err != nil {
+			s.say.line("%v", err)
+		}
+	}
+}
+
+// exitOf translates how bwrap ended: it gives back the command's exit code, and
+// 128+n where a signal ended the command.
+func exitOf(state *os.ProcessState) int {
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return state.ExitCode()
+}

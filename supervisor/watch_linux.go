@@ -1,0 +1,129 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/agent/shim"
+)
+
+// signals are those of the caller that are the command's to handle.
+type signals struct {
+	c chan os.Signal
+}
+
+// forwarded lists the signals that are passed on. SIGPIPE, SIGCHLD and SIGURG
+// are our own; SIGTSTP and SIGCONT stop and continue the caller's view only.
+func forwarded() []os.Signal {
+	return []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+}
+
+func newSignals() *signals {
+	s := &signals{c: make(chan os.Signal, 16)}
+	signal.Notify(s.c, forwarded()...)
+	return s
+}
+
+func (s *signals) stop() { signal.Stop(s.c) }
+
+// process is the command's first process, held by a pidfd so that a signal can
+// never reach another that took over its number.
+type process struct {
+	pid   int
+	pidfd int
+}
+
+func openProcess(pid int) (*process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the pen's first process: %w", err)
+	}
+	return &process{pid: pid, pidfd: fd}, nil
+}
+
+func (p *process) close() { unix.Close(p.pidfd) }
+
+// pidfdSignalProcessGroup is PIDFD_SIGNAL_PROCESS_GROUP of Linux 6.9.
+const pidfdSignalProcessGroup = 1 << 2
+
+// signal passes a signal on. What a terminal sends to the foreground group
+// (INT, QUIT) goes to the command's whole group, because the command has a
+// session of its own that the terminal does not know.
+func (p *process) signal(sig syscall.Signal) {
+	if sig == syscall.SIGINT || sig == syscall.SIGQUIT {
+		if unix.PidfdSendSignal(p.pidfd, unix.Signal(sig), nil, pidfdSignalProcessGroup) == nil {
+			return
+		}
+	}
+	unix.PidfdSendSignal(p.pidfd, unix.Signal(sig), nil, 0) //nolint:errcheck // it may have ended
+}
+
+// watch releases the command and stays with it to its end.
+func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
+	if err := s.line.Release(); err != nil {
+		return nil, s.abandon(err)
+	}
+	if err := s.line.WaitExec(ctx); err != nil {
+		var not *shim.ExecError
+		if errors.As(err, &not) {
+			s.pen.Close()
+			s.term.Finish()
+			s.reason = "not executed: " + not.Error()
+			s.end(not.ExitCode(), "")
+			return nil, not
+		}
+		return nil, s.abandon(err)
+	}
+	var wall <-chan time.Time
+	if d := s.spec.Limits.Wall; d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		wall = t.C
+	}
+	done := ctx.Done()
+	s.reason = "exit"
+	for {
+		select {
+		case <-s.pen.Done():
+			return s.finish()
+		case sig := <-sigs.c:
+			s.tool.signal(sig.(syscall.Signal))
+		case <-s.proxy.exited:
+			// Nothing can leave any more; the command must not go on as if it could.
+			return nil, s.abandon(s.proxy.why())
+		case <-wall:
+			s.reason = fmt.Sprintf("time limit of %s", s.spec.Limits.Wall)
+			s.say.line("the time limit of %s is over: ending the command", s.spec.Limits.Wall)
+			s.tool.signal(syscall.SIGTERM)
+			t := time.AfterFunc(killGrace, func() { s.pen.Close() })
+			defer t.Stop()
+		case <-done:
+			done = nil // once; the pen's end comes next
+			s.reason = context.Cause(ctx).Error()
+			go s.pen.Close()
+		}
+	}
+}
+
+// finish collects how the command ended.
+func (s *session) finish() (*Result, error) {
+	state, err := s.pen.Wait()
+	if err != nil {
+		return nil, s.abandon(fmt.Errorf("wait for the pen: %w", err))
+	}
+	s.term.Finish()
+	exit := exitOf(state)
+	name := ""
+	if exit > 128 && exit < 128+65 {
+		name = unix.SignalName(syscall.Signal(exit - 128))
+	}
+	sum := s.end(exit, name)
+	return &Result{Session: s.audit.ID, ExitCode: exit, Summary: sum}, nil
+}
