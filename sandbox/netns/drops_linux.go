@@ -3,8 +3,8 @@ package netns
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,16 +22,11 @@ type Drops struct {
 	raw  interface {
 		Read(func(uintptr) bool) error
 	}
-	next  uint32 // expected sequence number
+	tally tally
 	buf   []byte
 	pause *time.Timer
+	once  sync.Once
 	done  chan struct{}
-}
-
-// dropKey is what reports are summed by.
-type dropKey struct {
-	proto uint8
-	dst   netip.AddrPort
 }
 
 // DropReader takes over s.Drops.
@@ -71,9 +66,6 @@ func newDrops(f *os.File) (*Drops, error) {
 	return d, nil
 }
 
-// maxDrops bounds the distinct destinations of one Read.
-const maxDrops = 256
-
 // Read waits for refused packets and returns them summed by destination, and
 // how many more there were that could not be told apart (the kernel's buffer
 // was full, the headers were broken, or there were too many destinations). It
@@ -87,44 +79,25 @@ func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
 		}
 		d.pause = nil
 	}
-	index := make(map[dropKey]int, 4)
-	add := func(p packet) {
-		if p.hasSeq {
-			lost += uint64(p.seq - d.next) // wraps as the kernel's counter does
-			d.next = p.seq + 1
-		}
-		key := dropKey{p.proto, netip.AddrPortFrom(p.dst, p.port)}
-		i, ok := index[key]
-		switch {
-		case !p.dst.IsValid():
-			lost++
-		case ok:
-			drops[i].Count++
-		case len(drops) == maxDrops:
-			lost++
-		default:
-			index[key] = len(drops)
-			drops = append(drops, Drop{Proto: p.proto, Dst: p.dst, Port: p.port, Count: 1})
-		}
-	}
-	wait := true
-	for {
+	for wait := true; ; {
 		n, err := d.receive(wait)
 		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			d.tally.overflow()
 		case errors.Is(err, unix.EAGAIN):
-			if len(drops) == 0 && lost == 0 {
-				wait = true // an empty or foreign message: still nothing to tell
-				continue
+			if wait = d.tally.empty(); wait {
+				continue // an empty or foreign message: still nothing to tell
 			}
 			d.pause = time.NewTimer(dropPause)
+			drops, lost = d.tally.take()
 			return drops, lost, nil
-		case errors.Is(err, unix.ENOBUFS):
-			continue // the buffer ran over; the next sequence number tells by how much
 		case err != nil:
+			drops, lost = d.tally.take()
 			return drops, lost, err
+		default:
+			parseReports(d.buf[:n], d.tally.add)
 		}
 		wait = false
-		parseReports(d.buf[:n], add)
 	}
 }
 
@@ -150,8 +123,11 @@ func (d *Drops) receive(wait bool) (n int, err error) {
 	return n, err
 }
 
-// Close ends a Read that waits. It may be called once, from any goroutine.
+// Close ends a Read that waits. It may be called twice and from any goroutine.
 func (d *Drops) Close() error {
-	close(d.done)
-	return d.file.Close()
+	d.once.Do(func() { close(d.done) })
+	if err := d.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
