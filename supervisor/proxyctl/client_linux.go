@@ -92,18 +92,24 @@ func (c *Client) call(ctx context.Context, m *Message, want Op) (*Message, error
 	if err := c.conn.Send(m); err != nil {
 		return nil, err
 	}
+	var r *Message
 	select {
-	case r := <-c.replies:
-		if r.Op != want {
-			return nil, fmt.Errorf("proxy answered %s with %s", m.Op, r.Op)
-		}
-		if r.Error != "" {
-			return nil, fmt.Errorf("proxy: %s", r.Error)
-		}
-		return r, nil
+	case r = <-c.replies:
 	case <-c.done:
-		return nil, fmt.Errorf("proxy ended before it answered %s: %w", m.Op, c.err)
+		// The proxy ends right after its last answer: both may be there.
+		select {
+		case r = <-c.replies:
+		default:
+			return nil, fmt.Errorf("proxy ended before it answered %s: %w", m.Op, c.err)
+		}
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the proxy's answer to %s: %w", m.Op, ctx.Err())
 	}
+	if r.Op != want {
+		return nil, fmt.Errorf("proxy answered %s with %s", m.Op, r.Op)
+	}
+	if r.Error != "" {
+		return nil, fmt.Errorf("proxy: %s", r.Error)
+	}
+	return r, nil
 }
