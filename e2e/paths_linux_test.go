@@ -27,7 +27,7 @@ func TestProxyVariables(t *testing.T) {
 	r := p.sh(`set -u
 curl -sS -v -x "$https_proxy" https://good.example.com/ 2>&1 | grep -E 'hello|CONNECT'
 curl -sS -x "$http_proxy" http://plain.example.com/; echo
-curl -sS -o /dev/null -w 'evil %{http_connect} %{http_code}\n' https://evil.example.com/`)
+curl -sS -o /dev/null -w 'evil %{http_connect} %{http_code}\n' https://evil.example.com/; true`)
 	wantOutput(t, r, 0, "hello from good.example.com", "plain")
 	if !strings.Contains(r.Stdout, "403") {
 		t.Errorf("no 403: %s", r)
