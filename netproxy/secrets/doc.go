@@ -15,10 +15,11 @@
 // that matter aim at the real value: to have it sent to another host (the host
 // is that of the bound target, never a header), in clear text (refused), or to a
 // host that echoes requests. Against echoes: only the declared header is
-// swapped, TRACE and its like are refused, and the value never goes into a path,
-// a query or a body. A declared host that answers with what it got in that very
-// header can still show the value to the pen: a secret must be declared only
-// for hosts that do not do so. Responses are not searched yet.
+// swapped, TRACE and its like are refused, the value never goes into a path, a
+// query or a body, and the answer to a request with a real value is searched for
+// it, plain and in base64, in header and body (Response). A host that returns it
+// encrypted, hashed or in pieces can't be caught: declare a secret only for
+// hosts that are trusted with it.
 //
 // Splitting, compressing or encrypting a placeholder hides it from the alarm; the
 // alarm is not a boundary, and nothing is lost when it stays silent.

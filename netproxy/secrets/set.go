@@ -38,6 +38,8 @@ type Set struct {
 	secrets []Secret
 	cores   []string // cores[i] is the searched part of secrets[i].Placeholder
 	scan    *scanner
+	// reflections[i] finds the real value of secrets[i] in an answer.
+	reflections [][]group
 }
 
 // New checks the secrets and gives each one without a placeholder a new one.
@@ -73,6 +75,9 @@ func New(list []Secret) (*Set, error) {
 		s.cores = append(s.cores, core)
 	}
 	s.scan = newScanner(s.cores)
+	for i, c := range s.secrets {
+		s.reflections = append(s.reflections, newReflection(i, c.Value.reveal()))
+	}
 	return s, nil
 }
 

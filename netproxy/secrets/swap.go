@@ -75,6 +75,10 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 			done = append(done, Swapped{c.Name, c.Header})
 		}
 	}
+	if len(done) > 0 {
+		// Response can't look into a compressed answer.
+		h["Accept-Encoding"] = []string{"identity"}
+	}
 	return done, nil
 }
 

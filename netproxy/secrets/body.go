@@ -1,0 +1,121 @@
+package secrets
+
+import (
+	"io"
+	"net/http"
+)
+
+// Body returns a reader that passes the body of a request on and fails with a
+// *Violation before it returns the last bytes of a placeholder. The nil Set
+// returns body itself.
+func (s *Set) Body(body io.ReadCloser) io.ReadCloser {
+	if s == nil || body == nil {
+		return body
+	}
+	return &bodyScanner{body: body, scan: s.scan, found: func(i int, enc string) error {
+		return &Violation{Secret: s.secrets[i].Name, Where: "body", Encoding: enc, Reason: "it may stand in its declared header only"}
+	}}
+}
+
+// Reflection says that a server's answer holds the real value that was just sent
+// to it. The answer must not reach the pen.
+type Reflection struct {
+	Secret   string
+	Where    string // "header NAME" or "body"
+	Encoding string // "" or "base64"
+}
+
+// Error returns one line.
+func (r *Reflection) Error() string {
+	return "the answer's " + r.Where + " holds the real value of secret " + r.Secret
+}
+
+// Hint says what a user who meant it can do.
+func (r *Reflection) Hint() string {
+	return "don't declare the secret for a host that sends it back"
+}
+
+// Response checks the header of the answer to a request in which Swap has put
+// used, and returns a reader of its body that fails with a *Reflection before
+// the last bytes of a real value. Bodies are searched as they are: Swap asks the
+// server not to compress.
+func (s *Set) Response(h http.Header, body io.ReadCloser, used []Swapped) (io.ReadCloser, error) {
+	if s == nil || len(used) == 0 {
+		return body, nil
+	}
+	var groups []group
+	for _, u := range used {
+		for i := range s.secrets {
+			if s.secrets[i].Name == u.Secret {
+				groups = append(groups, s.reflections[i]...)
+			}
+		}
+	}
+	sc := joinScanner(groups)
+	for name, values := range h {
+		for _, v := range values {
+			if i, enc := sc.find([]byte(v)); i >= 0 {
+				return nil, &Reflection{Secret: s.secrets[i].Name, Where: "header " + name, Encoding: enc}
+			}
+		}
+	}
+	if len(groups) == 0 || body == nil || body == http.NoBody {
+		return body, nil
+	}
+	return &bodyScanner{body: body, scan: sc, found: func(i int, enc string) error {
+		return &Reflection{Secret: s.secrets[i].Name, Where: "body", Encoding: enc}
+	}}, nil
+}
+
+type bodyScanner struct {
+	body  io.ReadCloser
+	scan  *scanner
+	found func(secret int, encoding string) error
+	// tail holds the last bytes already passed on, fewer than the longest
+	// pattern: one that lies across two reads begins in there.
+	tail []byte
+	err  error
+}
+
+func (r *bodyScanner) Close() error { return r.body.Close() }
+
+func (r *bodyScanner) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.body.Read(p)
+	if n > 0 {
+		if v := r.inspect(p[:n]); v != nil {
+			// The bytes must not be used by a caller that ignores n.
+			clear(p[:n])
+			r.err = v
+			return 0, v
+		}
+	}
+	return n, err
+}
+
+func (r *bodyScanner) inspect(chunk []byte) error {
+	keep := r.scan.longest - 1
+	// Across the border: the tail and as much of the chunk as a pattern that
+	// begins in the tail can reach.
+	if len(r.tail) > 0 {
+		n := min(len(chunk), keep)
+		r.tail = append(r.tail, chunk[:n]...)
+		if i, enc := r.scan.find(r.tail); i >= 0 {
+			return r.found(i, enc)
+		}
+	}
+	if i, enc := r.scan.find(chunk); i >= 0 {
+		return r.found(i, enc)
+	}
+	switch {
+	case len(chunk) >= keep:
+		r.tail = append(r.tail[:0], chunk[len(chunk)-keep:]...)
+	case len(r.tail) == 0:
+		r.tail = append(r.tail, chunk...)
+	case len(r.tail) > keep: // the chunk has been appended above
+		r.tail = append(r.tail[:0], r.tail[len(r.tail)-keep:]...)
+	}
+	return nil
+}
