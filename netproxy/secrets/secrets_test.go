@@ -184,7 +184,9 @@ func TestValueIsNeverPrinted(t *testing.T) {
 	s, _ := newSet(t)
 	c := s.secrets[0]
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, v := range []any{c, &c, c.Value, s, s.Donate()} {
+		// The last ones are how a set looks inside another package's struct, where
+		// fmt can't call its methods.
+		for _, v := range []any{c, &c, c.Value, s, s.Donate(), struct{ set Set }{*s}, struct{ d *Donation }{s.Donate()}, s.reflections, s.secrets} {
 			if out := fmt.Sprintf(f, v); strings.Contains(out, "REAL") || strings.Contains(out, fmt.Sprintf("%x", "REAL")) {
 				t.Errorf("%s prints the value: %s", f, out)
 			}

@@ -38,8 +38,9 @@ type Set struct {
 	secrets []Secret
 	cores   []string // cores[i] is the searched part of secrets[i].Placeholder
 	scan    *scanner
-	// reflections[i] finds the real value of secrets[i] in an answer.
-	reflections [][]group
+	// reflections[i] returns what finds the real value of secrets[i] in an
+	// answer: a function, because fmt prints the address of one, see Value.
+	reflections []func() []group
 }
 
 // New checks the secrets and gives each one without a placeholder a new one.
@@ -76,7 +77,8 @@ func New(list []Secret) (*Set, error) {
 	}
 	s.scan = newScanner(s.cores)
 	for i, c := range s.secrets {
-		s.reflections = append(s.reflections, newReflection(i, c.Value.reveal()))
+		g := newReflection(i, c.Value.reveal())
+		s.reflections = append(s.reflections, func() []group { return g })
 	}
 	return s, nil
 }
@@ -172,6 +174,9 @@ func coreOf(p string) string {
 	}
 	return p[i:]
 }
+
+// Format prints a fixed text for every verb.
+func (*Set) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
 // Environ returns the pen's variables, NAME=placeholder.
 func (s *Set) Environ() []string {
