@@ -182,7 +182,7 @@ func TestTrailers(t *testing.T) {
 		resp.Body.Close()
 		want := "5 up"
 		if body == nil {
-			want = "0 "
+			want = "0"
 		}
 		if err != nil || string(b) != "body" || resp.Trailer.Get("X-Sum") != want || resp.Trailer.Get("X-Late") != c.upstream {
 			t.Errorf("%+v: %s %q %v %v", c, resp.Status, b, resp.Trailer, err)

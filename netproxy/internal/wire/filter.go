@@ -33,6 +33,7 @@ type Filter struct {
 	line    int   // bytes of the chunk line or trailer so far
 	refused *Malformed
 	one     [1]byte
+	parsed  Head // what check is asked about, here to save its allocation
 }
 
 type state uint8
@@ -253,7 +254,9 @@ func (f *Filter) advanceHead(b []byte) (more bool) {
 func (f *Filter) head(b []byte) bool {
 	h, err := ParseHead(b)
 	if err == nil && f.check != nil {
-		err = f.check(&h)
+		f.parsed = h
+		err = f.check(&f.parsed)
+		h, f.parsed = f.parsed, Head{}
 	}
 	if err != nil {
 		f.refuse(err)
