@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"syscall"
@@ -39,6 +40,10 @@ func Main() int {
 	runtime.LockOSThread()
 	if len(os.Args) > 2 && os.Args[2] == probeArgument {
 		return 0
+	}
+	if err := markInherited(); err != nil {
+		fmt.Fprintln(os.Stderr, "penstock: close inherited descriptors:", err)
+		return exitFailed
 	}
 	var cfg roleConfig
 	files, err := donate.Receive(&cfg)
@@ -113,9 +118,27 @@ func build(cfg *roleConfig, files map[string]*os.File, control *int) error {
 	return &stepError{Step: StepExec, Err: &os.PathError{Op: "execute", Path: cfg.Path, Err: err}}
 }
 
+// markInherited makes every descriptor but the standard ones close-on-exec:
+// what penstock itself was started with (a shell's or an editor's leaked
+// descriptors, perhaps of something outside the pen) came along through fork.
+func markInherited() error {
+	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) { // Linux before 5.11
+		return err
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	for fd := 3; fd < int(min(limit.Max, 1<<20)); fd++ {
+		unix.CloseOnExec(fd)
+	}
+	return nil
+}
+
 // placeFiles moves the next command's files to the numbers it wants them at,
 // still close-on-exec, and everything of ours above them. The starter has
-// filled all numbers up to the last wanted one, so the Go runtime (its epoll
+// filled all numbers up to the last wanted one (close-on-exec as well), so the Go runtime (its epoll
 // descriptor, its cgroup files) can't own any of them.
 func placeFiles(cfg *roleConfig, files map[string]*os.File, control *int) ([]int, error) {
 	if cfg.Files > 0 && cfg.FirstFile < 3 {
@@ -150,9 +173,6 @@ func placeFiles(cfg *roleConfig, files map[string]*os.File, control *int) ([]int
 			return nil, &stepError{Step: StepReceive, Err: err}
 		}
 		unix.Close(fd)
-	}
-	for fd := 3; fd < cfg.FirstFile; fd++ {
-		unix.CloseOnExec(fd) // the starter's fillers
 	}
 	return next, nil
 }

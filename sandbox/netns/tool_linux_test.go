@@ -32,7 +32,7 @@ func toolMain(steps []string) int {
 		if err != nil {
 			out = errnoName(err)
 		}
-		if took := time.Since(begin); took > time.Second {
+		if took := time.Since(begin); took > time.Second && verb[0] != "flood" {
 			out = fmt.Sprintf("slow (%v): %s", took, out)
 		}
 		fmt.Println(out)
