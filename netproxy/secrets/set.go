@@ -129,10 +129,11 @@ const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 // look at the prefix to choose a scheme or to reject a wrong key early. The
 // prefixes are public; nothing else of the value goes in, nor does its length.
 //
-// With a nil seed it is random. With a seed (at least 16 random bytes kept by
-// the user's supervisor) it is the same in every session of that user for the
-// same name: some agents ask the user again, or lose their login, whenever the
-// key that they see changes.
+// With a nil seed it is random. With a seed of at least 16 bytes that differ
+// between users, such as the fingerprint of the user's authority, it is the same
+// in every session of that user for the same name: some agents ask the user
+// again, or lose their login, whenever the key that they see changes. The seed
+// need not be secret, because the pen knows the placeholder anyway.
 func Placeholder(seed []byte, name string, value Value) string {
 	if len(seed) < 16 {
 		seed = make([]byte, 32)
