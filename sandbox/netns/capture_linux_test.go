@@ -3,6 +3,7 @@ package netns
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestEveryConnectIsCaptured holds for the tool as it is, and for root of the
@@ -182,4 +183,18 @@ func TestDNSReachesUs(t *testing.T) {
 	if len(lines) != len(steps) {
 		t.Errorf("%d lines:\n%s", len(lines), strings.Join(lines, "\n"))
 	}
+}
+
+// TestManyConnections makes more connections to one place than there are ports:
+// what closed ones hold must be free again in time, here and in conntrack.
+func TestManyConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short")
+	}
+	p := openPen(t, Options{}, inside(t, "many 93.184.216.34:443 40000"))
+	begin := time.Now()
+	if got := p.result(t)[0]; got != "connected" {
+		t.Error(got)
+	}
+	t.Logf("%.0f connections a second", 40000/time.Since(begin).Seconds())
 }

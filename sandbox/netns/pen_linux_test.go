@@ -89,8 +89,12 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 			if err != nil {
 				return
 			}
-			io.WriteString(c, say(c)+"\n")
-			c.Close()
+			go func() {
+				defer c.Close()
+				io.WriteString(c, say(c)+"\n")
+				c.SetReadDeadline(time.Now().Add(5 * time.Second))
+				io.Copy(io.Discard, c)
+			}()
 		}
 	}
 	for _, l := range capture {

@@ -69,6 +69,9 @@ func ruleset() []chain {
 			})},
 		}},
 		{name: "out", kind: "filter", hook: hookOutput, priority: filterPriority, policy: policyDrop, rules: []rule{
+			// First, for all packets but the first of each connection. Related is
+			// the reset that refuses a connection made from a foreign address.
+			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctEstablished|ctRelated), accept())},
 			// A connection made to the capture port itself has no destination to be judged by.
 			{StepReject, cat(proto(unix.IPPROTO_TCP), port(2, CapturePort), []expr.Any{
 				&expr.Ct{Register: 1, Key: expr.CtKeySTATUS},
@@ -77,8 +80,6 @@ func ruleset() []chain {
 			}, refuse(unix.NFT_REJECT_TCP_RST))},
 			{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
 			{StepRules, join(v6dst(16), loopback6(), accept())},
-			// Related is the reset that refuses a connection made from a foreign address.
-			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctEstablished|ctRelated), accept())},
 			// Stray ends of connections that conntrack has forgotten: not an
 			// attempt to go anywhere, so neither let through nor reported.
 			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctInvalid), drop())},

@@ -32,7 +32,7 @@ func toolMain(steps []string) int {
 		if err != nil {
 			out = errnoName(err)
 		}
-		if took := time.Since(begin); took > time.Second && verb[0] != "flood" {
+		if took := time.Since(begin); took > time.Second && verb[0] != "flood" && verb[0] != "many" {
 			out = fmt.Sprintf("slow (%v): %s", took, out)
 		}
 		fmt.Println(out)
@@ -77,6 +77,8 @@ func toolStep(verb string, a []string) (string, error) {
 		return toolUDP(netip.MustParseAddrPort(a[0]), len(a) > 1)
 	case "flood": // ADDR:PORT COUNT
 		return toolFlood(netip.MustParseAddrPort(a[0]), a[1])
+	case "many": // ADDR:PORT COUNT: connections one after the other, closed by us
+		return toolMany(netip.MustParseAddrPort(a[0]), a[1])
 	case "own": // ADDR: own servers on it, TCP and UDP
 		return toolOwn(a[0])
 	case "socket": // FAMILY TYPE PROTOCOL
@@ -228,6 +230,30 @@ func toolFlood(to netip.AddrPort, count string) (string, error) {
 		}
 	}
 	return "sent", nil
+}
+
+// toolMany is a client that makes a new connection for each request and closes
+// it first, so that its end keeps the port.
+func toolMany(to netip.AddrPort, count string) (string, error) {
+	n, _ := strconv.Atoi(count)
+	family, sa := sockaddr(to, false)
+	buf := make([]byte, 100)
+	for i := range n {
+		fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return "", err
+		}
+		if err := unix.Connect(fd, sa); err != nil {
+			return "", fmt.Errorf("connection %d: %w", i, err)
+		}
+		if n, err := unix.Read(fd, buf); err != nil || n == 0 {
+			return "", fmt.Errorf("connection %d: read %d, %w", i, n, err)
+		}
+		unix.Shutdown(fd, unix.SHUT_WR)
+		unix.Read(fd, buf)
+		unix.Close(fd)
+	}
+	return "connected", nil
 }
 
 // toolOwn runs servers of the tool's own on a loopback address.
