@@ -13,11 +13,11 @@ const maxErrors = 30
 
 // Error is one thing that is wrong with a policy.
 type Error struct {
-	File    string // path, or the flag with its value
-	Line    int    // from 1; 0 when the whole file or a flag is meant
-	Column  int    // from 1
-	Message string // printable: values from the file are quoted
-	Hint    string // what to do about it, "" if there is nothing to say
+	File    string `json:"file"`           // path, or the flag with its value
+	Line    int    `json:"line"`           // from 1; 0 when the whole file or a flag is meant
+	Column  int    `json:"column"`         // from 1
+	Message string `json:"message"`        // printable: values from the file are quoted
+	Hint    string `json:"hint,omitempty"` // what to do about it, "" if there is nothing to say
 }
 
 // Error returns file:line:col: message, and the hint on the same line.

@@ -24,6 +24,9 @@ type LoadOptions struct {
 	Inline   []Inline // --allow and its kin
 	Profiles []Text   // what an agent's profile asks for
 
+	// ProjectText, when not nil, is taken for the content of Project.
+	ProjectText []byte
+
 	TrustProject bool   // the project's file counts without being in the trust store
 	TrustStore   string // path; "": no project file is trusted
 

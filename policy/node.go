@@ -124,9 +124,10 @@ func (p *parser) syntax(err error) {
 	}
 	hint := ""
 	switch {
-	case strings.Contains(msg, "unknown anchor"):
-		hint = "aliases are not allowed in a policy: write the value again"
-	case strings.Contains(msg, "character that cannot start any token"):
+	case strings.Contains(msg, "unknown anchor"), strings.Contains(msg, "did not find expected alphabetic or numeric"):
+		// "host: *.example.com" is an alias to YAML.
+		hint = `text that begins with * needs quotes: "*.example.com"`
+	case strings.Contains(msg, "character that cannot start any token"), strings.Contains(msg, "tab character"):
 		hint = "indent with spaces, and quote values that begin with * or @"
 	case strings.Contains(msg, "did not find expected"):
 		hint = "look at the indentation and at quotes around values with : or *"

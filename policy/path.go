@@ -194,14 +194,13 @@ func dotsWhenDecoded(s string) bool {
 			seg, d = d, ""
 		}
 		seg, _, _ = strings.Cut(seg, ";")
-		seg = strings.Trim(seg, " \t\x00")
-		if seg == "." || seg == ".." {
-			return true
-		}
 		for i := 0; i < len(seg); i++ {
 			if control(seg[i]) { // %2500 and deeper
 				return true
 			}
+		}
+		if seg = strings.Trim(seg, " "); seg == "." || seg == ".." {
+			return true
 		}
 	}
 	return false

@@ -35,7 +35,10 @@ func (u *Untrusted) String() string {
 // project returns the bytes of the project's file if they are trusted. The
 // bytes that are hashed are the bytes that are parsed: the file is read once.
 func (o *LoadOptions) project() ([]byte, *Untrusted, error) {
-	text, err := readPolicy(o.Project, false)
+	text, err := o.ProjectText, error(nil)
+	if text == nil {
+		text, err = readPolicy(o.Project, false)
+	}
 	if err != nil || text == nil || o.TrustProject {
 		return text, nil, err
 	}
