@@ -20,10 +20,10 @@ type Kind uint8
 // Write is set.
 const (
 	Bind     Kind = iota // Source of the host, with what is mounted below it
-	Tmpfs                // a directory in memory; without Write it is empty and stays so
+	Tmpfs                // a writable directory in memory
 	Symlink              // Target becomes a symbolic link that says Source
 	Blank                // covers a file: it can be neither read nor written (EACCES)
-	BlankDir             // covers a directory: empty, read-only
+	BlankDir             // covers a directory: empty, without write permission
 	Null                 // covers a file by /dev/null: it reads as empty
 )
 

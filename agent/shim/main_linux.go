@@ -32,10 +32,10 @@ func Main(args []string) int {
 	if err != nil || fd < 3 {
 		return exitBroken
 	}
-	// First: whatever else was inherited ends with execve.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		closeOnExecBelow(4096)
-	}
+	// First: whatever else was inherited, by whoever started the supervisor too,
+	// ends here. Nothing of the runtime is open yet.
+	closeOthers(fd)
+	unix.CloseOnExec(fd)
 	var cfg *Config
 	failed := func(step, what string, err error) int {
 		m := message{Kind: kindFailed, Step: step, Text: what}
@@ -140,10 +140,25 @@ func retry(f func() (int, error)) (int, error) {
 	}
 }
 
-// closeOnExecBelow is for kernels before 5.11, whose close_range has no flag.
-func closeOnExecBelow(n int) {
-	for fd := 3; fd < n; fd++ {
-		unix.CloseOnExec(fd)
+// closeOthers closes all descriptors above 2 but keep.
+func closeOthers(keep int) {
+	if keep > 3 {
+		closeRange(3, keep-1)
+	}
+	closeRange(keep+1, 1<<30)
+}
+
+func closeRange(first, last int) {
+	if unix.CloseRange(uint(first), uint(last), 0) == nil {
+		return
+	}
+	// Before Linux 5.9. The limit says how far there can be any.
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<20 {
+		limit.Cur = 1 << 20
+	}
+	for fd := first; fd <= last && fd < int(limit.Cur); fd++ {
+		unix.Close(fd)
 	}
 }
 

@@ -126,3 +126,12 @@ func TestLaidOut(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 }
+
+func BenchmarkLaidOut(b *testing.B) {
+	home, work := homeWith(b, ".ssh/id_ed25519", "project/.git/config", "project/.git/HEAD")
+	for b.Loop() {
+		if code, _, errs := run(b, laid(b, home, work, nil, "true")); code != 0 {
+			b.Fatal(code, errs)
+		}
+	}
+}

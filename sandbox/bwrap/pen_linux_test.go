@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/posture"
 )
 
 func TestMain(m *testing.M) {
@@ -107,6 +108,19 @@ func start(t testing.TB, s *sandbox.Spec, stdio ...*os.File) (*running, error) {
 	defer cancel()
 	r.proc, err = conn.WaitReady(ctx)
 	return r, err
+}
+
+// expect is what the supervisor expects of the held shim.
+func (r *running) expect(t testing.TB, s *sandbox.Spec) *posture.Expectation {
+	t.Helper()
+	ours, filters, err := posture.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &posture.Expectation{
+		UID: s.UID, GID: s.GID, HostUID: os.Getuid(), HostGID: os.Getgid(),
+		Ours: ours, Filters: filters, Control: r.proc.Socket, Mounts: posture.Declared(s),
+	}
 }
 
 // finish releases the shim and waits for the command.

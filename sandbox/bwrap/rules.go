@@ -11,7 +11,7 @@ import (
 // mounts' business alone.
 func Rules(s *sandbox.Spec) confine.PenRules {
 	rules := []confine.PathRule{
-		{Path: "/", Access: confine.List}, // what there is to see, the mounts decide
+		{Path: "/", Access: confine.List},      // what there is to see, the mounts decide
 		{Path: "/proc", Access: confine.Write}, // its files are the process's own; others are read-only or blank
 		{Path: "/dev", Access: confine.Write},
 		{Path: sandbox.ShimPath},

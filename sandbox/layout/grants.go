@@ -169,11 +169,13 @@ func (b *builder) files() {
 	}
 	passwd += "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 	group += "nogroup:x:65534:\n"
+	if text, err := b.host.ReadFile("/etc/nsswitch.conf"); err != nil || !plainHosts(string(text)) {
+		// Files and our resolver only: no daemon, mDNS or directory of the host.
+		b.file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n")
+	}
 	for _, f := range []struct{ target, content string }{
 		{"/etc/resolv.conf", resolv.String()},
 		{"/etc/hosts", "127.0.0.1 localhost " + host + "\n::1 localhost ip6-localhost ip6-loopback\n"},
-		// Files and our resolver only: no daemon, mDNS or directory of the host.
-		{"/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n"},
 		{"/etc/passwd", passwd},
 		{"/etc/group", group},
 	} {
@@ -218,4 +220,15 @@ func (b *builder) follow(target string) (string, bool) {
 		}
 	}
 	return target, false
+}
+
+// plainHosts says whether an nsswitch.conf looks names up in files and DNS alone.
+func plainHosts(text string) bool {
+	for _, line := range strings.Split(text, "\n") {
+		fields := strings.Fields(line)
+		if len(fields) > 0 && fields[0] == "hosts:" {
+			return len(fields) == 3 && fields[1] == "files" && fields[2] == "dns"
+		}
+	}
+	return false
 }

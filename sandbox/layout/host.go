@@ -49,17 +49,6 @@ func (machine) ReadFile(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxRead))
 }
 
-func (machine) Readable(name string) bool {
-	st, err := os.Lstat(name)
-	if err != nil {
-		return true // gone: nothing to hide
-	}
-	if st.IsDir() {
-		return st.Mode().Perm()&0o005 == 0o005
-	}
-	return st.Mode().Perm()&0o004 != 0
-}
-
 // socketPaths takes the bound paths out of /proc/net/unix. Names in the
 // abstract space (@) are bounded by the network namespace.
 func socketPaths(table string) []string {

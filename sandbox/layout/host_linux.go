@@ -9,6 +9,18 @@ import (
 
 func (machine) Writable(name string) bool { return unix.Access(name, unix.W_OK) == nil }
 
+func (machine) Private(name string) bool {
+	var st unix.Stat_t
+	if unix.Lstat(name, &st) != nil {
+		return false
+	}
+	others := uint32(0o004)
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		others = 0o005
+	}
+	return st.Mode&others != others && unix.Access(name, unix.R_OK) == nil
+}
+
 func (machine) Sockets() []string {
 	b, err := os.ReadFile("/proc/net/unix")
 	if err != nil {

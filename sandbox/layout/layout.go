@@ -16,7 +16,7 @@ type Host interface {
 	Readlink(name string) (string, error)   // the text of a link
 	ReadDir(name string) ([]string, error)  // names, sorted
 	ReadFile(name string) ([]byte, error)   // at most 1 MiB
-	Readable(name string) bool              // by others than its owner and group
+	Private(name string) bool               // this process can read it, others can't
 	Writable(name string) bool              // by this process
 	Sockets() []string                      // paths that unix sockets are bound to
 }

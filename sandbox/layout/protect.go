@@ -52,7 +52,7 @@ func usual() []guarded {
 		{name: ".codex", dir: true, missing: blank},
 		{name: ".gemini", dir: true, missing: blank},
 		{name: ".continue", dir: true, missing: skip},
-		{name: ".aider.conf.yml", missing: null},
+		{name: ".aider.conf.yml", missing: skip},
 		{name: ".envrc", missing: skip}, // direnv asks again when it changed
 		{name: ".pre-commit-config.yaml", missing: skip},
 		{name: "lefthook.yml", missing: skip},

@@ -44,43 +44,29 @@ func (b *builder) systemMounts() {
 	b.etc()
 }
 
-// etc hides what in /etc is not for everybody. An ordinary user can't read it
-// anyway; a caller who is root could.
+// etc hides what in /etc is not for everybody but for the caller: credentials
+// of the machine, if the caller is root or in a group that may read them.
 func (b *builder) etc() {
 	if !b.visible("/etc") {
 		return
 	}
-	names, err := b.host.ReadDir("/etc")
-	if err != nil {
-		return
-	}
-	hideUnreadable := func(p string) {
-		m, err := b.host.Lstat(p)
-		if err != nil || m&fs.ModeSymlink != 0 || b.host.Readable(p) {
-			return
-		}
-		b.blank(p, m)
-	}
-	for _, n := range names {
-		hideUnreadable("/etc/" + n)
-	}
-	for _, dir := range []string{"/etc/ssl/private", "/etc/ssh", "/etc/NetworkManager/system-connections", "/etc/letsencrypt", "/etc/apt/auth.conf.d"} {
-		if !b.isDir(dir) {
+	for _, dir := range []string{"/etc", "/etc/ssh", "/etc/ssl", "/etc/NetworkManager", "/etc/apt", "/etc/apt/auth.conf.d", "/etc/security"} {
+		if _, covered := b.at[dir]; covered && dir != "/etc" {
 			continue
 		}
-		if _, covered := b.at[dir]; covered {
-			continue
-		}
-		hideUnreadable(dir)
 		names, err := b.host.ReadDir(dir)
 		if err != nil {
 			continue
 		}
 		for _, n := range names {
-			hideUnreadable(dir + "/" + n)
+			p := dir + "/" + n
+			m, err := b.host.Lstat(p)
+			if err == nil && m&fs.ModeSymlink == 0 && b.host.Private(p) {
+				b.blank(p, m)
+			}
 		}
 	}
-	for _, p := range []string{"/etc/penstock", "/etc/docker", "/etc/kubernetes", "/etc/rancher", "/etc/wireguard", "/etc/openvpn", "/etc/krb5.keytab", "/etc/containers/auth.json"} {
+	for _, p := range []string{"/etc/penstock", "/etc/docker", "/etc/kubernetes", "/etc/rancher", "/etc/wireguard", "/etc/openvpn", "/etc/letsencrypt"} {
 		if m, err := b.host.Lstat(p); err == nil && m&fs.ModeSymlink == 0 {
 			b.blank(p, m)
 		}
