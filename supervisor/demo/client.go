@@ -64,13 +64,17 @@ func (c *client) fetch(ctx context.Context, method, target, body string) (bool, 
 	if err != nil {
 		return false, brief(err)
 	}
-	return resp.StatusCode == http.StatusOK, fmt.Sprintf("%d %s", resp.StatusCode, reason(resp, answer))
+	return resp.StatusCode == http.StatusOK, fmt.Sprintf("%d %s", resp.StatusCode, reason(answer))
 }
 
-// reason is the one line of an answer that says why.
-func reason(resp *http.Response, body []byte) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	return line
+// reason is the line of an answer that says why. Penstock's own answers have
+// what was denied in their first line and the reason in the second.
+func reason(body []byte) string {
+	first, rest, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if second, _, _ := strings.Cut(rest, "\n"); strings.HasPrefix(first, "penstock: ") && second != "" {
+		return second
+	}
+	return first
 }
 
 // Client is the main of the client in the pen: it makes every attempt and

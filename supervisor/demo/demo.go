@@ -59,6 +59,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if !o.Keep {
 		defer os.RemoveAll(dir)
 	}
+	// The proxy role, which is nobody when root runs this, reads ca.pem there.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("make the demo's directory: %w", err)
+	}
 	org, err := origin.Start(api, paste, db, stranger)
 	if err != nil {
 		return err
@@ -121,7 +125,7 @@ func (d *demo) prepare() error {
 	if err := os.Mkdir(d.path("work"), 0o700); err != nil {
 		return fmt.Errorf("make the demo's work directory: %w", err)
 	}
-	if err := os.WriteFile(d.path("ca.pem"), d.origin.CA, 0o600); err != nil {
+	if err := os.WriteFile(d.path("ca.pem"), d.origin.CA, 0o644); err != nil {
 		return fmt.Errorf("write the demo's authority: %w", err)
 	}
 	text := d.policy()
@@ -173,7 +177,7 @@ func (d *demo) attempts(ctx context.Context) error {
 	d.compare(attempts(ports), out.Bytes())
 	d.say("\n")
 	for line := range strings.Lines(stderr.String()) {
-		d.say("    %s", line)
+		d.say("    %s", strings.ReplaceAll(line, d.dir+"/", ""))
 	}
 	return nil
 }
@@ -188,7 +192,7 @@ func (d *demo) compare(list []attempt, out []byte) {
 			d.mismatch("%s: the client did not report it", a.what)
 			return
 		}
-		d.say("  %s %s\n          %s\n", d.verdict(got.Allowed), a.what, printable(got.Detail))
+		d.say("  %s %s\n          %s\n", d.verdict(got.Allowed), a.what, printable(strings.ReplaceAll(got.Detail, d.dir+"/", "")))
 		if got.Allowed != a.allowed {
 			d.mismatch("%s: allowed=%t, the policy says %t", a.what, got.Allowed, a.allowed)
 		}
@@ -251,7 +255,7 @@ func (d *demo) verdict(allowed bool) string {
 
 // printable keeps one line of text from an answer fit for a terminal.
 func printable(s string) string {
-	const most = 160
+	const most = 240
 	var b strings.Builder
 	for _, r := range s {
 		if b.Len() >= most {

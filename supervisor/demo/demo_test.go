@@ -113,7 +113,7 @@ func TestPrintable(t *testing.T) {
 			t.Errorf("printable(%q) = %q, want %q", in, got, want)
 		}
 	}
-	if got := printable(strings.Repeat("x", 1000)); len(got) > 170 {
+	if got := printable(strings.Repeat("x", 1000)); len(got) > 250 {
 		t.Errorf("a long answer prints %d bytes", len(got))
 	}
 }

@@ -42,7 +42,11 @@ func (x *examination) policies() {
 		x.ok("files", "policy", "%s", strings.Join(read, ", "))
 	}
 	if u := p.Untrusted(); u != nil {
-		x.bad(Warn, "files", "project policy", errors.New(u.String()), "read it, then approve it: penstock policy trust")
+		why := "nobody has approved it"
+		if u.Changed {
+			why = "it has changed since it was approved"
+		}
+		x.bad(Warn, "files", "project policy", fmt.Errorf("%s does not count: %s", u.File, why), "read it, then: penstock policy trust "+u.File)
 	}
 }
 

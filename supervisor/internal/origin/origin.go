@@ -23,6 +23,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 )
@@ -105,15 +106,21 @@ func (o *Origin) listen(cert tls.Certificate) error {
 	o.closers = append(o.closers, udp)
 	o.UDP = uint16(udp.LocalAddr().(*net.UDPAddr).Port)
 
-	server := &http.Server{
-		Handler:           o,
-		ReadHeaderTimeout: 10 * time.Second,
-		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		ErrorLog:          log.New(io.Discard, "", 0), // refused handshakes are some of the tests
+	// A server each: one that serves in clear first does not set up HTTP/2.
+	for _, l := range []net.Listener{secure, plain} {
+		server := &http.Server{
+			Handler:           o,
+			ReadHeaderTimeout: 10 * time.Second,
+			ErrorLog:          log.New(io.Discard, "", 0), // refused handshakes are some of the tests
+		}
+		o.closers = append(o.closers, server)
+		if l == plain {
+			go server.Serve(l)
+			continue
+		}
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		go server.ServeTLS(l, "", "")
 	}
-	o.closers = append(o.closers, server)
-	go server.ServeTLS(secure, "", "")
-	go server.Serve(plain)
 	go o.echo(echo)
 	go o.listenUDP(udp)
 	return nil
@@ -164,6 +171,12 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, "ref: refs/heads/main\n")
 	case "/example.com/probe/@v/list": // the Go module proxy's
 		fmt.Fprint(w, "v1.0.0\n")
+	case "/example.com/probe/@v/v1.0.0.mod", "/example.com/probe/@latest", "/example.com/probe/@v/v1.0.0.info":
+		if path.Ext(r.URL.Path) == ".mod" {
+			fmt.Fprint(w, "module example.com/probe\n")
+		} else {
+			fmt.Fprint(w, `{"Version": "v1.0.0", "Time": "2026-01-01T00:00:00Z"}`)
+		}
 	default:
 		fmt.Fprint(w, "hello from the origin\n")
 	}

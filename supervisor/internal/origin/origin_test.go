@@ -21,7 +21,8 @@ func client(t *testing.T, o *Origin) *http.Client {
 		t.Fatal("the origin's authority is not a certificate")
 	}
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots},
+		TLSClientConfig:   &tls.Config{RootCAs: roots},
+		ForceAttemptHTTP2: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", o.HTTPS))
@@ -50,8 +51,8 @@ func TestOriginRemembersWhatArrives(t *testing.T) {
 	}
 	body, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || len(body) == 0 {
-		t.Errorf("answer %d %q", resp.StatusCode, body)
+	if resp.StatusCode != http.StatusOK || len(body) == 0 || resp.ProtoMajor != 2 {
+		t.Errorf("answer %s %d %q", resp.Proto, resp.StatusCode, body)
 	}
 	got := o.Arrivals()
 	if len(got) != 1 || got[0].String() != "GET https://a.demo.example/x" || got[0].Token != "Bearer t" {
