@@ -82,8 +82,10 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept := func(l *net.TCPListener, say func(*net.TCPConn) string) {
+	for _, l := range append(capture, explicit...) {
 		t.Cleanup(func() { l.Close() })
+	}
+	accept := func(l *net.TCPListener, say func(*net.TCPConn) string) {
 		for {
 			c, err := l.AcceptTCP()
 			if err != nil {
@@ -145,7 +147,7 @@ func inside(t testing.TB, steps ...string) *sandbox.Command {
 	t.Helper()
 	bwrap := need(t, "bwrap", "apt-get install bubblewrap")
 	argv := []string{bwrap, "--unshare-user", "--unshare-pid", "--cap-drop", "ALL", "--die-with-parent",
-		"--dev-bind", "/", "/", "--proc", "/proc", "--", self(t), toolRole}
+		"--dev-bind", "/", "/", "--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--", self(t), toolRole}
 	return &sandbox.Command{Path: bwrap, Argv: append(argv, steps...), Env: os.Environ()}
 }
 

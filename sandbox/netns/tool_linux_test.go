@@ -73,8 +73,14 @@ func toolStep(verb string, a []string) (string, error) {
 			unix.Close(fd)
 		}
 		return "ok", err
-	case "udp": // ADDR:PORT [connected]
-		return toolUDP(netip.MustParseAddrPort(a[0]), len(a) > 1)
+	case "udp": // ADDR:PORT [connected|mapped|lite|device]
+		how := ""
+		if len(a) > 1 {
+			how = a[1]
+		}
+		return toolUDP(netip.MustParseAddrPort(a[0]), how)
+	case "write": // PATH VALUE
+		return "ok", writeSmall(a[0], a[1])
 	case "flood": // ADDR:PORT COUNT
 		return toolFlood(netip.MustParseAddrPort(a[0]), a[1])
 	case "many": // ADDR:PORT COUNT: connections one after the other, closed by us
@@ -158,6 +164,19 @@ func toolTCP(to netip.AddrPort, how string) (string, error) {
 			return "", err
 		}
 	}
+	if how == "device" {
+		if err := unix.BindToDevice(fd, "lo"); err != nil {
+			unix.Close(fd)
+			return "", err
+		}
+	}
+	if how == "routed" { // loose source routing by way of loopback, RFC 791
+		route := []byte{131, 7, 4, 127, 0, 0, 1, 0}
+		if err := unix.SetsockoptString(fd, unix.SOL_IP, unix.IP_OPTIONS, string(route)); err != nil {
+			unix.Close(fd)
+			return "", err
+		}
+	}
 	if how == "fastopen" {
 		err = unix.Sendto(fd, []byte("early"), unix.MSG_FASTOPEN, sa)
 	} else {
@@ -189,18 +208,27 @@ func listenAt(at netip.AddrPort) (int, error) {
 }
 
 // toolUDP sends one datagram and waits for what comes of it.
-func toolUDP(to netip.AddrPort, connected bool) (string, error) {
+func toolUDP(to netip.AddrPort, how string) (string, error) {
 	begin := time.Now()
-	family, sa := sockaddr(to, false)
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM, 0)
+	family, sa := sockaddr(to, how == "mapped")
+	proto := 0
+	if how == "lite" {
+		proto = unix.IPPROTO_UDPLITE
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM, proto)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
+	if how == "device" {
+		if err := unix.BindToDevice(fd, "lo"); err != nil {
+			return "", err
+		}
+	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
 	tv := unix.Timeval{Usec: 200000}
 	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
-	if connected {
+	if how == "connected" {
 		if err = unix.Connect(fd, sa); err == nil {
 			_, err = unix.Write(fd, []byte("hello"))
 		}
