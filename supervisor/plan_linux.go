@@ -44,10 +44,7 @@ func (s *session) plan(backends []sandbox.Backend) error {
 		return err
 	}
 	s.environment()
-	if err := s.limits(); err != nil {
-		return err
-	}
-	return s.openAudit()
+	return s.limits()
 }
 
 // chooseBackend never goes below what was asked for.

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
@@ -84,6 +85,13 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.plan(backends); err != nil {
 		return nil, err
 	}
+	if s.cfg.DryRun {
+		s.reportCapabilities(confine.LandlockABI())
+		return &Result{}, s.announcement().dryRun(s.stdio.Out, s.cfg.JSON)
+	}
+	if err := s.openAudit(); err != nil {
+		return nil, err
+	}
 	// Signals count from here on: everything that they could leave is on the
 	// undo stack.
 	signals := newSignals()
@@ -94,12 +102,49 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.verify(ctx, signals); err != nil {
 		return nil, s.abandon(err)
 	}
+	s.announce()
 	entry, err := registry.Register(s.status(), func() { cancel(errKilled) })
 	if err != nil {
 		return nil, s.abandon(err)
 	}
 	s.undo.push(func() { entry.Close() })
 	return s.watch(ctx, signals)
+}
+
+// announcement says what the session is.
+func (s *session) announcement() *announcement {
+	c := s.cfg
+	a := &announcement{
+		Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
+		Command: c.Command, Workdir: c.Workdir, Protected: s.files.Protected, Hidden: s.files.Hidden, Withheld: s.withheld,
+		Capabilities: s.caps, Warnings: c.Warnings, Hints: c.Hints,
+	}
+	for _, f := range c.Policy.Files() {
+		a.Policies = append(a.Policies, f.Name)
+	}
+	if c.Profile != nil {
+		a.Profile = c.Profile.Name
+	}
+	for _, m := range s.spec.Mounts {
+		if m.Kind == sandbox.Bind && m.Write {
+			a.Writable = append(a.Writable, m.Target)
+		}
+	}
+	for _, d := range c.Policy.Secrets() {
+		a.Secrets = append(a.Secrets, d.Name)
+	}
+	for _, p := range c.Publish {
+		a.Published = append(a.Published, fmt.Sprintf("port %d of the pen at %s", p.Port, p.Listen))
+	}
+	return a
+}
+
+func (s *session) announce() {
+	a := s.announcement()
+	a.brief(s.say)
+	if s.cfg.Verbose {
+		a.detail(s.stdio.Err)
+	}
 }
 
 // errKilled is why a session ends on penstock kill.

@@ -1,31 +1,16 @@
 package supervisor
 
 import (
-	"context"
 	"os"
 
-	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/sandbox/layout"
 )
-
-func escape(s string) string { return text.Escape(s) }
 
 type scratchTerm struct{ s Stdio }
 
 func (t scratchTerm) Files() (a, b, c *os.File) { return t.s.In, t.s.Out, t.s.Err }
 func (t scratchTerm) Started() error            { return nil }
 func (t scratchTerm) Finish()                   {}
-
-func (s *session) verify(ctx context.Context, _ *signals) error {
-	p, err := s.line.WaitReady(ctx)
-	if err != nil {
-		return err
-	}
-	if s.tool, err = openProcess(p.PID); err != nil {
-		return err
-	}
-	return s.proxy.client.Record(ctx, "session_start", s.sessionStart())
-}
 
 // claim makes the placeholders and hires the janitor. It is undone when the pen
 // is gone, which start pushes later and so undoes earlier.
@@ -56,5 +41,3 @@ func (s *session) aliveEnd() *os.File {
 	}
 	return s.janitor.alive
 }
-
-func (s *session) limits() error { return nil }

@@ -66,6 +66,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
 	f.BoolVar(&o.CI, "ci", false, "for CI jobs: no terminal, and a job summary where the CI system takes one")
 	f.BoolVar(&o.DryRun, "dry-run", false, "print what the pen would be, and run nothing")
+	f.BoolVar(&o.JSON, "json", false, "with --dry-run: print JSON")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no summary and no hints, errors only")
 	f.BoolVarP(&o.Verbose, "verbose", "v", false, "print the capability report at the start")
 	cmd.MarkFlagFilename("policy", "yaml", "yml")

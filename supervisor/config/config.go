@@ -36,6 +36,7 @@ type Options struct {
 	TrustProject bool
 	CI           bool
 	DryRun       bool
+	JSON         bool
 	Quiet        bool
 	Verbose      bool
 	NoProfile    bool
@@ -167,6 +168,7 @@ type Config struct {
 	EphemeralCA bool
 	CI          bool
 	DryRun      bool
+	JSON        bool // of DryRun
 	Quiet       bool
 	Verbose     bool
 

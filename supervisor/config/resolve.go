@@ -89,7 +89,7 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	}
 	c := &Config{
 		Host: *h, Paths: DefaultPaths(h), Command: o.Command,
-		EphemeralCA: o.EphemeralCA, CI: o.CI, DryRun: o.DryRun, Quiet: o.Quiet, Verbose: o.Verbose,
+		EphemeralCA: o.EphemeralCA, CI: o.CI, DryRun: o.DryRun, JSON: o.JSON, Quiet: o.Quiet, Verbose: o.Verbose,
 	}
 	var err error
 	if c.Workdir, err = workdir(o.Workdir, h.Dir); err != nil {

@@ -1,0 +1,98 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox"
+)
+
+// announcement is what is said before the command runs, and, as JSON, what
+// --dry-run prints.
+type announcement struct {
+	Tier         string               `json:"tier"`
+	Mode         string               `json:"mode"`
+	Default      string               `json:"default"`
+	Rules        int                  `json:"rules"`
+	Policies     []string             `json:"policies"`
+	Profile      string               `json:"profile,omitempty"`
+	Command      []string             `json:"command"`
+	Workdir      string               `json:"workdir"`
+	Writable     []string             `json:"writable"`
+	Protected    []string             `json:"protected"`
+	Hidden       []string             `json:"hidden"`
+	Secrets      []string             `json:"secrets"`
+	Withheld     []string             `json:"withheld_variables"`
+	Published    []string             `json:"published"`
+	Capabilities []sandbox.Capability `json:"capabilities"`
+	Warnings     []string             `json:"warnings"`
+	Hints        []string             `json:"hints"`
+}
+
+func escape(s string) string { return text.Escape(s) }
+
+// brief says in a line or two what the pen is. Warnings are never left out.
+func (a *announcement) brief(p *printer) {
+	if !p.quiet {
+		by := "no policy file"
+		if len(a.Policies) > 0 {
+			by = strings.Join(a.Policies, ", ")
+		}
+		if a.Profile != "" {
+			by += ", profile " + a.Profile
+		}
+		p.line("%s pen in %s; %d rules (%s), default %s", a.Tier, escape(a.Workdir), a.Rules, escape(by), a.Default)
+	}
+	for _, w := range a.Warnings {
+		p.line("WARNING: %s", escape(w))
+	}
+	if p.quiet {
+		return
+	}
+	for _, h := range a.Hints {
+		p.line("note: %s", escape(h))
+	}
+	for _, s := range a.Published {
+		p.line("published: %s", escape(s))
+	}
+}
+
+// detail is the capability report and the file system, for -v and --dry-run.
+func (a *announcement) detail(w io.Writer) {
+	for _, c := range a.Capabilities {
+		fmt.Fprintf(w, "  %-14s %-12s %s", escape(c.Control), c.State, escape(c.By))
+		if c.Detail != "" {
+			fmt.Fprintf(w, " (%s)", escape(c.Detail))
+		}
+		fmt.Fprintln(w)
+		if c.Fix != "" {
+			fmt.Fprintf(w, "  %-14s fix: %s\n", "", escape(c.Fix))
+		}
+	}
+	list := func(what string, items []string) {
+		if len(items) > 0 {
+			fmt.Fprintf(w, "  %-14s %s\n", what, escape(strings.Join(items, " ")))
+		}
+	}
+	list("writable", a.Writable)
+	list("read-only", a.Protected)
+	list("hidden", a.Hidden)
+	list("secrets", a.Secrets)
+	list("not passed", a.Withheld)
+}
+
+// dryRun prints the announcement instead of running anything.
+func (a *announcement) dryRun(w io.Writer, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(a)
+	}
+	p := &printer{w: w}
+	a.brief(p)
+	a.detail(w)
+	return nil
+}
