@@ -62,7 +62,7 @@ func Main(args []string) int {
 		return failed(stepSession, "", err)
 	}
 	if cfg.Terminal {
-		if err := unix.IoctlSetInt(0, unix.TIOCSCTTY, 0); err != nil {
+		if err := control(); err != nil {
 			return failed(stepSession, "terminal", err)
 		}
 	}
@@ -88,6 +88,18 @@ func Main(args []string) int {
 		return failed(stepOrders, "", errors.New("not released"))
 	}
 	return failed(stepExec, cfg.Argv[0], execute(cfg))
+}
+
+// control makes the pen's terminal the session's. Any of the three streams can
+// be it: "make | penstock run -- less".
+func control() error {
+	err := error(unix.ENOTTY)
+	for fd := range 3 {
+		if err = unix.IoctlSetInt(fd, unix.TIOCSCTTY, 0); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // orders reads the configuration.

@@ -17,7 +17,8 @@ type Config struct {
 	Dir  string   `json:"dir"`  // absolute
 	// Umask of the command, 0 to 0777; negative leaves it.
 	Umask int `json:"umask"`
-	// Terminal makes standard input the command's controlling terminal.
+	// Terminal makes the pseudo-terminal among the three standard streams the
+	// command's controlling terminal.
 	Terminal bool             `json:"terminal,omitempty"`
 	Rlimits  []Rlimit         `json:"rlimits,omitempty"`
 	Rules    confine.PenRules `json:"rules"`
