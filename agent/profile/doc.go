@@ -8,7 +8,8 @@
 //   - Keys come from the user's environment and reach the pen as placeholders.
 //   - Logins kept in files (~/.claude/.credentials.json, ~/.codex/auth.json and
 //     their like, see Withheld) hold refresh tokens that are worth as much as
-//     the account; they are not in the pen.
+//     the account; they are not in the pen. Logins takes the short-lived key out
+//     of them, on the host, and that goes the same way as one from the environment.
 //   - The agent's own state directory is private to its pens (State with
 //     Private): kept between sessions, apart from the one that the agent uses on
 //     the host. The host's agent executes what stands in its directory (hooks,
