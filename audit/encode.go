@@ -4,35 +4,40 @@ import (
 	"github.com/penstock/penstock/hooks"
 )
 
-// typeName returns the "type" of e, or "" for an event that is not ours. Like
-// encode it is a type switch and not a method, because a method call through
-// the interface would move every event of every caller to the heap.
+// typeName returns the "type" of e, or "" for an event that is not ours or nil
+// (which must not panic while the Writer is locked). Like encode it is a type
+// switch and not a method, because a method call through the interface would
+// move every event of every caller to the heap.
 func typeName(e Event) string {
-	switch e.(type) {
+	name, ok := "", false
+	switch e := e.(type) {
 	case *FlowOpen:
-		return TypeFlowOpen
+		name, ok = TypeFlowOpen, e != nil
 	case *FlowClose:
-		return TypeFlowClose
+		name, ok = TypeFlowClose, e != nil
 	case *DNS:
-		return TypeDNS
+		name, ok = TypeDNS, e != nil
 	case *SecretUse:
-		return TypeSecretUse
+		name, ok = TypeSecretUse, e != nil
 	case *SessionStart:
-		return TypeSessionStart
+		name, ok = TypeSessionStart, e != nil
 	case *SessionEnd:
-		return TypeSessionEnd
+		name, ok = TypeSessionEnd, e != nil
 	case *Process:
-		return TypeProcess
+		name, ok = TypeProcess, e != nil
 	case *Drop:
-		return TypeDrop
+		name, ok = TypeDrop, e != nil
 	case *Violation:
-		return TypeViolation
+		name, ok = TypeViolation, e != nil
 	case *Publish:
-		return TypePublish
+		name, ok = TypePublish, e != nil
 	case *Loss:
-		return TypeLoss
+		name, ok = TypeLoss, e != nil
 	}
-	return ""
+	if !ok {
+		return ""
+	}
+	return name
 }
 
 // encode appends the members of e that are its type's own.

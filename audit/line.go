@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -23,7 +24,7 @@ const (
 	maxList   = 16 << 10 // all elements of a list
 	maxKeys   = 32       // query parameters
 	maxKey    = 64
-	maxAlone  = 24 // a query parameter without '=' that is longer may be a secret itself
+	maxAlone  = 16 // a query parameter without a value that is longer may be a secret itself
 	timeWidth = len("2006-01-02T15:04:05.000000000Z")
 )
 
@@ -223,8 +224,8 @@ func (l *line) list(k string, items []string) {
 }
 
 // queryKeys adds the names of the parameters of a raw query, never a value. A
-// part without '=' may itself be a value (a signed URL's token), so only short
-// ones are shown.
+// part without a value may itself be one (a token, base64 with its padding), so
+// only short words are shown of these.
 func (l *line) queryKeys(raw string) {
 	if raw == "" {
 		return
@@ -246,7 +247,8 @@ func (l *line) queryKeys(raw string) {
 		name := raw[:end]
 		if eq >= 0 {
 			name = raw[:eq]
-		} else if len(name) > maxAlone {
+		}
+		if strings.Trim(raw[len(name):end], "=") == "" && !isWord(name) {
 			name = "*"
 		}
 		if n > 0 {
@@ -256,4 +258,14 @@ func (l *line) queryKeys(raw string) {
 		raw = raw[min(end+1, len(raw)):]
 	}
 	l.buf = append(l.buf, ']')
+}
+
+// isWord reports whether s looks like the name of a switch and not like a token.
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; (c < 'a' || c > 'z') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return len(s) <= maxAlone
 }
