@@ -20,11 +20,15 @@ type guarded struct {
 type missing uint8
 
 const (
-	skip  missing = iota // what it would do needs something that is protected
-	blank                // unreadable: nobody in the pen reads it
-	null                 // empty: programs in the pen read it and mind an error
-	self                 // the placeholder itself, with its content
+	skip    missing = iota // what it would do needs something that is protected
+	blank                  // unreadable: nobody in the pen reads it
+	null                   // empty: programs in the pen read it and mind an error
+	self                   // the placeholder itself, with its content
+	scratch                // a private directory that goes with the pen: a program writes there unasked and gives up if it can't
 )
+
+// scratchSize bounds a scratch directory, in bytes.
+const scratchSize = 64 << 20
 
 // usual are the names that are protected in every work directory.
 func usual() []guarded {
@@ -46,7 +50,7 @@ func usual() []guarded {
 		{name: ".claude", dir: true, missing: blank},
 		{name: ".mcp.json", missing: null},
 		{name: ".cursor", dir: true, missing: blank},
-		{name: ".opencode", dir: true, missing: blank},
+		{name: ".opencode", dir: true, missing: scratch},
 		{name: "opencode.json", missing: null},
 		{name: "opencode.jsonc", missing: null},
 		{name: ".codex", dir: true, missing: blank},
@@ -173,6 +177,8 @@ func (b *builder) absent(p string, g guarded) {
 	}
 	m := sandbox.Mount{Target: p}
 	switch {
+	case g.dir && g.missing == scratch:
+		m.Kind, m.Write, m.Size = sandbox.Tmpfs, true, scratchSize
 	case g.dir:
 		m.Kind = sandbox.BlankDir
 	case g.missing == self:
