@@ -92,7 +92,7 @@ func testAgent(t *testing.T, a agentCase) {
 	forbidden := w.HTTPS("forbidden.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "stolen") }))
 
 	p := newPen(t, w)
-	p.opts.Timeout = 90 * time.Second
+	p.opts.Timeout = 3 * time.Minute
 	p.read = []string{dir}
 	// The agent gets a placeholder; the model's host, and nothing else, the value.
 	secret := "sk-REAL-KEY-of-" + a.name

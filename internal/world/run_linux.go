@@ -32,7 +32,7 @@ type Options struct {
 	// Dir is the working directory; by default a fresh one under HOME.
 	Dir     string
 	Stdin   io.Reader
-	Timeout time.Duration // default 60 s
+	Timeout time.Duration // default 2 min
 	// Stdout also gets what the command writes, as it does.
 	Stdout io.Writer
 }
@@ -123,7 +123,7 @@ func (w *World) Run(h *Home, o Options, argv ...string) Result {
 		h = w.NewHome(o)
 	}
 	if o.Timeout == 0 {
-		o.Timeout = time.Minute
+		o.Timeout = 2 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), o.Timeout)
 	defer cancel()
