@@ -37,7 +37,11 @@ type proxyProcess struct {
 
 // startProxy starts the role. It must be called on the locked thread that lives
 // as long as the session: the parent-death signal follows the thread.
-func startProxy(self string, cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
+func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
+	var err error
+	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
+		return nil, err
+	}
 	control, theirs, err := proxyctl.Pair()
 	if err != nil {
 		return nil, err
@@ -61,7 +65,8 @@ func startProxy(self string, cfg *proxyctl.Config, files map[string]*os.File, no
 	}
 	defer extra[0].Close()
 	p := &proxyProcess{sockets: sockets, exited: make(chan struct{}), stderr: &head{}}
-	p.cmd = exec.Command(self, ProxyRole)
+	// Not by its path: nobody may not be able to walk to where root keeps the binary.
+	p.cmd = exec.Command("/proc/self/exe", ProxyRole)
 	p.cmd.Args[0] = "penstock"
 	// Nothing of the caller's environment: no proxy variable, no GODEBUG, no key.
 	p.cmd.Env = []string{"PATH=/nonexistent"}
@@ -83,6 +88,32 @@ func startProxy(self string, cfg *proxyctl.Config, files map[string]*os.File, no
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// maxRoots bounds one file of further roots, in bytes.
+const maxRoots = 4 << 20
+
+// readRoots reads the policy's certificates as the caller, whose files they are.
+func readRoots(files []string) ([][]byte, error) {
+	var out [][]byte
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("read root certificates: %w", err)
+		}
+		pem, err := io.ReadAll(io.LimitReader(f, maxRoots+1))
+		f.Close()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("read root certificates: %w", err)
+		case len(pem) > maxRoots:
+			return nil, fmt.Errorf("read root certificates: %s has more than %d bytes", name, maxRoots)
+		case !bytes.Contains(pem, []byte("-----BEGIN CERTIFICATE-----")):
+			return nil, fmt.Errorf("read root certificates: no certificate in %s", name)
+		}
+		out = append(out, pem)
+	}
+	return out, nil
 }
 
 // running says whether the role has not ended yet.

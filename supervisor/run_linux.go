@@ -218,7 +218,7 @@ func (s *session) startProxy() error {
 		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
 		s.cfg.Publish[i].Listen = addr
 	}
-	s.proxy, err = startProxy(s.cfg.Host.Self, cfg, files, s.notice)
+	s.proxy, err = startProxy(cfg, files, s.notice)
 	if err != nil {
 		return err
 	}

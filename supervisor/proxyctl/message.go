@@ -87,6 +87,9 @@ type Config struct {
 	Policy  *policy.Policy    `json:"policy"`
 	Secrets *secrets.Donation `json:"secrets,omitempty"`
 	Publish []Publish         `json:"publish,omitempty"`
+	// Roots are the contents of the policy's ca files: read by the supervisor,
+	// because the role may be another user and can't open them.
+	Roots [][]byte `json:"roots,omitempty"`
 	// Environment proxies and other ambient settings are never read.
 }
 

@@ -47,17 +47,16 @@ type engine struct {
 
 // readable is what the role may still read once it is confined: how the host
 // resolves names, and the roots that upstream certificates are verified against.
-func readable(cfg *proxyctl.Config) []string {
-	paths := []string{
+func readable() []string {
+	return []string{
 		"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/run/systemd/resolve",
 		"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
 		"/usr/share/zoneinfo", "/etc/localtime", "/proc/sys/net/core/somaxconn",
 	}
-	return append(paths, cfg.Policy.CAFiles()...)
 }
 
-func confineSelf(cfg *proxyctl.Config) error {
-	if _, err := confine.Proxy(confine.ProxyRules{ReadPaths: readable(cfg)}); err != nil {
+func confineSelf() error {
+	if _, err := confine.Proxy(confine.ProxyRules{ReadPaths: readable()}); err != nil {
 		return fmt.Errorf("confine the proxy: %w", err)
 	}
 	return nil
@@ -103,7 +102,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
 		Leaves:      authority,
 		Secrets:     values,
-		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Policy.CAFiles()) },
+		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Notice:      notice,
 	})
@@ -120,21 +119,16 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 	return e, nil
 }
 
-// roots are the system's certificates and those of the policy. The files were
-// checked when the policy was loaded; one that can't be read now is an error,
-// which fails every upstream TLS connection closed.
-func roots(files []string) (*x509.CertPool, error) {
+// roots are the system's certificates and those of the policy, which the
+// supervisor has read.
+func roots(more [][]byte) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("read the system's root certificates: %w", err)
 	}
-	for _, f := range files {
-		pem, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("read root certificates: %w", err)
-		}
+	for i, pem := range more {
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read root certificates: no certificate in %s", f)
+			return nil, fmt.Errorf("read root certificates: no certificate in file %d of the policy's ca", i+1)
 		}
 	}
 	return pool, nil

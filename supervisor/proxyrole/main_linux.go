@@ -46,7 +46,7 @@ func serve() error {
 	}
 	conn := proxyctl.NewConn(control)
 	// Before anything that came from a pen can be read.
-	if err := confineSelf(&cfg); err != nil {
+	if err := confineSelf(); err != nil {
 		return err
 	}
 	e, err := newEngine(&cfg, files, func(line string) {
