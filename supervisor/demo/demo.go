@@ -59,10 +59,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	if !o.Keep {
 		defer os.RemoveAll(dir)
 	}
-	// The proxy role, which is nobody when root runs this, reads ca.pem there.
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return fmt.Errorf("make the demo's directory: %w", err)
-	}
 	org, err := origin.Start(api, paste, db, stranger)
 	if err != nil {
 		return err
@@ -125,7 +121,7 @@ func (d *demo) prepare() error {
 	if err := os.Mkdir(d.path("work"), 0o700); err != nil {
 		return fmt.Errorf("make the demo's work directory: %w", err)
 	}
-	if err := os.WriteFile(d.path("ca.pem"), d.origin.CA, 0o644); err != nil {
+	if err := os.WriteFile(d.path("ca.pem"), d.origin.CA, 0o600); err != nil {
 		return fmt.Errorf("write the demo's authority: %w", err)
 	}
 	text := d.policy()

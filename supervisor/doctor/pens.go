@@ -40,10 +40,6 @@ func (x *examination) pens() error {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return fmt.Errorf("make the doctor's directory: %w", err)
 	}
-	// The proxy role, which is nobody when root runs this, reads ca.pem there.
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return fmt.Errorf("make the doctor's directory: %w", err)
-	}
 	org, err := origin.Start(probeHost)
 	if err != nil {
 		return err
@@ -76,7 +72,7 @@ egress:
   ca: [ca.pem]
 `, probeHost, w.origin.HTTPS)
 	for name, text := range map[string]string{"ca.pem": string(w.origin.CA), "policy.yaml": policy} {
-		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o600); err != nil {
 			return fmt.Errorf("write the doctor's policy: %w", err)
 		}
 	}
