@@ -38,7 +38,8 @@ func (r *Reflection) Hint() string {
 // Response checks the header of the answer to a request in which Swap has put
 // used, and returns a reader of its body that fails with a *Reflection before
 // the last bytes of a real value. Bodies are searched as they are: Swap asks the
-// server not to compress.
+// server not to compress. A body that can also be written to, which is the
+// connection of a WebSocket, is returned as it is.
 func (s *Set) Response(h http.Header, body io.ReadCloser, used []Swapped) (io.ReadCloser, error) {
 	if s == nil || len(used) == 0 {
 		return body, nil
@@ -59,7 +60,7 @@ func (s *Set) Response(h http.Header, body io.ReadCloser, used []Swapped) (io.Re
 			}
 		}
 	}
-	if len(groups) == 0 || body == nil || body == http.NoBody {
+	if _, duplex := body.(io.Writer); duplex || len(groups) == 0 || body == nil || body == http.NoBody {
 		return body, nil
 	}
 	return &bodyScanner{body: body, scan: sc, found: func(i int, enc string) error {
