@@ -53,7 +53,7 @@ func wrongInvocation(line string) string {
 		}
 		cmd, words = next, words[1:]
 	}
-	if cmd.HasSubCommands() && len(words) > 0 && !strings.HasPrefix(words[0], "-") && cmd.Run == nil && cmd.RunE == nil {
+	if cmd.HasSubCommands() && len(words) > 0 && !strings.HasPrefix(words[0], "-") {
 		return "no such command"
 	}
 	for _, w := range words {

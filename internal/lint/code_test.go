@@ -66,8 +66,9 @@ var surroundings = map[string][]string{
 	"sandbox/netns": {"os.Args", "os.Environ", "os.Getenv"},
 	// The default of LoadOptions.Environ, of which only HOME is asked.
 	"policy": {"os.Getenv"},
-	// A session passes the caller's signals on to the command.
-	"supervisor": {"os/signal"},
+	// A session passes the caller's signals and window size on to the command.
+	"supervisor":          {"os/signal"},
+	"supervisor/terminal": {"os/signal"},
 }
 
 // ruleAmbient keeps the environment, the flags and the exit in cmd and in the

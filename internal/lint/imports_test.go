@@ -32,6 +32,7 @@ var layers = []layer{
 	{dir: "internal/world", test: true},
 	{dir: "internal/fakemodel", test: true},
 	{dir: "internal/sessionbench", test: true},
+	{dir: "internal/bench", test: true},
 	{dir: "e2e", test: true},
 }
 
