@@ -243,7 +243,7 @@ func (p *parser) list(n *yaml.Node, what string, read func(*yaml.Node)) bool {
 func (p *parser) text(n *yaml.Node, what string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
 		hint := ""
-		if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		if n.Kind == yaml.ScalarNode && n.Value != "" {
 			hint = "put it in quotes: " + quote(n.Value)
 		}
 		p.fail(n, hint, "%s must be text, not %s", what, kind(n))

@@ -217,11 +217,6 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-func FuzzProperties(f *testing.F) {
-	f.Add(uint64(1))
-	f.Fuzz(func(t *testing.T, seed uint64) { checkProperties(t, seed) })
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte(full))

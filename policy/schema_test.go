@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+// The schema's corpus: every text is judged by the schema and by the parser.
+var (
+	goodTexts = []string{
+		"version: 1", "version: 1\negress: {}", "version: 1\negress: {allow: [], deny: []}\nsecrets: []",
+		full, example,
+		"version: 1\negress: {allow: [{host: a.example, protocol: [https, tls]}]}",
+		"version: 1\negress: {allow: [{host: a.example, protocol: https, inspect: false}]}",
+		"version: 1\negress: {allow: [{host: a.example, inspect: true, methods: [GET, VERSION-CONTROL]}]}",
+		"version: 1\negress: {allow: [{host: '*', ports: [22], protocol: tcp}]}",
+		"version: 1\negress: {allow: [{host: A.Example., paths: ['/', '/**', '/**/x', '/a*b/*']}]}",
+		"version: 1\negress: {deny: [{host: localhost}, {cidr: '::/0'}, {host: host.penstock.internal}]}",
+		"version: 1\nlimits: {egress: ['*', 10.0.0.0/8, '::/0', a.example], protocols: [], modes: [enforce, audit], ca: false, write: [], cpus: 0.5}",
+		"version: 1\nsandbox: {timeout: 1h30m, memory: 1.5GiB, cpus: 2}",
+		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
+		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
+	}
+	badTexts = []string{
+		"egress: {}", "version: 2", "version: '1'", "version: 1\nhooks: []", "version: 1\nother: 1",
+		"version: 1\negress: {allow: }", "version: 1\negress: {default: maybe}", "version: 1\negress: {upstreams: {}}",
+		"version: 1\negress: {allow: [a.example]}", "version: 1\negress: {allow: [{}]}",
+		"version: 1\negress: {allow: [{host: a, cidr: 10.0.0.0/8}]}",
+		"version: 1\negress: {allow: [{host: 1.2.3.4}]}", "version: 1\negress: {allow: [{host: '127.1'}]}",
+		"version: 1\negress: {allow: [{host: 'a:80'}]}", "version: 1\negress: {allow: [{host: 'a*.b'}]}",
+		"version: 1\negress: {allow: [{host: 'https://a/'}]}", "version: 1\negress: {allow: [{host: .a}]}", "version: 1\negress: {allow: [{host: a..b}]}",
+		"version: 1\negress: {allow: [{host: localhost}]}", "version: 1\negress: {allow: [{host: host.penstock.internal}]}",
+		"version: 1\negress: {allow: [{host: a, ports: []}]}", "version: 1\negress: {allow: [{host: a, ports: [0]}]}", "version: 1\negress: {allow: [{host: a, ports: [65536]}]}",
+		"version: 1\negress: {allow: [{host: a, methods: [get]}]}", "version: 1\negress: {allow: [{host: a, methods: [CONNECT]}]}",
+		"version: 1\negress: {allow: [{host: a, paths: [a]}]}", "version: 1\negress: {allow: [{host: a, paths: ['/a**']}]}", "version: 1\negress: {allow: [{host: a, paths: ['/a/../b']}]}", "version: 1\negress: {allow: [{host: a, paths: ['/a?b']}]}",
+		"version: 1\negress: {allow: [{host: a, protocol: udp}]}", "version: 1\negress: {allow: [{host: a, protocol: tcp}]}", "version: 1\negress: {allow: [{host: a, protocol: [http, tcp]}]}",
+		"version: 1\negress: {allow: [{host: a, protocol: tls, paths: [/]}]}", "version: 1\negress: {deny: [{host: a, protocol: tcp, methods: [GET]}]}",
+		"version: 1\negress: {allow: [{host: a, inspect: false, paths: [/]}]}", "version: 1\negress: {allow: [{host: a, inspect: false, protocol: http}]}", "version: 1\negress: {allow: [{host: a, inspect: true, protocol: tls}]}",
+		"version: 1\negress: {allow: [{host: a, inspect: 'no'}]}", "version: 1\negress: {allow: [{host: a, via: b}]}",
+		"version: 1\negress: {deny: [{host: a, inspect: false}]}", "version: 1\negress: {deny: [{host: a, addresses: [10.0.0.0/8]}]}",
+		"version: 1\negress: {allow: [{cidr: nonsense}]}", "version: 1\negress: {allow: [{host: a, addresses: [b]}]}",
+		"version: 1\negress: {hosts: {a: b}}", "version: 1\negress: {hosts: {a: 0.0.0.0}}", "version: 1\negress: {hosts: {localhost: 1.1.1.1}}",
+		"version: 1\nsandbox: {tier: none}", "version: 1\nsandbox: {worktree: true}", "version: 1\nsandbox: {memory: 4}", "version: 1\nsandbox: {memory: 4G}",
+		"version: 1\nsandbox: {cpus: 0}", "version: 1\nsandbox: {pids: 0}", "version: 1\nsandbox: {pids: 1.5}", "version: 1\nsandbox: {timeout: 5}", "version: 1\nsandbox: {timeout: -5s}",
+		"version: 1\nfilesystem: {write: .}", "version: 1\nfilesystem: {write: ['']}", "version: 1\nfilesystem: {write: [~root]}", "version: 1\nfilesystem: {hide: ['*.pem']}",
+		"version: 1\nenvironment: {pass: [A=b]}", "version: 1\nenvironment: {set: {A: 1}}", "version: 1\nenvironment: {set: {1A: x}}",
+		"version: 1\nsecrets: [{name: A}]", "version: 1\nsecrets: [{name: A, from: x, hosts: [a.example], header: x}]",
+		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: ['*'], header: x}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: ['*.com'], header: x}]",
+		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [], header: x}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], header: 'x y'}]",
+		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
+	}
+)
+
+func TestSchema(t *testing.T) {
+	s, err := jsonschema.NewCompiler().Compile("../docs/schema/policy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(text string) error {
+		var v any
+		if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return s.Validate(v)
+	}
+	for _, text := range goodTexts {
+		if err := check(text); err != nil {
+			t.Errorf("the schema refuses %s: %v", text, err)
+		}
+		if _, err := Parse("f", User, []byte(text)); err != nil {
+			t.Errorf("the parser refuses %s: %v", text, err)
+		}
+	}
+	for _, text := range badTexts {
+		if check(text) == nil {
+			t.Errorf("the schema takes %s", text)
+		}
+		if _, err := Parse("f", User, []byte(text)); err == nil {
+			t.Errorf("the parser takes %s", text)
+		}
+	}
+}
+
+// TestSchemaKnowsAllKeys: what the parser offers in a hint, the schema has, and
+// no more. The parser's words come from its own errors.
+func TestSchemaKnowsAllKeys(t *testing.T) {
+	s, err := jsonschema.NewCompiler().Compile("../docs/schema/policy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Ref != nil {
+		s = s.Ref
+	}
+	keys := func(s *jsonschema.Schema) map[string]bool {
+		for s.Ref != nil && s.Properties == nil {
+			s = s.Ref
+		}
+		out := map[string]bool{}
+		for k := range s.Properties {
+			out[k] = true
+		}
+		return out
+	}
+	section := func(n string) *jsonschema.Schema { return s.Properties[n] }
+	item := func(s *jsonschema.Schema) *jsonschema.Schema {
+		i, ok := s.Items2020, s.Items2020 != nil
+		if !ok {
+			t.Fatalf("%s has no items", s.Location)
+		}
+		return i
+	}
+	for text, have := range map[string]map[string]bool{
+		"zzzzzzzzz: 1":                      keys(s),
+		"sandbox: {zzzzzzzzz: 1}":           keys(section("sandbox")),
+		"filesystem: {zzzzzzzzz: 1}":        keys(section("filesystem")),
+		"environment: {zzzzzzzzz: 1}":       keys(section("environment")),
+		"egress: {zzzzzzzzz: 1}":            keys(section("egress")),
+		"limits: {zzzzzzzzz: 1}":            keys(section("limits")),
+		"secrets: [{zzzzzzzzz: 1}]":         keys(item(section("secrets"))),
+		"egress: {allow: [{zzzzzzzzz: 1}]}": keys(item(section("egress").Properties["allow"])),
+	} {
+		_, err := Parse("f", User, []byte("version: 1\n"+text))
+		if err == nil {
+			t.Fatalf("%s: no error", text)
+		}
+		_, list, ok := strings.Cut(err.Error(), "known here: ")
+		if !ok {
+			t.Fatalf("%s: no list of keys in %v", text, err)
+		}
+		list, _, _ = strings.Cut(list, "\n")
+		for _, k := range strings.Split(list, ", ") {
+			if !have[k] {
+				t.Errorf("%s: the schema lacks %s", text, k)
+			}
+			delete(have, k)
+		}
+		for k := range have {
+			t.Errorf("%s: the parser lacks %s", text, k)
+		}
+	}
+}
