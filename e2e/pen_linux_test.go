@@ -36,7 +36,17 @@ func bare() bool { return os.Getenv("PENSTOCK_BARE") != "" }
 func newPen(t *testing.T, w *world.World) *pen {
 	t.Helper()
 	opts := world.Options{User: os.Getenv("PENSTOCK_E2E_USER") != ""}
-	return &pen{t: t, w: w, opts: opts, home: w.NewHome(opts), env: map[string]string{}}
+	p := &pen{t: t, w: w, opts: opts, home: w.NewHome(opts), env: map[string]string{}}
+	// Whatever a case did, its sessions are proven complete afterwards.
+	t.Cleanup(func() {
+		if !p.ran || t.Failed() {
+			return
+		}
+		if r := w.Run(p.home, p.opts, world.Penstock(t), "audit", "verify"); r.Code != 0 {
+			t.Errorf("audit verify: %s", r)
+		}
+	})
+	return p
 }
 
 // policy writes the policy file and returns its path.
@@ -92,6 +102,7 @@ func (p *pen) run(argv ...string) world.Result {
 		}
 		return p.w.Run(p.home, o, argv...)
 	}
+	p.ran = true
 	args := append([]string{world.Penstock(p.t), "run", "--policy", p.policy()}, p.flags...)
 	args = append(append(args, "--"), argv...)
 	return p.w.Run(p.home, p.opts, args...)
