@@ -31,6 +31,7 @@ help: ## list the targets
 build: ## build bin/penstock, one static binary
 	@mkdir -p bin
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
+	@chmod 0755 $(BIN) # the proxy role of a root's pen is nobody, whatever the umask
 
 test: build bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
 	$(GOTEST) $(PKGS)
@@ -41,7 +42,11 @@ root: build bubblewrap ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
 	else sudo env "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
-bench: build bubblewrap ## run the benchmarks (BENCH=regexp, PKGS=packages)
+bench: build bubblewrap ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
+	@mkdir -p dist
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o dist/ ./internal/sessionbench ./internal/bench
+	dist/sessionbench -penstock $(BIN)
+	dist/bench
 	go test -trimpath -buildvcs=false -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(PKGS)
 
 fuzz: ## run each fuzz target for FUZZTIME (60s)
