@@ -2,6 +2,7 @@ package netns
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +29,25 @@ func raiseLoopback(ipv6 bool) error {
 	b.buf = append(b.buf, unix.AF_UNSPEC, 0, 0, 0)
 	b.buf = appendU32(b.buf, lo, unix.IFF_UP, unix.IFF_UP)
 	b.end()
-	families := []byte{unix.AF_INET}
+	own4, own6 := OwnAddrs()
+	own := []netip.Addr{own4}
 	if ipv6 {
-		families = append(families, unix.AF_INET6)
+		own = append(own, own6)
 	}
-	for i, family := range families {
+	for i, addr := range own {
+		family := byte(unix.AF_INET)
+		if addr.Is6() {
+			family = unix.AF_INET6
+		}
+		// struct ifaddrmsg: family, prefix length, flags, scope, index
+		b.begin(StepRoute, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE)
+		b.buf = append(b.buf, family, byte(addr.BitLen()), unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE)
+		b.buf = appendU32(b.buf, lo)
+		b.attr(unix.IFA_LOCAL, addr.AsSlice())
+		b.attr(unix.IFA_ADDRESS, addr.AsSlice())
+		b.end()
 		flags := uint16(unix.NLM_F_CREATE | unix.NLM_F_REPLACE)
-		if i == len(families)-1 {
+		if i == len(own)-1 {
 			flags |= unix.NLM_F_ACK
 		}
 		b.begin(StepRoute, unix.RTM_NEWROUTE, flags)
@@ -42,6 +55,8 @@ func raiseLoopback(ipv6 bool) error {
 		b.buf = append(b.buf, family, 0, 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_STATIC, unix.RT_SCOPE_HOST, unix.RTN_LOCAL)
 		b.buf = appendU32(b.buf, 0)
 		b.attr(unix.RTA_OIF, appendU32(nil, lo))
+		// Or a connection's source would be its destination.
+		b.attr(unix.RTA_PREFSRC, addr.AsSlice())
 		b.end()
 	}
 	return b.send(fd, uint32(len(b.steps)))

@@ -26,6 +26,17 @@ const (
 	DNSPort = 53
 )
 
+// OwnAddrs are the pen's own addresses beside loopback; connections to them are
+// the tool's with itself. They exist because many programs look for one: the C
+// library finds no IPv4 name on a machine that has only loopback (AI_ADDRCONFIG),
+// and a framework of many processes tells its peers the source address that the
+// kernel would choose towards the internet. 192.0.0.8 is the IPv4 dummy address
+// (RFC 7600 section 4.8), the other a unique local one; neither means anybody.
+func OwnAddrs() (v4, v6 netip.Addr) {
+	return netip.AddrFrom4([4]byte{192, 0, 0, 8}),
+		netip.AddrFrom16([16]byte{0xfd, 'p', 'e', 'n', 's', 't', 'o', 'c', 15: 1})
+}
+
 // Options of Start. The zero value builds a pen nobody can connect into.
 type Options struct {
 	// Publish starts the connector, which makes Sockets.Connector.

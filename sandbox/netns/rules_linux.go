@@ -2,6 +2,7 @@ package netns
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -47,7 +48,7 @@ type chain struct {
 
 // ruleset is the whole table as a value. Of the two chains that matter:
 //
-// nat: TCP that isn't for loopback or DNS is redirected to the capture port.
+// nat: TCP that isn't for the pen itself or DNS is redirected to the capture port.
 // The kernel redirects locally made packets to 127.0.0.1 and ::1.
 //
 // out sees the packet after that (priority 0 after -100), so it must accept
@@ -58,17 +59,22 @@ type chain struct {
 //
 // in and forward stay closed to whatever interface somebody may add.
 func ruleset() []chain {
+	own4, own6 := OwnAddrs()
+	own := []rule{
+		{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
+		{StepRules, join(v6dst(16), loopback6(), accept())},
+		{StepRules, join(v4dst(255, 255, 255, 255), own4.AsSlice(), accept())},
+		{StepRules, join(v6dst(16), own6.AsSlice(), accept())},
+	}
 	return []chain{
-		{name: "nat", kind: "nat", hook: hookOutput, priority: natPriority, policy: policyAccept, rules: []rule{
-			{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
-			{StepRules, join(v6dst(16), loopback6(), accept())},
+		{name: "nat", kind: "nat", hook: hookOutput, priority: natPriority, policy: policyAccept, rules: slices.Concat(own, []rule{
 			{StepRules, cat(proto(unix.IPPROTO_TCP), port(2, DNSPort), accept())},
 			{StepRedirect, cat(proto(unix.IPPROTO_TCP), []expr.Any{
 				&expr.Immediate{Register: 1, Data: be16(CapturePort)},
 				&expr.Redir{RegisterProtoMin: 1},
 			})},
-		}},
-		{name: "out", kind: "filter", hook: hookOutput, priority: filterPriority, policy: policyDrop, rules: []rule{
+		})},
+		{name: "out", kind: "filter", hook: hookOutput, priority: filterPriority, policy: policyDrop, rules: slices.Concat([]rule{
 			// First, for all packets but the first of each connection. Related is
 			// the reset that refuses a connection made from a foreign address.
 			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctEstablished|ctRelated), accept())},
@@ -78,8 +84,7 @@ func ruleset() []chain {
 				mask32(ctDstNAT),
 				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
 			}, refuse(unix.NFT_REJECT_TCP_RST))},
-			{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
-			{StepRules, join(v6dst(16), loopback6(), accept())},
+		}, own, []rule{
 			// Stray ends of connections that conntrack has forgotten: not an
 			// attempt to go anywhere, so neither let through nor reported.
 			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctInvalid), drop())},
@@ -96,7 +101,7 @@ func ruleset() []chain {
 			{StepRules, cat(proto(unix.IPPROTO_ICMPV6), icmpType(1), accept())},
 			{StepReject, cat(proto(unix.IPPROTO_TCP), refuse(unix.NFT_REJECT_TCP_RST))},
 			{StepReject, refuse(unix.NFT_REJECT_ICMPX_UNREACH)},
-		}},
+		})},
 		{name: "in", kind: "filter", hook: hookInput, priority: filterPriority, policy: policyDrop, rules: []rule{
 			{StepRules, []expr.Any{
 				&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},

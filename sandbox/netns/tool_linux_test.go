@@ -85,6 +85,13 @@ func toolStep(verb string, a []string) (string, error) {
 		return toolFlood(netip.MustParseAddrPort(a[0]), a[1])
 	case "many": // ADDR:PORT COUNT: connections one after the other, closed by us
 		return toolMany(netip.MustParseAddrPort(a[0]), a[1])
+	case "source": // ADDR:PORT: the address that the kernel would send from
+		c, err := net.Dial("udp", a[0])
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).IP.String(), nil
 	case "own": // ADDR: own servers on it, TCP and UDP
 		return toolOwn(a[0])
 	case "socket": // FAMILY TYPE PROTOCOL
