@@ -107,30 +107,22 @@ func show(cmd *cobra.Command, x *query.Index, f query.Filter) error {
 		}
 		p.session(s)
 	}
-	tw := tabwriter.NewWriter(p.w, 0, 0, 2, ' ', 0)
 	n := 0
 	err := x.Flows(cmd.Context(), f, func(l *query.Flow) error {
 		if n++; n == 1 {
-			fmt.Fprintln(tw, "TIME\tVERDICT\tFLOW\tSTATUS\tUP\tDOWN\tBY")
+			fmt.Fprintf(p.w, "%-12s  %-7s  %-10s %10s %10s  %s\n", "TIME", "VERDICT", "STATUS", "UP", "DOWN", "FLOW (RULE)")
 		}
 		by := l.Rule
 		if by == "" {
 			by = "default"
 		}
-		status := num(int64(l.Status))
-		if l.Class != "" {
-			status = strings.TrimSpace(status + " " + text.Clip(l.Class, 20))
-		}
+		status := text.Clip(strings.TrimSpace(num(int64(l.Status))+" "+l.Class), 10)
 		g := audit.Group{Host: l.Host, Port: l.Port, Protocol: l.Protocol}
-		// Colours would count as width: the verdict is the last but fixed cells before it.
-		_, err := fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Time.Local().Format("15:04:05.000"), text.Clip(l.Verdict, 10),
-			text.Clip(strings.TrimSpace(l.Method+" "+g.Destination()+l.Path), 90), status, bytesOf(l.BytesUp), bytesOf(l.BytesDown), text.Clip(by, 60))
+		_, err := fmt.Fprintf(p.w, "%s  %s  %-10s %10s %10s  %s %s\n", l.Time.Local().Format("15:04:05.000"), p.paint(verdictColour(l.Verdict), fmt.Sprintf("%-7s", text.Clip(l.Verdict, 7))),
+			status, bytesOf(l.BytesUp), bytesOf(l.BytesDown), text.Clip(strings.TrimSpace(l.Method+" "+g.Destination()+l.Path), 120), p.paint(faint, "("+text.Clip(by, 80)+")"))
 		return err
 	})
 	if err != nil {
-		return err
-	}
-	if err := tw.Flush(); err != nil {
 		return err
 	}
 	if n == 0 {

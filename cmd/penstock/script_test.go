@@ -1,0 +1,81 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"penstock": main})
+}
+
+// TestScript runs the command line as a user would: testdata/*.txtar.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TZ", "UTC")
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("XDG_STATE_HOME", "")
+			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"record": record},
+	})
+}
+
+// record DIR closed|killed writes a session into a store and puts its id into
+// $SESSION and its head hash into $HEAD.
+func record(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: record DIR closed|killed")
+	}
+	store, err := audit.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ids, err := store.Sessions()
+	ts.Check(err)
+	ses, err := store.Create(time.Now().Add(time.Duration(len(ids)) * time.Second))
+	ts.Check(err)
+	w, err := audit.NewWriter(ses.File, ses.ID)
+	ts.Check(err)
+	ap := netip.MustParseAddrPort
+	for _, e := range []audit.Event{
+		&audit.SessionStart{Argv: []string{"sh", "-c", "\x1b[2Jcurl"}, Dir: "/work", User: "anna", Host: "box", Version: "0.1.0", Tier: "bwrap", Mode: audit.ModeEnforce, PolicyHash: "ab12"},
+		&audit.DNS{Name: "api.example.com", QType: "A", RCode: "NOERROR", Answer: netip.MustParseAddr("198.18.0.1"), Transport: "udp"},
+		&audit.FlowOpen{Flow: 1, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "api.example.com", Port: 443}, Method: "GET", Path: "/v1", Query: "key=s3cr3t", Verdict: hooks.Allow, Rule: "policy.yaml:3", Mode: audit.ModeEnforce},
+		&audit.FlowClose{Flow: 1, BytesUp: 120, BytesDown: 4500, Duration: 12 * time.Millisecond, Status: 200, Upstream: ap("203.0.113.7:443")},
+		&audit.FlowOpen{Flow: 2, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "evil.example", Port: 443}, Method: "POST", Path: "/\u202e=cmd|' /C calc'!A0", Verdict: hooks.Deny, Reason: "=no rule allows it", Mode: audit.ModeEnforce},
+		&audit.FlowClose{Flow: 2, Status: 403, Class: "denied"},
+		&audit.FlowOpen{Flow: 3, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Verdict: hooks.Deny, Reason: "no rule allows it", Mode: audit.ModeEnforce},
+		&audit.Drop{Protocol: "udp", Destination: ap("8.8.8.8:443"), Count: 3},
+		&audit.Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 2, Target: hooks.Target{Host: "evil.example", Port: 443}, Action: "denied"},
+	} {
+		ts.Check(w.Append(e))
+	}
+	if args[1] == "closed" {
+		ts.Check(w.Append(&audit.SessionEnd{ExitCode: 3, Reason: "exit", Duration: time.Second, Counts: w.Counts()}))
+	}
+	ts.Check(w.Close())
+	seq, head := w.Head()
+	if args[1] == "closed" {
+		ts.Check(ses.Seal(seq, head))
+	}
+	ts.Setenv("SESSION", ses.ID)
+	ts.Setenv("HEAD", hexOf(head))
+}
+
+func hexOf(h [32]byte) string {
+	const digits = "0123456789abcdef"
+	var s []byte
+	for _, b := range h {
+		s = append(s, digits[b>>4], digits[b&15])
+	}
+	return string(s)
+}
