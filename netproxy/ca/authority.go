@@ -156,7 +156,7 @@ func (a *Authority) mint(name string, now time.Time) (*tls.Certificate, error) {
 	if addr, err := netip.ParseAddr(name); err == nil && addr.Zone() == "" {
 		t.IPAddresses = []net.IP{addr.Unmap().AsSlice()}
 	} else {
-		if name == "" || len(name) > 253 || strings.ContainsAny(name, " */\\@:\x00") {
+		if !canonical(name) {
 			return nil, fmt.Errorf("make leaf certificate: %q is not a canonical host name", name)
 		}
 		t.DNSNames = []string{name}
@@ -177,6 +177,20 @@ func (a *Authority) mint(name string, now time.Time) (*tls.Certificate, error) {
 	// that does not says "self-signed certificate in certificate chain" and
 	// names the authority, instead of "unable to get local issuer certificate".
 	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: a.leafKey}, nil
+}
+
+// canonical reports whether a name has the form of policy.CanonicalHost: what
+// else got here is a mistake, and a certificate for it might be read in two ways.
+func canonical(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // Fingerprint returns the SHA-256 of a PEM certificate's DER in lower-case hex.

@@ -65,7 +65,7 @@ func TestLeafVerifies(t *testing.T) {
 
 func TestLeafRefusesNames(t *testing.T) {
 	a, _ := newAuthority(t)
-	for _, name := range []string{"", "*.example.com", "a b", "a/b", "a\x00b", "fe80::1%eth0", "user@host", strings.Repeat("a", 254)} {
+	for _, name := range []string{"", "*.example.com", "a b", "a/b", "a\x00b", "fe80::1%eth0", "user@host", strings.Repeat("a", 254), strings.Repeat("a", 64), "a..b", ".a", "a.", "Upper.example", "bücher.example", "a\nb", "-" + strings.Repeat("a.", 130)} {
 		if _, err := a.Leaf(name); err == nil {
 			t.Errorf("Leaf(%q): no error", name)
 		}
@@ -178,6 +178,36 @@ func TestHandshake(t *testing.T) {
 		}
 		c.Close()
 	}
+}
+
+// FuzzLeaf: whatever name gets a certificate gets one that parses, is for that
+// name only, and can sign nothing.
+func FuzzLeaf(f *testing.F) {
+	a, certPEM := newAuthority(f)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certPEM)
+	for _, s := range []string{"a.example", "192.0.2.1", "2001:db8::1", "::ffff:1.2.3.4", "*.a", "_a.b", "a..b", "fe80::1%x", "0x7f.1", "a\x00.b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		c, err := a.Leaf(name)
+		if err != nil {
+			return
+		}
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if len(leaf.DNSNames)+len(leaf.IPAddresses) != 1 || len(leaf.DNSNames) == 1 && leaf.DNSNames[0] != name {
+			t.Errorf("%q: for %q, %v", name, leaf.DNSNames, leaf.IPAddresses)
+		}
+		if leaf.IsCA || leaf.KeyUsage != x509.KeyUsageDigitalSignature {
+			t.Errorf("%q: usable for more than a server", name)
+		}
+		if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots}); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	})
 }
 
 func BenchmarkLeafCached(b *testing.B) {
