@@ -28,6 +28,7 @@ type pen struct {
 	// secrets are YAML entries of the policy's secrets; their values are in opts.Env.
 	secrets []string
 	proxy   bool // set proxy variables too
+	ran     bool // a session has been run
 }
 
 // bare runs clients without a pen, to tell a fault of the rig from one of the pen.
