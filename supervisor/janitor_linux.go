@@ -67,6 +67,36 @@ func startJanitor(self string, c *layout.Claimed) (*janitor, error) {
 	return j, nil
 }
 
+// claim makes the placeholders and hires the janitor. It is undone when the pen
+// is gone, which start pushes later and so undoes earlier.
+func (s *session) claim() error {
+	if len(s.files.Placeholders) == 0 {
+		return nil
+	}
+	c, err := layout.Claim(s.files.Placeholders)
+	if err != nil {
+		return err
+	}
+	s.undo.push(func() {
+		if err := c.Release(); err != nil {
+			s.say.line("%v", err)
+		}
+	})
+	if s.janitor, err = startJanitor(s.cfg.Host.Self, c); err != nil {
+		return err
+	}
+	s.undo.push(func() { c.Release(); s.janitor.dismiss() })
+	return nil
+}
+
+// aliveEnd is what the pen's first process holds open.
+func (s *session) aliveEnd() *os.File {
+	if s.janitor == nil {
+		return nil
+	}
+	return s.janitor.alive
+}
+
 // dismiss ends the janitor after the supervisor has cleaned up itself.
 func (j *janitor) dismiss() {
 	j.cmd.Process.Kill()

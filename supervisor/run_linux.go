@@ -19,9 +19,11 @@ import (
 	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 	"github.com/penstock/penstock/supervisor/registry"
+	"github.com/penstock/penstock/supervisor/terminal"
 )
 
 // How long the steps that wait for another process may take. They are bounds
@@ -50,7 +52,8 @@ type session struct {
 	files    *layout.Plan
 	withheld []string
 	rlimits  []shim.Rlimit
-	term     scratchTerm
+	term     *terminal.Terminal
+	stdioIDs [3]posture.FileID
 
 	proxy   *proxyProcess
 	line    *shim.Conn
@@ -81,7 +84,6 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.term = scratchTerm{s.stdio}
 	if err := s.plan(backends); err != nil {
 		return nil, err
 	}
@@ -90,6 +92,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return &Result{}, s.announcement().dryRun(s.stdio.Out, s.cfg.JSON)
 	}
 	if err := s.openAudit(); err != nil {
+		return nil, err
+	}
+	if err := s.openTerminal(); err != nil {
 		return nil, err
 	}
 	// Signals count from here on: everything that they could leave is on the
@@ -143,7 +148,7 @@ func (s *session) announce() {
 	a := s.announcement()
 	a.brief(s.say)
 	if s.cfg.Verbose {
-		a.detail(s.stdio.Err)
+		a.detail(s.say)
 	}
 }
 
@@ -255,8 +260,27 @@ func (s *session) startPen() error {
 	if err != nil {
 		return err
 	}
-	s.undo.push(func() { s.pen.Close() })
+	// The terminal is restored after the last process that could write to it.
+	s.undo.push(func() { s.pen.Close(); s.term.Finish() })
 	return s.term.Started()
+}
+
+// openTerminal decides what the command gets for each of the caller's streams.
+func (s *session) openTerminal() error {
+	t, err := terminal.New(s.stdio.In, s.stdio.Out, s.stdio.Err)
+	if err != nil {
+		return err
+	}
+	s.term, s.spec.Terminal = t, t.Interactive()
+	s.undo.push(t.Finish)
+	s.say.raw = t.Raw
+	in, out, errs := t.Files()
+	for i, f := range []*os.File{in, out, errs} {
+		if s.stdioIDs[i], err = posture.Identify(f); err != nil {
+			return fmt.Errorf("identify the standard streams: %w", err)
+		}
+	}
+	return nil
 }
 
 // sessionStart is the session's first record.

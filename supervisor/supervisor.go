@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -37,14 +38,22 @@ func (u *undo) run() {
 // may be using too: whole lines, and a carriage return where the terminal is raw.
 type printer struct {
 	w     io.Writer
-	raw   bool
+	raw   func() bool // nil: never
 	quiet bool
 }
 
 func (p *printer) line(format string, args ...any) {
-	end := "\n"
-	if p.raw {
-		end = "\r\n"
+	fmt.Fprintf(p, "penstock: "+format+"\n", args...)
+}
+
+// Write is for text of several lines.
+func (p *printer) Write(b []byte) (int, error) {
+	out := b
+	if p.raw != nil && p.raw() {
+		out = bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
 	}
-	fmt.Fprintf(p.w, "penstock: "+format+end, args...)
+	if _, err := p.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }

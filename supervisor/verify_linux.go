@@ -2,8 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/posture"
@@ -32,13 +30,7 @@ func (s *session) verify(ctx context.Context, sigs *signals) error {
 	expect := &posture.Expectation{
 		UID: s.spec.UID, GID: s.spec.GID, HostUID: s.cfg.Host.UID, HostGID: s.cfg.Host.GID,
 		Ours: ours, Net: outer.Net, Owner: outer.User, Filters: filters,
-		Control: shim.Socket, Mounts: posture.Declared(s.spec),
-	}
-	in, out, errs := s.term.Files()
-	for i, f := range []*os.File{in, out, errs} {
-		if expect.Stdio[i], err = posture.Identify(f); err != nil {
-			return fmt.Errorf("verify pen: %w", err)
-		}
+		Control: shim.Socket, Stdio: s.stdioIDs, Mounts: posture.Declared(s.spec),
 	}
 	seen, err := posture.Read(shim.PID)
 	if err != nil {

@@ -58,7 +58,7 @@ type Terminal struct {
 	pumps   []func()
 	stop    *os.File // read end of a pipe that Finish closes: ends the input pumps
 	stopper *os.File
-	out     sync.WaitGroup
+	in, out sync.WaitGroup
 	signals chan os.Signal
 	once    sync.Once
 }
@@ -180,7 +180,10 @@ func openPTY() (master, slave *os.File, err error) {
 		unix.Close(m)
 		return nil, nil, fmt.Errorf("open its other end: %w", errno)
 	}
-	return os.NewFile(uintptr(m), "pty-master"), os.NewFile(s, "pty-slave"), nil
+	master, slave = os.NewFile(uintptr(m), "pty-master"), os.NewFile(s, "pty-slave")
+	// So that a pump never waits in write, where nothing ends it.
+	unix.SetNonblock(m, true)
+	return master, slave, nil
 }
 
 // pipe puts a pipe between the caller's stream i and the pen.
@@ -192,7 +195,10 @@ func (t *Terminal) pipe(i int) error {
 	real := t.real[i]
 	if i == 0 {
 		t.files[0], t.own = r, append(t.own, r)
+		unix.SetNonblock(int(w.Fd()), true)
+		t.in.Add(1)
 		t.pumps = append(t.pumps, func() {
+			defer t.in.Done()
 			defer w.Close()
 			copyUntil(w, real, t.stop)
 		})
@@ -253,7 +259,11 @@ func (t *Terminal) takeOver() error {
 	if err != nil || foreground != unix.Getpgrp() {
 		return nil
 	}
-	t.pumps = append(t.pumps, func() { copyUntil(t.master, t.keys, t.stop) })
+	t.in.Add(1)
+	t.pumps = append(t.pumps, func() {
+		defer t.in.Done()
+		copyUntil(t.master, t.keys, t.stop)
+	})
 	if !t.raw {
 		return nil
 	}
@@ -297,17 +307,17 @@ func (t *Terminal) Finish() {
 		for _, f := range t.own {
 			f.Close()
 		}
-		for _, f := range []*os.File{t.stopper} {
-			if f != nil {
-				f.Close()
-			}
+		if t.stopper != nil {
+			t.stopper.Close()
 		}
+		drained := true
 		if len(t.pumps) == 0 { // else they were never begun
 			done := make(chan struct{})
-			go func() { t.out.Wait(); close(done) }()
+			go func() { t.in.Wait(); t.out.Wait(); close(done) }()
 			select {
 			case <-done:
 			case <-time.After(drainTime):
+				drained = false
 			}
 		}
 		if t.signals != nil {
@@ -319,8 +329,9 @@ func (t *Terminal) Finish() {
 			unix.IoctlSetTermios(int(t.keys.Fd()), unix.TCSETSW, t.saved)
 			t.saved = nil
 		}
-		for _, f := range []*os.File{t.master, t.opened} {
-			if f != nil {
+		for _, f := range []*os.File{t.master, t.opened, t.stop} {
+			// A descriptor that a pump still uses must not get another meaning.
+			if f != nil && drained {
 				f.Close()
 			}
 		}
@@ -354,20 +365,26 @@ func copyUntil(dst, src, stop *os.File) {
 		if err != nil || n == 0 {
 			return
 		}
-		if !writeAll(out, buf[:n]) {
+		if !writeAll(out, buf[:n], stop) {
 			return
 		}
 	}
 }
 
-func writeAll(fd int, b []byte) bool {
+func writeAll(fd int, b []byte, stop *os.File) bool {
 	for len(b) > 0 {
 		n, err := unix.Write(fd, b)
 		switch {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			// Somebody else made the shared description non-blocking.
-			unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1)
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+			if stop != nil {
+				poll = append(poll, unix.PollFd{Fd: int32(stop.Fd()), Events: unix.POLLIN})
+			}
+			unix.Poll(poll, -1)
+			if stop != nil && poll[1].Revents != 0 {
+				return false
+			}
 		case err != nil:
 			return false
 		default:
