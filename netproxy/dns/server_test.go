@@ -202,7 +202,7 @@ func TestTCPIdle(t *testing.T) {
 				if _, err := theirs.Write([]byte{1}); err != nil {
 					return
 				}
-				time.Sleep(3 * time.Second)
+				<-time.After(3 * time.Second)
 			}
 		}()
 		s.serveConn(ours)

@@ -1,6 +1,8 @@
 package netns
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +155,45 @@ func TestRawPacketsAreRefused(t *testing.T) {
 		if sum[dst] != 1 {
 			t.Errorf("%s: reported %d times; all: %v", dst, sum[dst], sum)
 		}
+	}
+}
+
+// TestDropsAreReadToTheEnd: what was refused last, just before the session
+// ends, is told as well.
+func TestDropsAreReadToTheEnd(t *testing.T) {
+	p := runSteps(t, inside, []step{{"udp 8.8.8.8:1001", "EPERM"}, {"udp 8.8.8.8:1002", "EPERM"}, {"flood 8.8.8.8:1003 20", "sent"}})
+	d, err := p.Sockets.DropReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	sum := map[string]uint64{}
+	for first := true; ; first = false {
+		drops, lost, err := d.Read()
+		if err != nil {
+			if !errors.Is(err, os.ErrClosed) {
+				t.Error(err)
+			}
+			break
+		}
+		if lost != 0 {
+			t.Errorf("lost %d", lost)
+		}
+		for _, r := range drops {
+			sum[dropName(r)] += r.Count
+		}
+		if first { // while the next Read pauses or waits
+			go func() { closed <- d.Close() }()
+		}
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error("second Close:", err)
+	}
+	if sum["17/8.8.8.8:1001"] != 1 || sum["17/8.8.8.8:1002"] != 1 || sum["17/8.8.8.8:1003"] != 20 {
+		t.Errorf("%v", sum)
 	}
 }
 

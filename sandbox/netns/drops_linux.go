@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,18 +16,17 @@ import (
 // work a second, and the kernel keeps count of what its buffer could not hold.
 const dropPause = 100 * time.Millisecond
 
-// Drops reads the reports of refused packets. It is not safe for concurrent
-// use, but for Close.
+// Drops reads the reports of refused packets. It is safe for concurrent use.
 type Drops struct {
 	file *os.File
-	raw  interface {
-		Read(func(uintptr) bool) error
-	}
-	tally tally
-	buf   []byte
-	pause *time.Timer
-	once  sync.Once
-	done  chan struct{}
+	raw  syscall.RawConn
+	once sync.Once
+	done chan struct{} // closed by Close
+
+	reading sync.Mutex // held during Read; guards what follows
+	tally   tally
+	buf     []byte
+	pause   *time.Timer
 }
 
 // DropReader takes over s.Drops.
@@ -68,14 +68,16 @@ func newDrops(f *os.File) (*Drops, error) {
 
 // Read waits for refused packets and returns them summed by destination, and
 // how many more there were that could not be told apart (the kernel's buffer
-// was full, the headers were broken, or there were too many destinations). It
-// returns os.ErrClosed after Close.
+// was full, the headers were broken, or there were too many destinations).
+// After Close it returns what had been reported until then, and then
+// os.ErrClosed.
 func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	if d.pause != nil {
 		select {
 		case <-d.pause.C:
 		case <-d.done:
-			return nil, 0, os.ErrClosed
 		}
 		d.pause = nil
 	}
@@ -85,12 +87,17 @@ func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
 		case errors.Is(err, unix.ENOBUFS):
 			d.tally.overflow()
 		case errors.Is(err, unix.EAGAIN):
-			if wait = d.tally.empty(); wait {
-				continue // an empty or foreign message: still nothing to tell
+			if d.tally.empty() {
+				if d.closing() {
+					return nil, 0, os.ErrClosed
+				}
+				wait = true // an empty or foreign message: still nothing to tell
+				continue
 			}
 			d.pause = time.NewTimer(dropPause)
 			drops, lost = d.tally.take()
 			return drops, lost, nil
+		case errors.Is(err, os.ErrDeadlineExceeded): // Close; see what there is
 		case err != nil:
 			drops, lost = d.tally.take()
 			return drops, lost, err
@@ -101,10 +108,19 @@ func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
 	}
 }
 
+func (d *Drops) closing() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // receive reads one datagram from the kernel. Without wait it returns EAGAIN if
 // there is none.
 func (d *Drops) receive(wait bool) (n int, err error) {
-	rerr := d.raw.Read(func(fd uintptr) bool {
+	read := func(fd uintptr) {
 		var from unix.Sockaddr
 		n, from, err = unix.Recvfrom(int(fd), d.buf, unix.MSG_DONTWAIT)
 		if err == nil {
@@ -112,8 +128,16 @@ func (d *Drops) receive(wait bool) (n int, err error) {
 				n = 0 // not the kernel's word
 			}
 		}
-		return !wait || !errors.Is(err, unix.EAGAIN)
-	})
+	}
+	var rerr error
+	if wait {
+		rerr = d.raw.Read(func(fd uintptr) bool {
+			read(fd)
+			return !errors.Is(err, unix.EAGAIN)
+		})
+	} else {
+		rerr = d.raw.Control(read)
+	}
 	if rerr != nil {
 		return 0, fmt.Errorf("read refused packets: %w", rerr)
 	}
@@ -123,9 +147,15 @@ func (d *Drops) receive(wait bool) (n int, err error) {
 	return n, err
 }
 
-// Close ends a Read that waits. It may be called twice and from any goroutine.
+// Close ends a Read that waits, and waits for that. It may be called twice and
+// from any goroutine.
 func (d *Drops) Close() error {
-	d.once.Do(func() { close(d.done) })
+	d.once.Do(func() {
+		close(d.done)
+		_ = d.file.SetReadDeadline(time.Unix(1, 0))
+	})
+	d.reading.Lock()
+	defer d.reading.Unlock()
 	if err := d.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
