@@ -329,7 +329,11 @@ func (w *Writer) commit() {
 		if n, err = w.f.Write(b.buf); err == nil && n < len(b.buf) {
 			err = io.ErrShortWrite
 		}
-		w.dirty = err != nil
+		if w.dirty = err != nil; w.dirty {
+			// At once, so that a reader finds whole lines; if it fails, again before the
+			// next write.
+			w.repair() //nolint:errcheck // see above
+		}
 	}
 
 	w.mu.Lock()
