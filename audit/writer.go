@@ -108,9 +108,9 @@ func NewWriter(f *os.File, session string) (*Writer, error) {
 	return w, nil
 }
 
-// OnFailure sets what is called when writing begins to fail, once, and with nil
-// when it works again. It is called without locks held, by whichever goroutine
-// wrote. It must be set before the first Append.
+// OnFailure sets what is called when writing begins to fail: once, and again
+// only if it worked meanwhile. It is called without locks held, by whichever
+// goroutine wrote. It must be set before the first Append.
 func (w *Writer) OnFailure(f func(error)) { w.failure = f }
 
 // Append writes e and returns when the kernel has it: from then on a killed
@@ -338,7 +338,7 @@ func (w *Writer) commit() {
 
 	w.mu.Lock()
 	w.writing = false
-	began, ended := err != nil && !w.failing, err == nil && w.failing
+	began := err != nil && !w.failing
 	w.failing = err != nil
 	if err == nil {
 		w.written = after
@@ -349,7 +349,7 @@ func (w *Writer) commit() {
 	} else {
 		w.fail(b, err)
 	}
-	if (began || ended) && w.failure != nil {
+	if began && w.failure != nil {
 		w.mu.Unlock()
 		w.failure(err)
 		w.mu.Lock()
