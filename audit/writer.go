@@ -54,6 +54,7 @@ type position struct {
 	seq    uint64
 	head   [32]byte
 	off    int64 // length of the file
+	ended  bool  // a session_end is the last record that this Writer makes
 	counts Counts
 }
 
@@ -146,7 +147,7 @@ func (w *Writer) Append(e Event) error {
 func (w *Writer) Note(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if w.closed || w.next.ended {
 		return
 	}
 	if len(w.cur.buf) > maxPending {
@@ -202,7 +203,8 @@ func (w *Writer) Flush() error {
 }
 
 // Close writes what is pending, syncs the file to the disk and closes it. A
-// second call does nothing. Every later Append fails with ErrClosed.
+// second call does nothing. Every later Append fails with ErrClosed, as it does
+// after a SessionEnd: nothing stands after the head that the ledger is given.
 func (w *Writer) Close() error {
 	w.mu.Lock()
 	if w.closed {
@@ -211,7 +213,9 @@ func (w *Writer) Close() error {
 	}
 	w.closed = true
 	w.timer.Stop()
-	w.addLoss(time.Now())
+	if !w.next.ended {
+		w.addLoss(time.Now())
+	}
 	err := w.flush()
 	for w.writing {
 		b := w.cur
@@ -256,7 +260,7 @@ func (w *Writer) flush() error {
 
 // add encodes e at the end of the current batch.
 func (w *Writer) add(e Event) error {
-	if w.closed {
+	if w.closed || w.next.ended {
 		return &WriteError{Session: w.session, Err: ErrClosed}
 	}
 	now := time.Now()
@@ -444,5 +448,7 @@ func (w *Writer) tally(e Event) {
 		c.Violations++
 	case *Loss:
 		c.Lost += e.Count
+	case *SessionEnd:
+		w.next.ended = true
 	}
 }

@@ -176,6 +176,28 @@ func TestClosedWriter(t *testing.T) {
 	}
 }
 
+func TestNothingAfterTheEnd(t *testing.T) {
+	w, path := newWriter(t)
+	w.Note(closeEvent()) // pending, goes before it
+	if err := w.Append(&SessionEnd{}); err != nil {
+		t.Fatal(err)
+	}
+	seq, head := w.Head()
+	w.Note(closeEvent())
+	if err := w.Append(openEvent()); !errors.Is(err, ErrClosed) {
+		t.Errorf("append: %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, h := w.Head(); n != seq || h != head || n != 2 {
+		t.Errorf("head moved from %d to %d", seq, n)
+	}
+	if b, _ := os.ReadFile(path); bytes.Count(b, []byte("\n")) != 2 {
+		t.Errorf("file: %s", b)
+	}
+}
+
 // A descriptor that is gone under the writer is an error, every time.
 func TestLostDescriptor(t *testing.T) {
 	w, _ := newWriter(t)
