@@ -9,9 +9,10 @@ import (
 	"testing"
 )
 
-// TestNoUpstream: nothing in this package can look a name up or open a
+// TestInvariant04ResolverHasNoUpstream: nothing in this package can look a name up or open a
 // connection: of net it uses types and constants, never a function that does.
-func TestNoUpstream(t *testing.T) {
+// Mutation: use net.Dial or net.DefaultResolver anywhere in the package.
+func TestInvariant04ResolverHasNoUpstream(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

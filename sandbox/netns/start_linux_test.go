@@ -201,9 +201,10 @@ func limitedMain(limit string) int {
 	return 0
 }
 
-// TestKilledStarterLeavesNothing: SIGKILL of the process that started the pen
+// TestInvariant10KilledStarterLeavesNothing: SIGKILL of the process that started the pen
 // ends it and all that is in it, and the namespace is gone with them.
-func TestKilledStarterLeavesNothing(t *testing.T) {
+// Mutation: start the builder without Pdeathsig.
+func TestInvariant10KilledStarterLeavesNothing(t *testing.T) {
 	need(t, "bwrap", "apt-get install bubblewrap")
 	cmd := exec.Command(self(t), starterRole)
 	out, err := cmd.StdoutPipe()
@@ -243,7 +244,7 @@ func TestKilledStarterLeavesNothing(t *testing.T) {
 	}
 }
 
-// starterMain is the process that TestKilledStarterLeavesNothing kills.
+// starterMain is the process that TestInvariant10KilledStarterLeavesNothing kills.
 func starterMain() int {
 	exe, err := os.Executable()
 	if err != nil {
@@ -384,114 +385,6 @@ func namespaceOf(t *testing.T, p *pen) string {
 	return ns
 }
 
-// TestWire sends a pen's sockets on, as the supervisor does to the proxy role.
-func TestWire(t *testing.T) {
-	for _, typ := range []int{unix.SOCK_STREAM, unix.SOCK_SEQPACKET} {
-		b, err := Start("/proc/self/exe", builder(t, "sleep"), [3]*os.File{}, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close()
-		s, err := b.Sockets(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, z := pair(t, typ)
-		if err := s.Send(a); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a.Write([]byte("after")); err != nil {
-			t.Fatal(err)
-		}
-		names := fmt.Sprint(len(s.Files()))
-		s.Close()
-		s.Close()
-		got, err := ReceiveSockets(z)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if fmt.Sprint(len(got.Files())) != names || !got.IPv6() || got.Connector != nil {
-			t.Fatalf("%v", got.Files())
-		}
-		buf := make([]byte, 10)
-		if n, err := z.Read(buf); err != nil || string(buf[:n]) != "after" {
-			t.Fatalf("what follows the sockets: %q, %v", buf[:n], err)
-		}
-		if _, err := SocketsFrom(map[string]*os.File{"capture4": got.Capture4}); err == nil {
-			t.Error("incomplete sockets are accepted")
-		}
-		files := got.Files()
-		files["more"] = got.Drops
-		if _, err := SocketsFrom(files); err == nil {
-			t.Error("an unknown name is accepted")
-		}
-		got.Close()
-	}
-}
-
-func pair(t *testing.T, typ int) (a, b *net.UnixConn) {
-	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out [2]*net.UnixConn
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "pair")
-		c, err := net.FileConn(f)
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		out[i] = c.(*net.UnixConn)
-	}
-	return out[0], out[1]
-}
-
-// TestBadFrames: a frame that is cut, foreign or lies is an error and leaves no
-// descriptor behind.
-func TestBadFrames(t *testing.T) {
-	full := func(doc string) []byte { return []byte(doc + strings.Repeat(" ", frameSize-len(doc))) }
-	for _, tc := range []struct {
-		name  string
-		frame []byte
-		files int
-	}{
-		{"nothing", nil, 0},
-		{"cut", []byte("{"), 1},
-		{"not JSON", full("hello"), 1},
-		{"no descriptors", full(`{"names":["capture4"]}`), 0},
-		{"too many descriptors", full(`{"names":["capture4"]}`), 2},
-		{"a name twice", full(`{"names":["capture4","capture4"]}`), 2},
-		{"unknown name", full(`{"names":["x"]}`), 1},
-		{"incomplete", full(`{"names":["capture4"]}`), 1},
-		{"an error", full(`{"step":"execute","text":"no","errno":2}`), 1},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			a, z := pair(t, unix.SOCK_STREAM)
-			before := descriptors(t)
-			var oob []byte
-			if tc.files > 0 {
-				fds := make([]int, tc.files)
-				oob = unix.UnixRights(fds...) // copies of descriptor 0
-			}
-			if len(tc.frame) > 0 {
-				if _, _, err := a.WriteMsgUnix(tc.frame, oob, nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-			a.CloseWrite()
-			if s, err := ReceiveSockets(z); err == nil {
-				t.Fatalf("%v", s.Files())
-			}
-			if after := descriptors(t); after != before {
-				t.Errorf("%d descriptors before, %d after", before, after)
-			}
-		})
-	}
-}
-
 // TestManyAtOnce starts 50 pens side by side.
 func TestManyAtOnce(t *testing.T) {
 	if testing.Short() {
@@ -548,48 +441,6 @@ func TestOriginalDstElsewhere(t *testing.T) {
 		in.Close()
 		if dst, err := OriginalDst(in.(*net.TCPConn)); err == nil || dst != (netip.AddrPort{}) {
 			t.Errorf("closed: %v, %v", dst, err)
-		}
-	}
-}
-
-func BenchmarkBuild(b *testing.B) {
-	for b.Loop() {
-		p, err := Start("/proc/self/exe", &sandbox.Command{Path: "/proc/self/exe", Argv: []string{"penstock", Role, probeArgument}}, [3]*os.File{}, Options{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		s, err := p.Sockets(b.Context())
-		if err != nil {
-			b.Fatal(err)
-		}
-		s.Close()
-		p.Wait()
-	}
-}
-
-// BenchmarkBareStart is what of BenchmarkBuild is only starting this binary,
-// twice, with the namespaces.
-func BenchmarkBareStart(b *testing.B) {
-	for b.Loop() {
-		cmd := exec.Command("/proc/self/exe", Role, probeArgument)
-		cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"}
-		if err := cmd.Run(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkBareStartInNamespaces(b *testing.B) {
-	for b.Loop() {
-		cmd := exec.Command("/proc/self/exe", Role, probeArgument)
-		cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"}
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
-		}
-		if err := cmd.Run(); err != nil {
-			b.Fatal(err)
 		}
 	}
 }

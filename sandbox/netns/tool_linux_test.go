@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,6 +119,11 @@ func toolStep(verb string, a []string) (string, error) {
 			names = append(names, l.Name)
 		}
 		return strings.Join(names, " "), err
+	case "routes":
+		return toolRoutes()
+	case "wait": // for the end of standard input
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return "ok", err
 	case "fds":
 		return toolDescriptors()
 	case "serve": // PORT: one line on 127.0.0.1, until killed
@@ -454,6 +460,36 @@ func toolNetlink(what string) error {
 	}
 	defer unix.Close(fd)
 	return b.send(fd, wait)
+}
+
+// toolRoutes lists all routes of both families, as another library reads them.
+func toolRoutes() (string, error) {
+	var out []string
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range routes {
+			link, err := netlink.LinkByIndex(r.LinkIndex)
+			if err != nil {
+				return "", err
+			}
+			dst := "0.0.0.0/0"
+			switch {
+			case r.Dst != nil:
+				dst = r.Dst.String()
+			case family == unix.AF_INET6:
+				dst = "::/0"
+			}
+			kind := strconv.Itoa(r.Type)
+			if r.Type == unix.RTN_LOCAL {
+				kind = "local"
+			}
+			out = append(out, fmt.Sprintf("%s %s %s", kind, dst, link.Attrs().Name))
+		}
+	}
+	return strings.Join(out, ", "), nil
 }
 
 // toolDescriptors lists what is open, but for what the runtime opened.
