@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -34,10 +35,10 @@ func (s *session) plan(backends []sandbox.Backend) error {
 	if s.backend, err = chooseBackend(s.cfg, backends); err != nil {
 		return err
 	}
-	if s.secrets, err = resolveSecrets(s.cfg); err != nil {
+	if err := s.openTrust(); err != nil {
 		return err
 	}
-	if err := s.openTrust(); err != nil {
+	if err := s.resolveSecrets(); err != nil {
 		return err
 	}
 	if err := s.layOut(); err != nil {
@@ -75,27 +76,26 @@ const maxSecret = 64 << 10
 
 // resolveSecrets reads the real values. A secret whose source is empty is left
 // out, with a hint: its variable is not in the pen at all.
-func resolveSecrets(cfg *config.Config) (*secrets.Set, error) {
-	var list []secrets.Secret
-	for _, d := range cfg.Policy.Secrets() {
-		value := cfg.Host.Getenv(d.Env)
-		if d.File != "" {
-			b, err := readFile(d.File, maxSecret)
-			if err != nil {
-				return nil, fmt.Errorf("%s: read secret %s: %w", d.From.Ref(), d.Name, err)
-			}
-			value = strings.TrimRight(string(b), "\r\n")
-		}
-		if value == "" {
-			cfg.Hints = append(cfg.Hints, fmt.Sprintf("secret %s has no value here (%s), so the pen has no such variable", d.Name, d.From.Ref()))
-			continue
-		}
-		list = append(list, secrets.Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Value: secrets.NewValue(value)})
+func (s *session) resolveSecrets() error {
+	from := secrets.Source{
+		Lookup: s.cfg.Host.Lookup,
+		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
 	}
-	if len(list) == 0 {
-		return nil, nil
+	if !s.cfg.EphemeralCA {
+		// The same secret has the same placeholder as long as the authority lives:
+		// agents ask again for each key that they have not seen.
+		seed := sha256.Sum256(s.ca.Certificate)
+		from.Seed = seed[:]
 	}
-	return secrets.New(list)
+	set, missing, err := secrets.Resolve(s.cfg.Policy.Secrets(), from)
+	if err != nil {
+		return err
+	}
+	s.secrets = set
+	for _, name := range missing {
+		s.cfg.Hints = append(s.cfg.Hints, "secret "+name+" has no value here, so the pen has no such variable")
+	}
+	return nil
 }
 
 // openTrust opens the authority and makes what the pen trusts it by.
@@ -148,8 +148,14 @@ func (s *session) layOut() error {
 		Argv: c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
 		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",
 	}
+	// For programs that add roots to their own: reading all of them again costs
+	// node a third of its start.
+	s.spec.Mounts = append(s.spec.Mounts, sandbox.Mount{Source: s.trust.Own, Target: ownPath})
 	return s.agentState(plan.Home)
 }
+
+// ownPath is where the pen sees the authority and the policy's further roots.
+const ownPath = "/run/penstock/authority.pem"
 
 func paths(grants []policy.PathGrant) []string {
 	var out []string
@@ -187,7 +193,7 @@ func (s *session) environment() {
 	env := s.cfg.Policy.Environment()
 	in := config.EnvInput{
 		Host: s.cfg.Host.Environ, Pass: env.Passes,
-		Trust:   ca.TrustEnv(layout.BundlePath, layout.BundlePath),
+		Trust:   ca.TrustEnv(layout.BundlePath, ownPath),
 		Secrets: s.secrets.Environ(),
 	}
 	if env.ProxyVariables() {

@@ -3,10 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/penstock/penstock/agent/profile"
 	"github.com/penstock/penstock/policy"
@@ -107,6 +111,10 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	}
 	lo := LoadOptions(o, h, c.Workdir)
 	if !o.NoProfile {
+		keys, notes := profile.Logins(o.Command, h.Environ, readLogin, time.Now())
+		c.Host.Environ = append(slices.Clip(h.Environ), keys...)
+		c.Hints = append(c.Hints, notes...)
+		h = &c.Host
 		if p, ok := profile.Match(o.Command, h.Environ); ok {
 			c.Profile = p
 			lo.Profiles = append(lo.Profiles, policy.Text{Name: p.Source(), YAML: string(p.Policy())})
@@ -123,6 +131,19 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	}
 	c.collectWarnings(h)
 	return c, nil
+}
+
+// readLogin reads an agent's login file.
+func readLogin(path string) ([]byte, error) {
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return nil, fs.ErrNotExist
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 1<<20))
 }
 
 // workdir checks the directory that the command will run in and write to.
