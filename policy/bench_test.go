@@ -54,3 +54,52 @@ func BenchmarkConnect(b *testing.B) {
 		p.Connect(r.Target)
 	}
 }
+
+// BenchmarkDecideMixed asks about many names in turn, so that the caches are
+// not warmed by one of them.
+func BenchmarkDecideMixed(b *testing.B) {
+	for _, n := range []int{10, 10000} {
+		p := manyRules(b, n)
+		reqs := make([]*hooks.Request, 1024)
+		for i := range reqs {
+			k := i * 7 % n
+			reqs[i] = req(b, fmt.Sprintf("https://host%d.example.com/x", k-k%3+1))
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				p.Decide(reqs[i%len(reqs)])
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkLoad is what a start pays: parse and join, then hand over as JSON.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{10, 10000} {
+		var text strings.Builder
+		if err := manyRules(b, n).Show(&text, false); err != nil {
+			b.Fatal(err)
+		}
+		src := []byte(text.String())
+		b.Run(fmt.Sprintf("parse/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				f, err := Parse("p", User, src)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := New([]*File{f}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		p := mustPolicy(b, string(src))
+		b.Run(fmt.Sprintf("handover/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				roundTrip(b, p)
+			}
+		})
+	}
+}

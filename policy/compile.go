@@ -75,7 +75,7 @@ func (b *bucket) add(r *Rule) {
 
 // compile makes the immutable value. The rules must be finished (finishRule).
 func compile(d data) (*Policy, error) {
-	p := &Policy{d: d, unions: &unions{made: map[[2]int]*Dial{}}}
+	p := &Policy{d: d, unions: newUnions()}
 	p.idx.names = make(map[string]*node, len(d.Rules))
 	for i, r := range d.Rules {
 		r.index = i
@@ -185,8 +185,12 @@ func (x *index) visit(t *hooks.Target, s *search) {
 // those of several rules that allow the same request.
 type unions struct {
 	mu    sync.Mutex
-	known []*Dial
-	made  map[[2]int]*Dial
+	known map[string]*Dial // by the text of their addresses
+	made  map[[2]int]*Dial // by the IDs of what was joined
+}
+
+func newUnions() *unions {
+	return &unions{known: map[string]*Dial{}, made: map[[2]int]*Dial{}}
 }
 
 // intern returns the one Dial for these addresses.
@@ -194,13 +198,15 @@ func (u *unions) intern(d *Dial) *Dial {
 	if d == nil {
 		return nil
 	}
-	for _, k := range u.known {
-		if slices.Equal(k.Addresses, d.Addresses) {
-			return k
-		}
+	key := make([]byte, 0, 64)
+	for _, a := range d.Addresses {
+		key = append(a.AppendTo(key), ' ')
+	}
+	if k := u.known[string(key)]; k != nil {
+		return k
 	}
 	n := &Dial{ID: len(u.known) + 1, Addresses: d.Addresses}
-	u.known = append(u.known, n)
+	u.known[string(key)] = n
 	return n
 }
 
