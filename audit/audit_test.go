@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,7 +132,17 @@ func TestSessionIsWhole(t *testing.T) {
 	if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: head}); !r.Whole() {
 		t.Errorf("with the right head: %+v", r)
 	}
-	if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: head[1:] + "0"}); r.OK() {
-		t.Error("another head was accepted")
+	if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: fmt.Sprintf("%d:%s", len(events()), strings.ToUpper(head))}); !r.Whole() {
+		t.Errorf("with the right number and head: %+v", r)
+	}
+	for _, wrong := range []string{strings.Repeat("0", 64), "3:" + head} {
+		if r := verify(t, s, VerifyOptions{Session: ses.ID, Head: wrong}); r.OK() {
+			t.Errorf("head %s was accepted", wrong)
+		}
+	}
+	for _, bad := range []string{"0", head + "0", head[1:] + "g", ":" + head, "x:" + head} {
+		if _, err := s.Verify(VerifyOptions{Session: ses.ID, Head: bad}); err == nil {
+			t.Errorf("%q was taken as a head", bad)
+		}
 	}
 }

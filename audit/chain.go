@@ -77,6 +77,9 @@ func parseHeader(s []byte) (header, error) {
 
 // parseHash reads a hash in lower-case hex.
 func parseHash(s []byte, to *[32]byte) bool {
+	if len(s) != 2*len(to) {
+		return false
+	}
 	for _, c := range s {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false

@@ -150,9 +150,9 @@ func (g *Group) Fix() string {
 		return "--allow " + name
 	case g.Protocol == "http" || g.Protocol == "https":
 		return fmt.Sprintf("--allow %s:%d", name, g.Port)
-	case g.Protocol == "tcp" && g.Host == name:
-		return fmt.Sprintf("egress: {allow: [{host: %s, ports: [%d], protocol: tcp}]}", name, g.Port)
-	case g.Protocol == "tls":
+	case g.Protocol == "tcp":
+		return fmt.Sprintf("--allow tcp://%s:%d", name, g.Port)
+	case g.Protocol == "tls" && g.Host == name:
 		return fmt.Sprintf("egress: {allow: [{host: %s, ports: [%d], inspect: false}]}", name, g.Port)
 	}
 	return ""

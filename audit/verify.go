@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -116,9 +117,42 @@ func (r *Report) Whole() bool {
 // VerifyOptions say what to verify.
 type VerifyOptions struct {
 	Session string // "" for all
-	// Head is the hash, in hex, that was kept elsewhere: the session's, or with all
-	// sessions the ledger's. Empty: not compared.
+	// Head is what was kept elsewhere: the hash of the session's last record in hex,
+	// or with all sessions the ledger's. The record's number and a colon may stand
+	// before it, as penstock run prints it. Empty: not compared.
 	Head string
+}
+
+// parseHead reads VerifyOptions.Head; seq is 0 if it holds none.
+func parseHead(s string) (hash string, seq uint64, err error) {
+	if s == "" {
+		return "", 0, nil
+	}
+	number, hash, ok := strings.Cut(s, ":")
+	if !ok {
+		number, hash = "", s
+	}
+	hash = strings.ToLower(hash)
+	if ok {
+		seq, err = strconv.ParseUint(number, 10, 64)
+	}
+	if err != nil || !parseHash([]byte(hash), new([32]byte)) {
+		return "", 0, fmt.Errorf("head %.80q: want the 64 hexadecimal digits of a hash, as penstock run prints it", s)
+	}
+	return hash, seq, nil
+}
+
+// expect compares the last record with what was kept elsewhere.
+func (r *Result) expect(hash string, seq uint64) {
+	if r.Head == hash && (seq == 0 || seq == r.Records) {
+		return
+	}
+	r.State = StateBad
+	if seq == 0 {
+		r.problem(0, KindHead, "the last record's hash is %s, expected %s", r.Head, hash)
+	} else {
+		r.problem(0, KindHead, "the last record is %d with hash %s, expected %d with %s", r.Records, r.Head, seq, hash)
+	}
 }
 
 // Verify reads the ledger and one or all sessions and proves them against each
@@ -128,6 +162,10 @@ func (s *Store) Verify(o VerifyOptions) (*Report, error) {
 		if _, err := s.Path(o.Session); err != nil {
 			return nil, err
 		}
+	}
+	want, seq, err := parseHead(o.Head)
+	if err != nil {
+		return nil, err
 	}
 	book, files, err := s.readLedger()
 	if err != nil {
@@ -155,10 +193,7 @@ func (s *Store) Verify(o VerifyOptions) (*Report, error) {
 		if o.Session != "" {
 			to = &r.Sessions[0]
 		}
-		if !strings.EqualFold(to.Head, o.Head) {
-			to.State = StateBad
-			to.problem(0, KindHead, "the last record's hash is %s, expected %.80q", to.Head, o.Head)
-		}
+		to.expect(want, seq)
 	}
 	return r, nil
 }

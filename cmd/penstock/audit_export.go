@@ -68,7 +68,7 @@ end is not vouched for; --unclosed makes that 0.`,
 	}
 	a.sessionFlag(cmd, "only this `session`")
 	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
-	cmd.Flags().StringVar(&head, "head", "", "expected `hash` of the session's last record, or of the ledger's")
+	cmd.Flags().StringVar(&head, "head", "", "expected head of the session as `[N:]HASH`, or of the ledger if no session is named")
 	cmd.Flags().BoolVar(&unclosed, "unclosed", false, "accept sessions that run or were killed")
 	return cmd
 }
