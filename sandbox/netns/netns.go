@@ -66,6 +66,8 @@ type Sockets struct {
 	DNSTCP4, DNSTCP6     *os.File // TCP listeners, wildcard address
 	Drops                *os.File // NFLOG netlink socket, see DropReader
 	Connector            *os.File // unix seqpacket socket, see Dialer
+
+	ipv6 bool // Capture6 was there, whoever has it now
 }
 
 // slots names every file of s, in a fixed order.
@@ -85,8 +87,8 @@ type slot struct {
 }
 
 // IPv6 reports whether the pen has IPv6. Without it the resolver should answer
-// no AAAA.
-func (s *Sockets) IPv6() bool { return s.Capture6 != nil || s.DNSUDP6 != nil }
+// no AAAA. It says the same after the sockets have been taken over.
+func (s *Sockets) IPv6() bool { return s.ipv6 || s.Capture6 != nil }
 
 // ProxyAddr is the address, inside the pen, of its HTTP and SOCKS proxy.
 func (s *Sockets) ProxyAddr() netip.AddrPort {
@@ -121,6 +123,7 @@ func SocketsFrom(files map[string]*os.File) (*Sockets, error) {
 	if s.Capture4 == nil || s.Explicit4 == nil || s.DNSUDP4 == nil || s.DNSTCP4 == nil || s.Drops == nil {
 		return nil, errors.New("receive the pen's sockets: incomplete")
 	}
+	s.ipv6 = s.Capture6 != nil
 	return s, nil
 }
 

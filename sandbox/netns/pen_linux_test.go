@@ -58,12 +58,13 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := dns.NewServer(dns.Config{Table: table, NoIPv6: !s.IPv6()})
-	t.Cleanup(func() { server.Close() })
 	packets, err := s.DNSPacketConns()
 	if err != nil {
 		t.Fatal(err)
 	}
+	had := s.IPv6()
+	server := dns.NewServer(dns.Config{Table: table, NoIPv6: !had})
+	t.Cleanup(func() { server.Close() })
 	for _, c := range packets {
 		go server.ServeUDP(c)
 	}
@@ -84,6 +85,9 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 	}
 	for _, l := range append(capture, explicit...) {
 		t.Cleanup(func() { l.Close() })
+	}
+	if s.IPv6() != had {
+		t.Error("IPv6 changes when the sockets are taken over")
 	}
 	accept := func(l *net.TCPListener, say func(*net.TCPConn) string) {
 		for {
