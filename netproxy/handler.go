@@ -126,6 +126,7 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	// The server looks at the type of its own request's body when it answers
 	// (Expect: 100-continue): only the copy gets another one.
 	r = r.WithContext(f.web.context(r.Context()))
+	r.Close = false // what the client wants of its connection says nothing of ours
 	if r.ContentLength == 0 {
 		r.Body = http.NoBody
 	} else {

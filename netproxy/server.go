@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -174,6 +175,9 @@ func (h *httpConn) check(head *wire.Head) *wire.Malformed {
 		}
 		return h.sameAuthority(head.Target, head.Host, 443, true)
 	case head.Absolute():
+		if _, err := url.ParseRequestURI(string(head.Target)); err != nil {
+			return &wire.Malformed{Status: http.StatusBadRequest, Reason: "request target is not a URL"}
+		}
 		return h.sameAuthority(head.Authority(), head.Host, h.pen.defaultPort(), false)
 	}
 	return nil

@@ -179,10 +179,31 @@ func (h *Head) requestLine(line []byte) *Malformed {
 			return bad("request target holds a space, control byte or fragment")
 		}
 	}
+	if !escapesOK(h.Target) {
+		return bad("request target has a % without two hexadecimal digits")
+	}
 	if c := h.Target[0]; c != '/' && !h.Connect() && !h.Absolute() && !(c == '*' && len(h.Target) == 1) {
 		return bad("request target is neither a path nor a URL")
 	}
 	return nil
+}
+
+// escapesOK checks the escapes of a path; in a query % may stand for itself.
+func escapesOK(b []byte) bool {
+	for {
+		i := bytes.IndexAny(b, "%?")
+		if i < 0 || b[i] == '?' {
+			return true
+		}
+		if i+2 >= len(b) || !isHex(b[i+1]) || !isHex(b[i+2]) {
+			return false
+		}
+		b = b[i+3:]
+	}
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
 // Connect reports whether the request asks for a tunnel.
@@ -256,7 +277,7 @@ func checkHost(v []byte) *Malformed {
 	}
 	for _, c := range v {
 		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c >= 0x80:
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
 		case c == '.', c == '-', c == '_', c == ':', c == '[', c == ']':
 		default:
 			return bad("Host holds a byte that no host has")
