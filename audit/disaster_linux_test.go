@@ -144,7 +144,7 @@ func TestFullDisk(t *testing.T) {
 
 // Many goroutines at a full disk: every Append that returned nil is in the file,
 // every other one is not.
-func TestFullDiskConcurrent(t *testing.T) {
+func TestInvariant05RecordedOrRefused(t *testing.T) {
 	dir, inside := inSmallDisk(t)
 	if !inside {
 		return

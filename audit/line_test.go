@@ -177,7 +177,7 @@ func TestQueryValuesAreNotRecorded(t *testing.T) {
 	}
 }
 
-func TestSecretsAreRedacted(t *testing.T) {
+func TestInvariant06SecretsAreRedacted(t *testing.T) {
 	w, path := newWriter(t)
 	w.Redact("KEY", `s3cr3t"value`)
 	w.Redact("SHORT", "abc") // not looked for

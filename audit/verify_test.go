@@ -289,7 +289,7 @@ func TestAnyMutationIsFound(t *testing.T) {
 				t.Fatalf("seed %d, mutation %d of %s not found: %s", seed, i, filepath.Base(path), what)
 			}
 			for _, p := range append(slices.Clone(r.Ledger.Problems), r.Sessions[1].Problems...) {
-				if strings.ContainsAny(p.String(), "\x1b\x9b\n") {
+				if strings.ContainsAny(p.String(), "\x1b\u009b\n") {
 					t.Fatalf("unescaped: %q", p.String())
 				}
 			}

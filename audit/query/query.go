@@ -141,7 +141,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 			return nil, fmt.Errorf("list sessions: %w", err)
 		}
 		s.Started, s.Ended = parseStamp(started), parseStamp(ended)
-		json.Unmarshal([]byte(argv), &s.Argv) //nolint:errcheck // written by Update
+		json.Unmarshal([]byte(argv), &s.Argv) // written by Update
 		s.File, _ = x.store.Path(s.ID)
 		switch {
 		case hasEnd:

@@ -95,7 +95,7 @@ func (x *Index) updateSession(ctx context.Context, id string, p place) error {
 	if err != nil {
 		// A link, a directory or another's file under a session's name: nothing that a
 		// list could show. Verify names it.
-		return nil //nolint:nilerr // see above
+		return nil // see above
 	}
 	defer f.Close()
 	fi, err := f.Stat()
