@@ -172,6 +172,7 @@ func TestFix(t *testing.T) {
 		{Group{Host: "a.example", Port: 80, Protocol: "https"}, "--allow a.example:80"},
 		{Group{Host: "2001:db8::1", Port: 443, Protocol: "https"}, "--allow [2001:db8::1]"},
 		{Group{Host: "db.example", Port: 22, Protocol: "tcp"}, "--allow tcp://db.example:22"},
+		{Group{Host: "a.example", Port: 443, Protocol: "tcp"}, "--allow a.example"},
 		{Group{Host: "a.example", Port: 443, Protocol: "https", Rule: "p.yaml:1"}, ""},
 		{Group{Host: "$(reboot)", Port: 443, Protocol: "https"}, ""},
 		{Group{Host: "a;b", Port: 443, Protocol: "https"}, ""},

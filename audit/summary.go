@@ -146,7 +146,9 @@ func (g *Group) Fix() string {
 		name = "[" + name + "]"
 	}
 	switch {
-	case g.Protocol == "https" && g.Port == 443, g.Protocol == "http" && g.Port == 80:
+	case g.Protocol == "https" && g.Port == 443, g.Protocol == "http" && g.Port == 80,
+		// Refused before a byte was read: what would have been spoken there.
+		g.Protocol == "tcp" && (g.Port == 443 || g.Port == 80):
 		return "--allow " + name
 	case g.Protocol == "http" || g.Protocol == "https":
 		return fmt.Sprintf("--allow %s:%d", name, g.Port)
