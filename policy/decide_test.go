@@ -157,3 +157,29 @@ func roundTrip(t testing.TB, p *Policy) *Policy {
 	}
 	return &q
 }
+
+// TestProtocolsContain: who allows the outer protocol allows the inner; who
+// denies the inner denies the outer, in which it could hide.
+func TestProtocolsContain(t *testing.T) {
+	requests := []string{"http://a.example:443/", "https://a.example:443/", "tls://a.example:443", "tcp://a.example:443"}
+	for _, tt := range []struct{ protocol, allows, denies string }{
+		{"http", "+---", "-++-"},
+		{"https", "-+--", "+---"},
+		{"tls", "-++-", "++--"},
+		{"tcp", "++++", "+++-"},
+		{"[http, https]", "++--", "----"},
+		{"[https, tls]", "-++-", "+---"},
+	} {
+		rule := "[{host: a.example, ports: [443], protocol: " + tt.protocol + "}]"
+		allow := mustPolicy(t, "version: 1\negress: {allow: "+rule+"}\n")
+		deny := mustPolicy(t, "version: 1\negress: {default: allow, deny: "+rule+"}\n")
+		got, gotDeny := "", ""
+		for _, r := range requests {
+			got += verdictText(allow.Decide(req(t, r)))[:1]
+			gotDeny += verdictText(deny.Decide(req(t, r)))[:1]
+		}
+		if got != tt.allows || gotDeny != tt.denies {
+			t.Errorf("%s: allows %s, want %s; deny leaves %s, want %s", tt.protocol, got, tt.allows, gotDeny, tt.denies)
+		}
+	}
+}
