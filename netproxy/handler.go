@@ -105,10 +105,11 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		v := recover()
 		if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a sentinel that is panicked with
-			f.panicked(w, r, v)
+			begun := f.web.wrote
+			f.panicked(r, v)
 			v = nil
-			if f.web.wrote {
-				v = http.ErrAbortHandler
+			if begun {
+				v = http.ErrAbortHandler // what is half said can't be taken back
 			}
 		}
 		f.web.finish()
@@ -148,7 +149,7 @@ func (f *flow) authority() string {
 }
 
 // panicked turns a panic anywhere in the chain into a deny.
-func (f *flow) panicked(w http.ResponseWriter, r *http.Request, v any) {
+func (f *flow) panicked(r *http.Request, v any) {
 	stack := string(debug.Stack())
 	f.p.violation(audit.Violation{Kind: "panic", Flow: f.req.Flow, Target: f.req.Target, Action: "denied",
 		Detail: f.p.cfg.Secrets.Redact(fmt.Sprint(v)) + "\n" + stack})

@@ -58,7 +58,7 @@ func say(t testing.TB, c net.Conn, in string) (statuses []int, last string) {
 
 // Everything in a request must say the name of the connection: else 421 (or 400
 // when it says nothing that can be read), before anything is dialled.
-func TestOneName(t *testing.T) {
+func TestInvariant03OneName(t *testing.T) {
 	const end = "Connection: close\r\n\r\n"
 	for name, c := range map[string]struct {
 		target, sni, in string
@@ -162,7 +162,7 @@ func TestOneName(t *testing.T) {
 }
 
 // Each stream of HTTP/2 is compared, not only the first.
-func TestOneNameHTTP2(t *testing.T) {
+func TestInvariant03OneNameHTTP2(t *testing.T) {
 	pn := newPen(t, someRules)
 	pn.all()
 	c := pn.tls("api.test:443", "api.test", "h2")

@@ -210,7 +210,7 @@ func TestPassThrough(t *testing.T) {
 	}
 }
 
-func TestAuditFails(t *testing.T) {
+func TestInvariant05RecordedBeforeItLeaves(t *testing.T) {
 	pn := newPen(t, someRules)
 	pn.origin("api.test:443", http.HandlerFunc(hello))
 	pn.records.fail = fmt.Errorf("no space left on device")
