@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X github.com/penstock/penstock/internal/version.version=$(VERS
 
 # One static binary: no C library, no paths of the machine that built it.
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-GOTEST  := go test -trimpath -buildvcs=false -count=1 -timeout 20m
+GOTEST  := go test -trimpath -buildvcs=false -count=1 -timeout 10m
 # Linters have a module of their own, so that they never enter go.mod.
 TOOL    := go tool -modfile=$(CURDIR)/.ci/tools.mod
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 )
 
 func newDemoCmd() *cobra.Command {
-	var keep bool
+	var keep, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole job in a few seconds, without the internet",
@@ -31,13 +33,24 @@ behaved.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
-			return demo.Run(ctx, demo.Options{
+			o := demo.Options{
 				Self: self, Environ: os.Environ(), Out: cmd.OutOrStdout(),
 				Colour: cmd.OutOrStdout() == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "",
 				Keep:   keep,
-			})
+			}
+			if asJSON {
+				o.Out = io.Discard
+			}
+			report, err := demo.Run(ctx, o)
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				err = errors.Join(err, enc.Encode(report))
+			}
+			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the demo's directory, with its policy and audit")
 	return cmd
 }

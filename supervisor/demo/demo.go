@@ -27,6 +27,23 @@ type Options struct {
 	Keep    bool // leave the demo's directory, with policy and audit
 }
 
+// Report is a demo for programs.
+type Report struct {
+	OK          bool     `json:"ok"`
+	Seconds     float64  `json:"seconds"`
+	Attempts    []Result `json:"attempts"`
+	Arrived     []string `json:"arrived"`               // what reached the origin
+	Differences []string `json:"differences,omitempty"` // from what the policy says
+}
+
+// Result is one attempt.
+type Result struct {
+	Attempt string `json:"attempt"`
+	Expect  bool   `json:"expect"`  // what the policy says of it
+	Allowed bool   `json:"allowed"` // what became of it
+	Detail  string `json:"detail"`
+}
+
 // MismatchError says that something did not happen as the policy says.
 type MismatchError struct{ Differences []string }
 
@@ -43,11 +60,19 @@ type demo struct {
 	dir    string
 	origin *origin.Origin
 	secret string
-	wrong  []string
+	report Report
 }
 
 // Run shows the main job and returns an error if any part of it did not behave.
-func Run(ctx context.Context, o Options) (err error) {
+// The report is never nil.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	d := &demo{Options: o}
+	err := d.run(ctx)
+	d.report.OK = err == nil
+	return &d.report, err
+}
+
+func (d *demo) run(ctx context.Context) error {
 	begin := time.Now()
 	dir, err := os.MkdirTemp("", "penstock-demo-")
 	if err != nil {
@@ -56,7 +81,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return fmt.Errorf("make the demo's directory: %w", err)
 	}
-	if !o.Keep {
+	if !d.Keep {
 		defer os.RemoveAll(dir)
 	}
 	org, err := origin.Start(api, paste, db, stranger)
@@ -66,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer org.Close()
 	random := make([]byte, 16)
 	rand.Read(random)
-	d := &demo{Options: o, dir: dir, origin: org, secret: "real-" + hex.EncodeToString(random)}
+	d.dir, d.origin, d.secret = dir, org, "real-"+hex.EncodeToString(random)
 	if err := d.prepare(); err != nil {
 		return err
 	}
@@ -76,11 +101,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.audit(ctx); err != nil {
 		return err
 	}
-	if len(d.wrong) > 0 {
-		return &MismatchError{Differences: d.wrong}
+	d.report.Seconds = time.Since(begin).Seconds()
+	if len(d.report.Differences) > 0 {
+		return &MismatchError{Differences: d.report.Differences}
 	}
-	d.say("\nEverything behaved as the policy says (%.1f s).\n", time.Since(begin).Seconds())
-	if o.Keep {
+	d.say("\nEverything behaved as the policy says (%.1f s).\n", d.report.Seconds)
+	if d.Keep {
 		d.say("Policy and audit are in %s\n", dir)
 	}
 	return nil
@@ -89,7 +115,7 @@ func Run(ctx context.Context, o Options) (err error) {
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format, args...) }
 
 func (d *demo) mismatch(format string, args ...any) {
-	d.wrong = append(d.wrong, fmt.Sprintf(format, args...))
+	d.report.Differences = append(d.report.Differences, fmt.Sprintf(format, args...))
 }
 
 func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
@@ -188,7 +214,9 @@ func (d *demo) compare(list []attempt, out []byte) {
 			d.mismatch("%s: the client did not report it", a.what)
 			return
 		}
-		d.say("  %s %s\n          %s\n", d.verdict(got.Allowed), a.what, printable(strings.ReplaceAll(got.Detail, d.dir+"/", "")))
+		detail := printable(strings.ReplaceAll(got.Detail, d.dir+"/", ""))
+		d.report.Attempts = append(d.report.Attempts, Result{Attempt: a.what, Expect: a.allowed, Allowed: got.Allowed, Detail: detail})
+		d.say("  %s %s\n          %s\n", d.verdict(got.Allowed), a.what, detail)
 		if got.Allowed != a.allowed {
 			d.mismatch("%s: allowed=%t, the policy says %t", a.what, got.Allowed, a.allowed)
 		}
@@ -217,6 +245,7 @@ func (d *demo) arrivals(due []string) {
 	}
 	slices.Sort(seen)
 	slices.Sort(due)
+	d.report.Arrived = seen
 	if !slices.Equal(seen, due) {
 		d.mismatch("arrived outside: %q, allowed were: %q", seen, due)
 	}

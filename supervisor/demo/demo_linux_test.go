@@ -41,9 +41,12 @@ func TestDemo(t *testing.T) {
 	defer cancel()
 	var out bytes.Buffer
 	begin := time.Now()
-	err := Run(ctx, Options{Self: self, Environ: os.Environ(), Out: &out})
+	report, err := Run(ctx, Options{Self: self, Environ: os.Environ(), Out: &out})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if !report.OK || len(report.Attempts) < 15 || len(report.Arrived) != 4 {
+		t.Errorf("report: %+v", report)
 	}
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("the demo took %s", took)
@@ -68,7 +71,7 @@ func TestDemo(t *testing.T) {
 // TestDemoFailsWithoutAPen: a binary that can't run a pen is no demonstration.
 func TestDemoFailsWithoutAPen(t *testing.T) {
 	var out bytes.Buffer
-	if err := Run(context.Background(), Options{Self: "/bin/false", Environ: os.Environ(), Out: &out}); err == nil {
+	if report, err := Run(context.Background(), Options{Self: "/bin/false", Environ: os.Environ(), Out: &out}); err == nil || report.OK {
 		t.Errorf("a demo without a pen succeeded:\n%s", out.String())
 	}
 }

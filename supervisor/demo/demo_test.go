@@ -82,7 +82,7 @@ func TestDifferencesAreFound(t *testing.T) {
 				knock(t, d.origin.TCP)
 			}
 			d.compare(list, tt.report)
-			if all := strings.Join(d.wrong, "\n"); !strings.Contains(all, tt.want) {
+			if all := strings.Join(d.report.Differences, "\n"); !strings.Contains(all, tt.want) {
 				t.Errorf("differences %q do not mention %q", all, tt.want)
 			}
 		})
