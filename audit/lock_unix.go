@@ -48,3 +48,6 @@ func foreign(fi fs.FileInfo) bool {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	return ok && st.Uid != 0 && int(st.Uid) != os.Geteuid()
 }
+
+// exposed reports whether others may put files into the directory.
+func exposed(fi fs.FileInfo) bool { return fi.Mode().Perm()&0o022 != 0 }

@@ -56,8 +56,8 @@ func OpenExisting(dir string) (*Store, error) {
 	case !fi.IsDir():
 		return nil, &StoreError{Op: "open", Path: dir, Err: errors.New("not a directory")}
 	case foreign(fi):
-		return nil, &StoreError{Op: "open", Path: dir, Err: errors.New("belongs to another user"), Fix: "choose another place with --audit-dir"}
-	case fi.Mode().Perm()&0o022 != 0:
+		return nil, &StoreError{Op: "open", Path: dir, Err: errors.New("belongs to another user"), Fix: "run as that user, or choose another place with --audit-dir"}
+	case exposed(fi):
 		return nil, &StoreError{Op: "open", Path: dir, Err: errors.New("others may write to it"), Fix: "chmod 700 " + dir}
 	}
 	return &Store{dir: dir}, nil

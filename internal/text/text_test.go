@@ -1,6 +1,7 @@
 package text
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"unicode"
@@ -63,6 +64,42 @@ func FuzzEscape(f *testing.F) {
 		}
 		if c := Clip(s, 20); utf8.RuneCountInString(c) > 20 {
 			t.Fatalf("Clip(%q) has more than 20 runes", s)
+		}
+	})
+}
+
+func TestJSON(t *testing.T) {
+	for _, tc := range []struct{ in, want string }{
+		{`{"a":"b"}`, `{"a":"b"}`},
+		{`{"a":"é漢"}`, `{"a":"é漢"}`},
+		{"{\"a\":\"\x7f\u009b\u202e\"}", `{"a":"\u007f\u009b\u202e"}`},
+		{"\"\U000e0041\"", `"\udb40\udc41"`},
+	} {
+		if got := string(JSON([]byte(tc.in))); got != tc.want {
+			t.Errorf("JSON(%q) = %q, want %q", tc.in, got, tc.want)
+		}
+	}
+}
+
+func FuzzJSON(f *testing.F) {
+	f.Add("a\x7f\u202e\U000e0041\xff")
+	f.Fuzz(func(t *testing.T, s string) {
+		doc, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		safe := JSON(doc)
+		var got, want string
+		if err := json.Unmarshal(safe, &got); err != nil {
+			t.Fatalf("%q became %q: %v", doc, safe, err)
+		}
+		if json.Unmarshal(doc, &want); got != want {
+			t.Fatalf("%q became %q", want, got)
+		}
+		for _, r := range string(safe) {
+			if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+				t.Fatalf("%q still holds %U", safe, r)
+			}
 		}
 	})
 }
