@@ -18,6 +18,7 @@ func commands() []*cobra.Command {
 		newRunCmd(),
 		newPsCmd(),
 		newKillCmd(),
+		newPolicyCmd(),
 		newAuditCmd(),
 		newCACmd(),
 		newDoctorCmd(),
