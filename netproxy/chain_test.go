@@ -131,6 +131,13 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		a := r.Header.Get("Authorization")
+		switch r.URL.Path {
+		case "/echo":
+			w.Header().Set("X-Echo", a)
+		case "/echo/body":
+			fmt.Fprint(w, strings.Repeat("z", 100_000), a)
+			return
+		}
 		fmt.Fprint(w, strings.Contains(a, "sk-real"), strings.Contains(a, placeholder))
 	})
 	pn.origin("api.test:443", h)
@@ -148,6 +155,7 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 		"in clear":       {"http://web.test/", "Authorization", "Bearer " + placeholder, "", 403, false},
 		"query":          {"https://api.test/?k=" + placeholder, "", "", "", 403, false},
 		"path":           {"https://api.test/" + placeholder, "", "", "", 403, false},
+		"echoed":         {"https://api.test/echo", "Authorization", "Bearer " + placeholder, "", 403, false},
 		"body":           {"https://api.test/", "", "", "x=" + placeholder, 403, false},
 		"late in a body": {"https://api.test/", "", "", strings.Repeat("y", 100_000) + placeholder, 403, false},
 	} {
@@ -180,11 +188,22 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 						t.Errorf("%s: the origin got the value, the placeholder: %s, want %s", proto, b, want)
 					}
 				default:
-					wait(t, pn.records, func(v *audit.Violation) bool { return v.Kind == "secret-misuse" })
+					wait(t, pn.records, func(v *audit.Violation) bool { return strings.HasPrefix(v.Kind, "secret-") })
 				}
 			}
 		})
 	}
+	req, _ := http.NewRequest("GET", "https://api.test/echo/body", nil)
+	req.Header.Set("Authorization", "Bearer "+placeholder)
+	resp, err := pn.client("h1").Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(b), "sk-real") {
+		t.Errorf("the value came back: %v", err)
+	}
+	wait(t, pn.records, func(v *audit.Violation) bool { return v.Kind == "secret-reflected" && strings.Contains(v.Detail, "body") })
 	wait(t, pn.records, func(u *audit.SecretUse) bool { return u.Name == "KEY" && u.Host == "api.test" })
 	pn.records.mu.Lock()
 	defer pn.records.mu.Unlock()

@@ -33,7 +33,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		a := f.answer(http.StatusServiceUnavailable, "deny", err.Error())
 		return a.response(r), nil
 	}
-	out, err := f.withSecrets(r)
+	out, used, err := f.withSecrets(r)
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
@@ -55,6 +55,12 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	}
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
+	}
+	if body, err := f.p.cfg.Secrets.Response(resp.Header, resp.Body, used); err != nil {
+		resp.Body.Close()
+		return f.upstreamFailed(r, err), nil
+	} else if body != resp.Body {
+		resp.Body = body
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return f.switched(r, resp), nil
@@ -103,22 +109,22 @@ func (f *flow) changed(r *http.Request) *http.Response {
 
 // withSecrets returns the request as it leaves. The one that hooks and records
 // see keeps its placeholders.
-func (f *flow) withSecrets(r *http.Request) (*http.Request, error) {
+func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, error) {
 	set := f.p.cfg.Secrets
 	if set == nil {
-		return r, nil
+		return r, nil, nil
 	}
 	out := new(http.Request)
 	*out = *r
 	out.Header = r.Header.Clone()
 	used, err := set.Swap(out.Header, f.req.Target, f.binding.tls || f.req.Target.Host == policy.HostInternal)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, u := range used {
 		f.p.cfg.Record.Note(&audit.SecretUse{Flow: f.req.Flow, Name: u.Secret, Host: f.req.Target.Name(), Header: u.Header})
 	}
-	return out, nil
+	return out, used, nil
 }
 
 func (f *flow) answer(status int, verdict, reason string) *answer {
@@ -128,11 +134,8 @@ func (f *flow) answer(status int, verdict, reason string) *answer {
 
 // upstreamFailed explains why there is no answer of the upstream.
 func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
-	var misuse *secrets.Violation
-	if errors.As(err, &misuse) {
-		f.p.violation(audit.Violation{Kind: "secret-misuse", Detail: misuse.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
-		f.class, f.err = "secret-misuse", misuse
-		return f.answer(http.StatusForbidden, "deny", misuse.Error()+hintLine(misuse)).response(r)
+	if f.leaking(err) {
+		return f.answer(http.StatusForbidden, "deny", err.Error()+hintLine(err)).response(r)
 	}
 	f.fail(err)
 	if r.Context().Err() != nil {
@@ -153,6 +156,25 @@ func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 		status = http.StatusGatewayTimeout
 	}
 	return f.answer(status, "error", reason).response(r)
+}
+
+// leaking records a placeholder that was about to leave in a wrong place, or a
+// value that was about to come back.
+func (f *flow) leaking(err error) bool {
+	var misuse *secrets.Violation
+	var reflection *secrets.Reflection
+	kind := ""
+	switch {
+	case errors.As(err, &misuse):
+		kind, err = "secret-misuse", misuse
+	case errors.As(err, &reflection):
+		kind, err = "secret-reflected", reflection
+	default:
+		return false
+	}
+	f.p.violation(audit.Violation{Kind: kind, Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+	f.class, f.err = kind, err
+	return true
 }
 
 // switched prepares the relay of a WebSocket.

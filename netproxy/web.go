@@ -287,7 +287,9 @@ func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
 		b.x.upErr.Store(true)
-		b.x.f.fail(err)
+		if !b.x.f.leaking(err) {
+			b.x.f.fail(err)
+		}
 	}
 	return n, err
 }
