@@ -135,3 +135,13 @@ func BenchmarkLaidOut(b *testing.B) {
 		}
 	}
 }
+
+// claimed says whether a mount of the pen is right over p.
+func claimed(mounts []sandbox.Mount, p string) bool {
+	for _, m := range mounts {
+		if m.Target == p && (m.Kind != sandbox.Bind || m.Source == p) {
+			return true
+		}
+	}
+	return false
+}

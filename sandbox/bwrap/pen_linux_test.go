@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "role:shim" {
 		os.Exit(shim.Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == hostileArg {
+		os.Exit(hostile())
+	}
 	os.Exit(m.Run())
 }
 

@@ -35,7 +35,7 @@ type features struct {
 // procBlank are files of /proc that describe or steer the machine. Only root
 // of the host can read or write them, but a caller who is root stays that user
 // in the pen, without a capability, and procfs looks at the user alone. From
-// runc's list, without what asks for a capability itself; bwrap makes /proc/sys,
+// runc's list, without what asks for a capability itself; bwrap makes
 // sysrq-trigger, irq and bus read-only. A mount costs bwrap 0.1 ms (it reads
 // mountinfo again for each), so the list is what matters.
 func procBlank() (dirs, files []string) {
@@ -72,6 +72,15 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 		p.data = append(p.data, file.Content)
 	}
 	p.add("--proc", "/proc")
+	// bwrap leaves /proc/sys as it is, because access(2) says that it can't be
+	// written; but sysctl's own permission check gives root of the host, which a
+	// caller may be, what the files' modes give it: core_pattern is a way to run
+	// a program on the host. The source is the host's procfs; what it shows
+	// depends on who looks.
+	p.add("--ro-bind", "/proc/sys", "/proc/sys")
+	if present("/proc/pressure") { // anybody may make the kernel watch it
+		p.mount(sandbox.Mount{Kind: sandbox.BlankDir, Target: "/proc/pressure"})
+	}
 	if s.UID == 0 {
 		dirs, files := procBlank()
 		for _, d := range dirs {

@@ -224,6 +224,7 @@ func Declared(s *sandbox.Spec) []Mount {
 	out := []Mount{
 		{Target: "/", ReadOnly: true, Type: "tmpfs"},
 		{Target: "/proc", Type: "proc"},
+		{Target: "/proc/sys", ReadOnly: true, Type: "proc", Source: "/proc/sys"},
 		{Target: "/dev", Type: "tmpfs"},
 		{Target: sandbox.ShimPath, ReadOnly: true, Source: s.Penstock},
 	}
