@@ -2,6 +2,7 @@ package netns
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -16,20 +17,27 @@ import (
 // exitFailed is the exit code of a pen that could not be built.
 const exitFailed = 125
 
-// roleConfig is what role:netns is told.
+// roleConfig is what role:netns is told at its start.
 type roleConfig struct {
-	Path      string
-	Argv      []string
-	Env       []string
-	FirstFile int
-	Files     int // donated as "next.0", "next.1", …
-	Publish   bool
+	Publish bool
 }
+
+// nextCommand is what the role is told to become, once its network is built. Its
+// descriptors come with the message.
+type nextCommand struct {
+	Path      string   `json:"path"`
+	Argv      []string `json:"argv"`
+	Env       []string `json:"env"`
+	FirstFile int      `json:"first_file"`
+}
+
+// reservedFiles are the descriptor numbers, from 3, that the starter fills so
+// that the Go runtime of the role owns none of them: the next command's files
+// are put there.
+const reservedFiles = 64
 
 // probeArgument makes the role end at once: it is what Probe executes.
 const probeArgument = "probe"
-
-func nextName(i int) string { return fmt.Sprintf("next.%d", i) }
 
 // Main is role:netns: it builds the network of the namespace it was started in,
 // hands the sockets out and becomes the next command. It returns only when
@@ -56,8 +64,12 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "penstock: role:netns is started by penstock itself")
 		return exitFailed
 	}
-	fd := int(control.Fd())
-	err = build(&cfg, files, &fd)
+	fd, err := aside(control)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "penstock: move the control socket:", err)
+		return exitFailed
+	}
+	err = build(&cfg, fd)
 	if report(fd, err) != nil {
 		// Nobody listens any more; the reason still deserves a line.
 		fmt.Fprintln(os.Stderr, "penstock:", err)
@@ -68,11 +80,7 @@ func Main() int {
 // build does the work. Here we are root of U1, the user namespace that owns the
 // network namespace, with the caller's uid outside; nothing of the tool runs
 // yet. It returns an error or not at all.
-func build(cfg *roleConfig, files map[string]*os.File, control *int) error {
-	next, err := placeFiles(cfg, files, control)
-	if err != nil {
-		return err
-	}
+func build(cfg *roleConfig, control int) error {
 	ipv6, err := haveIPv6()
 	if err != nil {
 		return err
@@ -99,7 +107,7 @@ func build(cfg *roleConfig, files map[string]*os.File, control *int) error {
 		}
 	}
 	f, fds := socketsFrame(s)
-	if err := sendFrame(*control, f, fds); err != nil {
+	if err := sendFrame(control, f, fds); err != nil {
 		return &stepError{Step: StepSend, Err: err}
 	}
 	// From here on we hold none of them: the next command must not inherit a
@@ -107,15 +115,54 @@ func build(cfg *roleConfig, files map[string]*os.File, control *int) error {
 	if err := s.Close(); err != nil {
 		return &stepError{Step: StepSend, Err: err}
 	}
-	for _, fd := range next {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-			return &stepError{Step: StepExec, Err: err}
-		}
+	return become(control)
+}
+
+// become waits for the next command and executes it. It returns an error or not
+// at all. The starter's end means that there will be none.
+func become(control int) error {
+	next, fds, err := receiveNext(control)
+	if err != nil {
+		return &stepError{Step: StepReceive, Err: err}
+	}
+	if err := placeFiles(next.FirstFile, fds); err != nil {
+		return &stepError{Step: StepReceive, Err: err}
 	}
 	// Everything else, the control socket included, is close-on-exec: its end
 	// of file tells the starter that this worked.
-	err = unix.Exec(cfg.Path, cfg.Argv, cfg.Env)
-	return &stepError{Step: StepExec, Err: &os.PathError{Op: "execute", Path: cfg.Path, Err: err}}
+	err = unix.Exec(next.Path, next.Argv, next.Env)
+	return &stepError{Step: StepExec, Err: &os.PathError{Op: "execute", Path: next.Path, Err: err}}
+}
+
+// receiveNext reads one packet; its descriptors are close-on-exec.
+func receiveNext(control int) (*nextCommand, []int, error) {
+	buf := make([]byte, nextSize)
+	oob := make([]byte, unix.CmsgSpace(reservedFiles*4))
+	var n, oobn, flags int
+	var err error
+	for {
+		n, oobn, flags, _, err = unix.Recvmsg(control, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case n == 0:
+		return nil, nil, errors.New("the starter ended")
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		return nil, nil, errors.New("message about the next command is cut")
+	}
+	fds, err := parseRights(oob[:oobn])
+	if err != nil {
+		return nil, nil, err
+	}
+	var next nextCommand
+	if err := json.Unmarshal(buf[:n], &next); err != nil {
+		return nil, nil, err
+	}
+	return &next, fds, nil
 }
 
 // markInherited makes every descriptor but the standard ones close-on-exec:
@@ -136,45 +183,40 @@ func markInherited() error {
 	return nil
 }
 
-// placeFiles moves the next command's files to the numbers it wants them at,
-// still close-on-exec, and everything of ours above them. The starter has
-// filled all numbers up to the last wanted one (close-on-exec as well), so the Go runtime (its epoll
-// descriptor, its cgroup files) can't own any of them.
-func placeFiles(cfg *roleConfig, files map[string]*os.File, control *int) ([]int, error) {
-	if cfg.Files > 0 && cfg.FirstFile < 3 {
-		return nil, &stepError{Step: StepReceive, Err: fmt.Errorf("first file %d is a standard one", cfg.FirstFile)}
+// aside moves the control socket out of the reserved numbers, and reserves what
+// donate has given back.
+func aside(control *os.File) (int, error) {
+	fd, err := unix.FcntlInt(control.Fd(), unix.F_DUPFD_CLOEXEC, 3+reservedFiles)
+	if err != nil {
+		return -1, err
 	}
-	end := max(cfg.FirstFile+cfg.Files, 3)
-	move := func(f *os.File) (int, error) {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, end)
+	for {
+		hold, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		if err != nil {
-			return -1, &stepError{Step: StepReceive, Err: err}
+			return -1, err
 		}
-		return fd, f.Close()
-	}
-	high := make([]int, cfg.Files)
-	var err error
-	for i := range high {
-		f := files[nextName(i)]
-		if f == nil {
-			return nil, &stepError{Step: StepReceive, Err: errors.New(nextName(i) + " was not donated")}
-		}
-		if high[i], err = move(f); err != nil {
-			return nil, err
+		if hold >= 3+reservedFiles {
+			return fd, unix.Close(hold)
 		}
 	}
-	if *control, err = move(files["control"]); err != nil {
-		return nil, err
+}
+
+// placeFiles puts the next command's files at the numbers that it wants them
+// at, inheritable. Those numbers hold the starter's reservations and nothing of
+// ours: what came later, the files themselves included, is above them.
+func placeFiles(first int, fds []int) error {
+	if len(fds) > 0 && first < 3 || first+len(fds) > 3+reservedFiles {
+		return fmt.Errorf("%d files from number %d: numbers 3 to %d are reserved", len(fds), first, 2+reservedFiles)
 	}
-	next := make([]int, cfg.Files)
-	for i, fd := range high {
-		next[i] = cfg.FirstFile + i
-		if err := unix.Dup3(fd, next[i], unix.O_CLOEXEC); err != nil {
-			return nil, &stepError{Step: StepReceive, Err: err}
+	for i, fd := range fds {
+		if fd < 3+reservedFiles {
+			return fmt.Errorf("descriptor %d came in at a reserved number", fd)
 		}
-		unix.Close(fd)
+		if err := unix.Dup3(fd, first+i, 0); err != nil {
+			return err
+		}
 	}
-	return next, nil
+	return nil
 }
 
 func sendFrame(fd int, f *frame, fds []int) error {

@@ -2,6 +2,7 @@ package netns
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,15 +33,30 @@ type Building struct {
 	waitErr error
 }
 
-// Start starts self as role:netns in new user and network namespaces, with
-// stdio as its standard descriptors (nil: /dev/null). It returns when the
-// process exists; what becomes of it is told by Sockets, Executed and Wait. The
-// caller keeps owning stdio and next.Files, and may close them on return.
+// Start is Prepare and Execute.
+func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*Building, error) {
+	b, err := Prepare(self, stdio, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Execute(next); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Prepare starts self as role:netns in new user and network namespaces, with
+// stdio as its standard descriptors (nil: /dev/null). The role builds the
+// network at once and then waits for Execute, so that what is to run can be
+// planned meanwhile. Prepare returns when the process exists; what becomes of it
+// is told by Sockets, Executed and Wait. The caller keeps owning stdio, and may
+// close it on return.
 //
 // The process gets SIGKILL when the caller's process dies, whatever kills that
 // (prctl(2) PR_SET_PDEATHSIG). Because that signal is tied to the thread that
-// forked, Start keeps an OS thread for the life of the pen.
-func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*Building, error) {
+// forked, Prepare keeps an OS thread for the life of the pen.
+func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, failed(StepNamespace, err)
@@ -54,7 +70,7 @@ func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*B
 		return nil, failed(StepNamespace, err)
 	}
 	b := &Building{control: conn.(*net.UnixConn), done: make(chan struct{})}
-	extra, err := extraFiles(next, theirs, o)
+	extra, err := extraFiles(theirs, o)
 	if err != nil {
 		b.control.Close()
 		return nil, err
@@ -108,23 +124,42 @@ func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*B
 	return b, nil
 }
 
-// extraFiles donates the configuration, and fills every descriptor number up to
-// the last one that the next command wants, see placeFiles.
-func extraFiles(next *sandbox.Command, control *os.File, o Options) ([]*os.File, error) {
-	cfg := roleConfig{Path: next.Path, Argv: next.Argv, Env: next.Env,
-		FirstFile: next.FirstFile, Files: len(next.Files), Publish: o.Publish}
-	files := map[string]*os.File{"control": control}
-	for i, f := range next.Files {
-		files[nextName(i)] = f
-	}
-	extra, err := donate.Files(&cfg, files)
+// extraFiles donates the configuration, and fills the reserved numbers.
+func extraFiles(control *os.File, o Options) ([]*os.File, error) {
+	extra, err := donate.Files(&roleConfig{Publish: o.Publish}, map[string]*os.File{"control": control})
 	if err != nil {
 		return nil, fmt.Errorf("build the pen's network: %w", err)
 	}
-	for len(extra) < next.FirstFile+len(next.Files)-3 {
+	for len(extra) < reservedFiles {
 		extra = append(extra, extra[0])
 	}
 	return extra, nil
+}
+
+// Execute tells the role what to become when the network is built. next.Files
+// stay the caller's and may be closed on return. It is called once.
+func (b *Building) Execute(next *sandbox.Command) error {
+	doc, err := json.Marshal(&nextCommand{Path: next.Path, Argv: next.Argv, Env: next.Env, FirstFile: next.FirstFile})
+	switch {
+	case err != nil:
+	case len(doc) > nextSize:
+		err = fmt.Errorf("command line of %d bytes", len(doc))
+	case len(next.Files) > 0 && next.FirstFile < 3 || next.FirstFile+len(next.Files) > 3+reservedFiles:
+		err = fmt.Errorf("%d files from number %d", len(next.Files), next.FirstFile)
+	}
+	if err != nil {
+		return fmt.Errorf("start the sandbox: %w", err)
+	}
+	fds := make([]int, len(next.Files))
+	for i, f := range next.Files {
+		fds[i] = int(f.Fd())
+	}
+	_, _, err = b.control.WriteMsgUnix(doc, unix.UnixRights(fds...), nil)
+	runtime.KeepAlive(next)
+	if err != nil {
+		return fmt.Errorf("start the sandbox: %w", err)
+	}
+	return nil
 }
 
 // Sockets waits until the network is built and returns its sockets, which are

@@ -68,7 +68,7 @@ func TestDescriptors(t *testing.T) {
 		{3, 12, "0=null 10=socket 11=socket 12=socket 13=socket 14=socket 1=pipe 2=pipe 3=socket 4=socket 5=socket 6=socket 7=socket 8=socket 9=socket"},
 		{5, 2, "0=null 1=pipe 2=pipe 5=socket 6=socket"},
 		{10, 3, "0=null 10=socket 11=socket 12=socket 1=pipe 2=pipe"},
-		{100, 1, "0=null 100=socket 1=pipe 2=pipe"},
+		{66, 1, "0=null 1=pipe 2=pipe 66=socket"},
 	} {
 		t.Run(fmt.Sprintf("%d at %d", tc.files, tc.first), func(t *testing.T) {
 			next := builder(t, "fds")
@@ -117,6 +117,20 @@ func TestNextIsTheSameProcess(t *testing.T) {
 	}
 	if state, err := p.Wait(); err != nil || state.Success() {
 		t.Fatalf("%v, %v", state, err)
+	}
+}
+
+// Numbers that are not reserved are refused before anything is started.
+func TestDescriptorsOutOfReserve(t *testing.T) {
+	for _, next := range []*sandbox.Command{
+		{Path: "/bin/true", FirstFile: 67, Files: []*os.File{os.Stderr}},
+		{Path: "/bin/true", FirstFile: 2, Files: []*os.File{os.Stderr}},
+		{Path: "/bin/true", FirstFile: 3, Argv: []string{strings.Repeat("x", nextSize)}},
+	} {
+		if b, err := Start("/proc/self/exe", next, [3]*os.File{}, Options{}); err == nil {
+			b.Close()
+			t.Errorf("%d files from %d, %d arguments: accepted", len(next.Files), next.FirstFile, len(next.Argv))
+		}
 	}
 }
 

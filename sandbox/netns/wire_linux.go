@@ -16,6 +16,9 @@ import (
 // the reader must not take bytes that follow it.
 const frameSize = 4096
 
+// nextSize bounds the message about the next command.
+const nextSize = 64 << 10
+
 // frame travels from the role to its starter, and on to the proxy role.
 type frame struct {
 	Names []string `json:"names,omitempty"` // of the descriptors that come with it
@@ -140,7 +143,8 @@ func readFrame(c *net.UnixConn) (*frame, map[string]*os.File, error) {
 		if err == nil && flags&unix.MSG_CTRUNC != 0 {
 			err = errors.New("descriptors lost")
 		}
-		if err == nil && n == 0 {
+		// A peer that ended with something of ours unread resets the connection.
+		if err == nil && n == 0 || errors.Is(err, unix.ECONNRESET) {
 			err = io.EOF
 		}
 		if err != nil {
