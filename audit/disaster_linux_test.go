@@ -142,6 +142,45 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A session that can't be entered in the ledger does not begin and leaves nothing.
+func TestCreateOnFullDisk(t *testing.T) {
+	dir, inside := inSmallDisk(t)
+	if !inside {
+		return
+	}
+	s, err := Open(filepath.Join(dir, "audit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := record(t, s, openEvent())
+	// The ledger's page has room for some entries; then nothing has.
+	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 300<<10), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	n := 1
+	for err = nil; err == nil && n < 1000; n++ {
+		var ses *Session
+		if ses, err = s.Create(time.Now()); err == nil {
+			ses.File.Close()
+		}
+	}
+	n--
+	var se *StoreError
+	if !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &se) || se.Hint() == "" {
+		t.Fatalf("create: %v", err)
+	}
+	if ids, err := s.Sessions(); err != nil || len(ids) != n {
+		t.Errorf("%d sessions, want %d: %v", len(ids), n, err)
+	}
+	r := verify(t, s, VerifyOptions{})
+	if !r.OK() || r.Ledger.Torn != 0 || r.Ledger.Records != uint64(n)+1 {
+		t.Errorf("%+v", r.Ledger)
+	}
+	if r := verify(t, s, VerifyOptions{Session: first.ID}); r.Sessions[0].State != StateOK {
+		t.Errorf("%+v", r.Sessions)
+	}
+}
+
 // Many goroutines at a full disk: every Append that returned nil is in the file,
 // every other one is not.
 func TestInvariant05RecordedOrRefused(t *testing.T) {

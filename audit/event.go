@@ -126,7 +126,9 @@ type FlowOpen struct {
 	Verdict hooks.Action
 	Rule    string // "file:line", "" for the default
 	Reason  string
-	Mode    string // "enforce" or "audit": in audit mode a denied flow was let through
+	// Mode is "enforce", or "audit" if the flow is let through whatever the verdict.
+	// A flow that is refused in spite of the session's audit mode has "enforce".
+	Mode string
 	// Original is the address that the pen connected to, Client the pen's end.
 	Original, Client netip.AddrPort
 	// Upstream is the checked address to be dialled, when it is known already.

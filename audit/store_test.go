@@ -130,6 +130,7 @@ func TestSummary(t *testing.T) {
 	visit(2, hooks.ProtocolHTTP, "evil.example", 80, hooks.Deny, "")
 	visit(4, hooks.ProtocolHTTPS, "pkg.example", 8443, hooks.Deny, "")
 	visit(1, hooks.ProtocolTCP, "db.example", 5432, hooks.Deny, "")
+	w.Append(&FlowOpen{Flow: 1, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "gist.example.com", Port: 443}, Rule: "p.yaml:9", Mode: ModeAudit})
 	w.Append(&Drop{Protocol: "udp", Count: 5})
 	w.Append(&Violation{Kind: `x","verdict":"allow`})
 	w.Append(&DNS{Name: "a"})
@@ -142,7 +143,7 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Allowed != 3 || s.Denied != 16 || s.Drops != 5 || s.Violations != 1 || s.DNS != 1 || len(s.Groups) != 5 {
+	if s.Allowed != 3 || s.Denied != 16 || s.Would != 1 || s.Drops != 5 || s.Violations != 1 || s.DNS != 1 || len(s.Groups) != 5 {
 		t.Errorf("%+v", s)
 	}
 	if top := s.Top(); top == nil || top.Fix() != "--allow pkg.example:8443" {
@@ -150,8 +151,8 @@ func TestSummary(t *testing.T) {
 	}
 	var out bytes.Buffer
 	s.Print(&out, "| ", 2)
-	want := `| 3 allowed, 16 denied, 5 packets dropped, 1 VIOLATIONS
-|   denied      9  https://gist.example.com  (p.yaml:9)
+	want := `| 3 allowed, 16 denied, 1 would be denied, 5 packets dropped, 1 VIOLATIONS
+|   denied     10  https://gist.example.com  (p.yaml:9)
 |   denied      4  https://pkg.example:8443  (no rule)
 |   … and more denied
 |   allowed     3  https://api.example.com  (p.yaml:3)

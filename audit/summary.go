@@ -28,9 +28,9 @@ type Group struct {
 // Summary is what a session did, in numbers.
 type Summary struct {
 	Allowed uint64 `json:"allowed"`
-	// Denied flows. If AuditMode is set they were let through.
-	Denied     uint64 `json:"denied"`
-	AuditMode  bool   `json:"audit_mode,omitempty"`
+	Denied  uint64 `json:"denied"`
+	// Would is the flows that audit mode let through against their verdict.
+	Would      uint64 `json:"would_deny,omitempty"`
 	DNS        uint64 `json:"dns"`
 	Drops      uint64 `json:"drops"`
 	Secrets    uint64 `json:"secrets"`
@@ -81,13 +81,13 @@ func Summarize(r io.Reader) (*Summary, error) {
 // flow counts one flow_open. key is room for its group's key.
 func (s *Summary) flow(raw []byte, index map[string]int, key []byte) []byte {
 	verdict := member(raw, `,"verdict":"`)
-	if string(verdict) == "allow" {
+	switch {
+	case string(verdict) == "allow":
 		s.Allowed++
-	} else {
+	case string(member(raw, `,"mode":"`)) == ModeAudit:
+		s.Would++
+	default:
 		s.Denied++
-	}
-	if string(member(raw, `,"mode":"`)) == ModeAudit {
-		s.AuditMode = true
 	}
 	host := member(raw, `,"host":"`)
 	if host == nil {
@@ -163,15 +163,11 @@ func (g *Group) Fix() string {
 // Print writes the summary for a person, at most lines groups of each kind,
 // every line after prefix.
 func (s *Summary) Print(w io.Writer, prefix string, lines int) {
-	denied := "denied"
-	if s.AuditMode {
-		denied = "would be denied"
-	}
-	fmt.Fprintf(w, "%s%d allowed, %d %s", prefix, s.Allowed, s.Denied, denied)
+	fmt.Fprintf(w, "%s%d allowed, %d denied", prefix, s.Allowed, s.Denied)
 	for _, c := range []struct {
 		n    uint64
 		what string
-	}{{s.Drops, "packets dropped"}, {s.Secrets, "uses of secrets"}, {s.Violations, "VIOLATIONS"}, {s.Lost, "RECORDS LOST"}} {
+	}{{s.Would, "would be denied"}, {s.Drops, "packets dropped"}, {s.Secrets, "uses of secrets"}, {s.Violations, "VIOLATIONS"}, {s.Lost, "RECORDS LOST"}} {
 		if c.n > 0 {
 			fmt.Fprintf(w, ", %d %s", c.n, c.what)
 		}

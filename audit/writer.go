@@ -189,8 +189,7 @@ func (w *Writer) Flush() error {
 	return w.flush()
 }
 
-// Close writes what is pending, syncs the file to the disk and closes it. A
-// second call does nothing. Every later Append fails with ErrClosed, as it does
+// Close writes what is pending and closes the file. A second call does nothing. Every later Append fails with ErrClosed, as it does
 // after a SessionEnd: nothing stands after the head that the ledger is given.
 func (w *Writer) Close() error {
 	w.mu.Lock()
