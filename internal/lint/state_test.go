@@ -106,7 +106,7 @@ func changed(sources []*source, vars []packageVar) map[string]string {
 					local := false
 					if x.Obj != nil {
 						_, spec := x.Obj.Decl.(*ast.ValueSpec)
-						local = !spec || !isPackageLevel(s.file, x.Obj)
+						local = !spec || s.file.Scope.Lookup(x.Name) != x.Obj
 					}
 					if names[x.Name] && !local {
 						out[x.Name] = s.at(n)
@@ -134,11 +134,6 @@ func changed(sources []*source, vars []packageVar) map[string]string {
 		})
 	}
 	return out
-}
-
-// isPackageLevel reports whether obj is declared at the top of the file.
-func isPackageLevel(f *ast.File, obj *ast.Object) bool {
-	return f.Scope != nil && f.Scope.Lookup(obj.Name) == obj
 }
 
 // ruleState forbids package variables that change, or that cost something
