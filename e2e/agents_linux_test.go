@@ -24,7 +24,6 @@ type agentCase struct {
 	argv                []string
 	env                 map[string]string
 	files               map[string]string // in the project
-	patient             time.Duration
 }
 
 const prompt = "Run the shell command you were told about and report its output"

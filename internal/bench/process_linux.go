@@ -39,10 +39,9 @@ func enter() (bool, error) {
 
 // bench is the client's side: the other processes and what they share.
 type bench struct {
-	dir     string
-	world   *world
-	procs   map[string]*process
-	buffers [][]byte
+	dir   string
+	world *world
+	procs map[string]*process
 }
 
 type process struct {

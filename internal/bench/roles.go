@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -41,7 +42,7 @@ const (
 
 // world is what all processes know: one authority signs everything.
 type world struct {
-	cert, key []byte
+	cert      []byte
 	authority *ca.Authority
 	pool      *x509.CertPool
 }
@@ -220,8 +221,9 @@ func (w *world) refIntercept() error {
 	}{refTLS: {originTLS, originName, []string{"h2", "http/1.1"}}, refH1: {originH1, h1Name, []string{"http/1.1"}}} {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.pool, ServerName: to.name}, ForceAttemptHTTP2: len(to.protocols) == 2,
 			MaxIdleConnsPerHost: 256, DisableCompression: true,
-			Dial: func(string, string) (net.Conn, error) {
-				return net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(to.port))
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(to.port))
 			}}
 		rp := &httputil.ReverseProxy{
 			Transport: tr,

@@ -280,7 +280,8 @@ func buildGo(dir, name, pkg string) (string, error) {
 	out := filepath.Join(dir, name)
 	goBin := "go"
 	if _, err := exec.LookPath(goBin); err != nil {
-		goBin = filepath.Join(runtime.GOROOT(), "bin", "go") //nolint:staticcheck // only where PATH lacks it
+		//lint:ignore SA1019 only where PATH lacks it, on the machine that built this
+		goBin = filepath.Join(runtime.GOROOT(), "bin", "go")
 	}
 	cmd := exec.Command(goBin, "build", "-buildvcs=false", "-o", out, pkg)
 	// Without cgo: a pen's /lib need not be the host's.

@@ -135,7 +135,7 @@ func TestDamage(t *testing.T) {
 			if err := tt.damage(dir); err != nil {
 				t.Fatal(err)
 			}
-			f, err = LoadOrCreate(dir)
+			_, err = LoadOrCreate(dir)
 			var e *Error
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(e.Hint(), tt.hint) || !strings.HasPrefix(e.Path, dir) {
 				t.Fatalf("got %v (hint %q), want %q", err, e, tt.want)
