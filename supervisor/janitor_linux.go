@@ -64,11 +64,13 @@ func startJanitor(self string, c *layout.Claimed) (*janitor, error) {
 		w.Close()
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
+	// It has nothing to do while others are in a hurry.
+	syscall.Setpriority(syscall.PRIO_PROCESS, j.cmd.Process.Pid, 19) //nolint:errcheck // a courtesy
 	return j, nil
 }
 
-// claim makes the placeholders and hires the janitor. It is undone when the pen
-// is gone, which start pushes later and so undoes earlier.
+// claim makes the placeholders and hires the janitor. Undoing it ends the pen
+// first, because a placeholder carries a protection while the pen lives.
 func (s *session) claim() error {
 	if len(s.files.Placeholders) == 0 {
 		return nil
@@ -78,6 +80,7 @@ func (s *session) claim() error {
 		return err
 	}
 	s.undo.push(func() {
+		s.pen.Close()
 		if err := c.Release(); err != nil {
 			s.say.line("%v", err)
 		}
@@ -85,7 +88,7 @@ func (s *session) claim() error {
 	if s.janitor, err = startJanitor(s.cfg.Host.Self, c); err != nil {
 		return err
 	}
-	s.undo.push(func() { c.Release(); s.janitor.dismiss() })
+	s.undo.push(func() { s.pen.Close(); c.Release(); s.janitor.dismiss() })
 	return nil
 }
 

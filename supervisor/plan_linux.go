@@ -28,24 +28,28 @@ import (
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
-// plan settles what the session will be: backend, authority, secrets, files,
-// environment, limits. It starts nothing.
-func (s *session) plan(backends []sandbox.Backend) error {
-	var err error
-	if s.backend, err = chooseBackend(s.cfg, backends); err != nil {
-		return err
-	}
+// planTrust settles what the proxy needs to know beside the policy: authority
+// and secrets.
+func (s *session) planTrust() error {
 	if err := s.openTrust(); err != nil {
 		return err
 	}
-	if err := s.resolveSecrets(); err != nil {
-		return err
-	}
+	return s.resolveSecrets()
+}
+
+// planPen settles the pen's files, environment and limits.
+func (s *session) planPen() error {
 	if err := s.layOut(); err != nil {
 		return err
 	}
 	s.environment()
 	return s.limits()
+}
+
+// choose takes the backend of the asked-for tier.
+func (s *session) choose(backends []sandbox.Backend) (err error) {
+	s.backend, err = chooseBackend(s.cfg, backends)
+	return err
 }
 
 // chooseBackend never goes below what was asked for.
@@ -145,7 +149,8 @@ func (s *session) layOut() error {
 	s.files = plan
 	c.Warnings = append(c.Warnings, plan.Warnings...)
 	s.spec = &sandbox.Spec{
-		Argv: c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
+		Terminal: s.term != nil && s.term.Interactive(),
+		Argv:     c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
 		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",
 	}
 	// For programs that add roots to their own: reading all of them again costs

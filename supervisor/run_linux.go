@@ -84,12 +84,11 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := s.plan(backends); err != nil {
+	if err := s.choose(backends); err != nil {
 		return nil, err
 	}
 	if s.cfg.DryRun {
-		s.reportCapabilities(confine.LandlockABI())
-		return &Result{}, s.announcement().dryRun(s.stdio.Out, s.cfg.JSON)
+		return s.dryRun()
 	}
 	if err := s.openAudit(); err != nil {
 		return nil, err
@@ -160,18 +159,40 @@ func (s *session) status() registry.Status {
 		Tier: s.backend.Name(), Mode: string(s.cfg.Mode), Workdir: s.cfg.Workdir, Command: clipArgv(s.cfg.Command, 8<<10)}
 }
 
-// start brings up the proxy and the pen side by side, and returns when the
-// proxy serves the pen's sockets and the shim is held.
+// dryRun plans the session and says what it would be.
+func (s *session) dryRun() (*Result, error) {
+	if err := s.planTrust(); err != nil {
+		return nil, err
+	}
+	if err := s.planPen(); err != nil {
+		return nil, err
+	}
+	s.reportCapabilities(confine.LandlockABI())
+	return &Result{}, s.announcement().dryRun(s.stdio.Out, s.cfg.JSON)
+}
+
+// start brings up the pen's network, the proxy and the sandbox, side by side
+// with their planning, each as soon as what it needs is known. It returns when
+// the proxy serves the pen's sockets; the shim is then held or about to be.
 func (s *session) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
+	if err := s.startNetwork(); err != nil {
+		return err
+	}
+	if err := s.planTrust(); err != nil {
+		return err
+	}
 	if err := s.startProxy(); err != nil {
+		return err
+	}
+	if err := s.planPen(); err != nil {
 		return err
 	}
 	if err := s.claim(); err != nil {
 		return err
 	}
-	if err := s.startPen(); err != nil {
+	if err := s.startSandbox(); err != nil {
 		return err
 	}
 	sockets, err := s.pen.Sockets(ctx)
@@ -239,7 +260,22 @@ func (s *session) notice(line string) {
 	}
 }
 
-func (s *session) startPen() error {
+// startNetwork begins the pen: its first process builds the network, and
+// becomes the sandbox later.
+func (s *session) startNetwork() error {
+	in, out, errs := s.term.Files()
+	pen, err := netns.Prepare(s.cfg.Host.Self, [3]*os.File{in, out, errs}, netns.Options{Publish: len(s.cfg.Publish) > 0})
+	if err != nil {
+		return err
+	}
+	s.pen = pen
+	// The terminal is restored after the last process that could write to it.
+	s.undo.push(func() { pen.Close(); s.term.Finish() })
+	return s.term.Started()
+}
+
+// startSandbox tells the pen's first process what to become.
+func (s *session) startSandbox() error {
 	line, end, err := shim.Pair()
 	if err != nil {
 		return err
@@ -255,14 +291,7 @@ func (s *session) startPen() error {
 		return err
 	}
 	defer command.Close()
-	in, out, errs := s.term.Files()
-	s.pen, err = netns.Start(s.cfg.Host.Self, command, [3]*os.File{in, out, errs}, netns.Options{Publish: len(s.cfg.Publish) > 0})
-	if err != nil {
-		return err
-	}
-	// The terminal is restored after the last process that could write to it.
-	s.undo.push(func() { s.pen.Close(); s.term.Finish() })
-	return s.term.Started()
+	return s.pen.Execute(command)
 }
 
 // openTerminal decides what the command gets for each of the caller's streams.
@@ -271,7 +300,7 @@ func (s *session) openTerminal() error {
 	if err != nil {
 		return err
 	}
-	s.term, s.spec.Terminal = t, t.Interactive()
+	s.term = t
 	s.undo.push(t.Finish)
 	s.say.raw = t.Raw
 	in, out, errs := t.Files()

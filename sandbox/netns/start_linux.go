@@ -156,6 +156,9 @@ func (b *Building) Execute(next *sandbox.Command) error {
 	}
 	_, _, err = b.control.WriteMsgUnix(doc, unix.UnixRights(fds...), nil)
 	runtime.KeepAlive(next)
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return nil // the role has ended: Sockets says why
+	}
 	if err != nil {
 		return fmt.Errorf("start the sandbox: %w", err)
 	}
