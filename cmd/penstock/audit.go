@@ -300,6 +300,7 @@ func showEvents(cmd *cobra.Command, a *auditFlags, store *audit.Store, session s
 
 func newAuditTailCmd(a *auditFlags) *cobra.Command {
 	var follow bool
+	var lines int // not a.limit: its default is another
 	cmd := &cobra.Command{
 		Use:   "tail [SESSION]",
 		Short: "Show the last records of a session, and follow it",
@@ -309,8 +310,8 @@ go on with every record as it is written, until the session ends.`,
   penstock audit tail -n 100 --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.limit < 0 {
-				return badFlag("lines", fmt.Sprint(a.limit), "a number from 0")
+			if lines < 0 {
+				return badFlag("lines", fmt.Sprint(lines), "a number from 0")
 			}
 			store, err := a.store()
 			if err != nil {
@@ -324,7 +325,7 @@ go on with every record as it is written, until the session ends.`,
 				return err
 			}
 			p := newPainter(cmd.OutOrStdout())
-			at, err := lastRecords(store, id, a.limit, func(raw []byte) error { return p.record(raw, a.json) })
+			at, err := lastRecords(store, id, lines, func(raw []byte) error { return p.record(raw, a.json) })
 			if err != nil {
 				return err
 			}
@@ -347,7 +348,7 @@ go on with every record as it is written, until the session ends.`,
 	}
 	a.sessionFlag(cmd, "the `session` to show")
 	cmd.Flags().BoolVar(&a.json, "json", false, "print the records as they are")
-	cmd.Flags().IntVarP(&a.limit, "lines", "n", 20, "begin with the last `N` records")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "begin with the last `N` records")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the session ends")
 	return cmd
 }
