@@ -50,6 +50,11 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.answerMalformed(w, r, l.hc)
 		return
 	}
+	if l.hc != nil && (r.Method == http.MethodConnect || isWebSocket(r.Header)) {
+		// Behind such a head the filter lets everything through: whatever the
+		// answer is but the tunnel itself, it is the last one.
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if r.Method == http.MethodConnect {
 		if l.hc == nil || !b.open {
 			p.answerRefusal(w, r, b, malformed("CONNECT inside a connection that has a target"))

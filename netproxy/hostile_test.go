@@ -112,6 +112,9 @@ func TestInvariant03OneName(t *testing.T) {
 		"open: ftp":          {"", "-", "GET ftp://web.test/ HTTP/1.1\r\nHost: web.test\r\n" + end, []int{421}},
 		"open: CONNECT Host": {"", "-", "CONNECT api.test:443 HTTP/1.1\r\nHost: other.test:443\r\n\r\n", []int{421}},
 		"open: CONNECT path": {"", "-", "CONNECT /x HTTP/1.1\r\nHost: other.test:443\r\n\r\n", []int{400}},
+		"websocket, 421":     {"api.test:443", "api.test", "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET / HTTP/1.1\nHost: api.test\n\n", []int{421}},
+		"websocket, no 101":  {"api.test:443", "api.test", "GET / HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /2 HTTP/1.1\nHost: api.test\n\n", []int{200}},
+		"open: then another": {"", "-", "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\nGET http://web.test/ HTTP/1.1\nHost: web.test\n\n", []int{403}},
 		"open: denied":       {"", "-", "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n", []int{403}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +184,7 @@ func TestInvariant03OneNameHTTP2(t *testing.T) {
 		for {
 			f, err := fr.ReadFrame()
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("stream %d: %v", id, err)
 			}
 			switch f := f.(type) {
 			case *http2.MetaHeadersFrame:
@@ -192,6 +195,8 @@ func TestInvariant03OneNameHTTP2(t *testing.T) {
 				if f.StreamID == id {
 					return "reset"
 				}
+			case *http2.GoAwayFrame:
+				t.Fatalf("stream %d: %v %s", id, f, f.DebugData())
 			case *http2.SettingsFrame:
 				if !f.IsAck() {
 					fr.WriteSettingsAck()
