@@ -31,7 +31,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
   penstock run claude
   penstock run --allow registry.npmjs.org -- npm install
   penstock run --policy ci.yaml --ci -- make test
-  penstock run --mode audit -- ./build.sh        # allow and record everything
+  penstock run --mode audit -- ./build.sh        # allow what no rule denies, and record it
   penstock run --publish 3000 -- npm run dev     # reach the pen's port 3000 from here
   penstock run --dry-run -- make                 # say what the pen would be`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -51,7 +51,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.StringArrayVar(&o.Policies, "policy", nil, "use this policy `file` too; naming it here is trusting it")
 	f.StringArrayVar(&o.Allow, "allow", nil, "allow `HOST[:PORT]`, e.g. api.example.com or *.example.com:8443")
 	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
-	f.StringVar(&o.Mode, "mode", "", "enforce, or audit: allow everything and record what would be denied")
+	f.StringVar(&o.Mode, "mode", "", "enforce, or audit: allow what no rule denies, and record it")
 	f.StringVar(&o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
 	f.StringArrayVar(&o.Write, "write", nil, "make `path` writable in the pen")
 	f.StringArrayVar(&o.Read, "read", nil, "make `path` readable in the pen")
@@ -64,7 +64,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVar(&o.EphemeralCA, "ephemeral-ca", false, "use a certificate authority made for this session only")
 	f.BoolVar(&o.TrustProject, "trust-project", false, "trust the project's .penstock.yaml as it is (for CI)")
 	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
-	f.BoolVar(&o.CI, "ci", false, "for CI jobs: no terminal, and a job summary where the CI system takes one")
+	f.BoolVar(&o.CI, "ci", false, "for CI jobs: append a summary to $GITHUB_STEP_SUMMARY, if that is set")
 	f.BoolVar(&o.DryRun, "dry-run", false, "print what the pen would be, and run nothing")
 	f.BoolVar(&o.JSON, "json", false, "with --dry-run: print JSON")
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no summary and no hints, errors only")

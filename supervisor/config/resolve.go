@@ -177,9 +177,6 @@ func (c *Config) collectWarnings(h *Host) {
 			c.Hints = append(c.Hints, w.String())
 		}
 	}
-	if c.Mode == policy.Audit {
-		c.Warnings = append(c.Warnings, "mode audit: requests that no rule decides are allowed and recorded")
-	}
 	env := c.Policy.Environment()
 	for _, p := range env.Pass {
 		for _, e := range h.Environ {
