@@ -139,6 +139,9 @@ func (s *session) layOut() error {
 			in.Protect = append(in.Protect, p.Name)
 		}
 	}
+	if err := keepOwnFiles(c, append([]string{c.Workdir}, in.Write...)); err != nil {
+		return err
+	}
 	if filepath.IsAbs(c.Command[0]) {
 		in.Programs = append(in.Programs, c.Command[0])
 	}
@@ -161,6 +164,31 @@ func (s *session) layOut() error {
 
 // ownPath is where the pen sees the authority and the policy's further roots.
 const ownPath = "/run/penstock/authority.pem"
+
+// keepOwnFiles refuses a writable directory that has Penstock's own inside.
+// Hiding them there would not do: the tool could still rename a directory above
+// them, and the host would look for audit, trust and authority in vain.
+func keepOwnFiles(c *config.Config, writable []string) error {
+	own := []string{c.Paths.Config, c.Paths.State, c.Paths.Data, c.Paths.Cache}
+	for _, w := range writable {
+		for _, o := range own {
+			if rel, err := filepath.Rel(w, o); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+				return &writableError{w, o}
+			}
+		}
+	}
+	return nil
+}
+
+type writableError struct{ dir, own string }
+
+func (e *writableError) Error() string {
+	return fmt.Sprintf("%s can't be writable in the pen: Penstock keeps its own files in it (%s)", e.dir, e.own)
+}
+
+func (e *writableError) Hint() string {
+	return "change to a project's directory, or name one with --workdir"
+}
 
 func paths(grants []policy.PathGrant) []string {
 	var out []string
