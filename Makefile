@@ -11,8 +11,10 @@ BIN     := bin/penstock
 VERSION ?= $(shell git describe --tags --dirty 2>/dev/null || echo 0.1.0-dev+$$(git rev-parse --short HEAD 2>/dev/null || echo unknown))
 LDFLAGS := -s -w -X github.com/penstock/penstock/internal/version.version=$(VERSION)
 
-# One static binary: no C library, no paths of the machine that built it.
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# One static binary: no C library, no paths of the machine that built it. Tests
+# are built alike: some of them are the roles they test.
+export CGO_ENABLED := 0
+GOBUILD := go build -trimpath -buildvcs=false
 GOTEST  := go test -trimpath -buildvcs=false -count=1 -timeout 10m
 # Linters have a module of their own, so that they never enter go.mod.
 TOOL    := go tool -modfile=$(CURDIR)/.ci/tools.mod
@@ -40,11 +42,11 @@ test: build bubblewrap ## run all tests as you and, if you are root, as an ordin
 
 root: build bubblewrap ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
-	else sudo env "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
+	else sudo env CGO_ENABLED=0 "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
 bench: build bubblewrap ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
 	@mkdir -p dist
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o dist/ ./internal/sessionbench ./internal/bench
+	go build -trimpath -buildvcs=false -o dist/ ./internal/sessionbench ./internal/bench
 	dist/sessionbench -penstock $(BIN)
 	dist/bench
 	go test -trimpath -buildvcs=false -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(PKGS)
