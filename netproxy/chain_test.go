@@ -203,7 +203,9 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 	if b, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(b), "sk-real") {
 		t.Errorf("the value came back: %v", err)
 	}
-	wait(t, pn.records, func(v *audit.Violation) bool { return v.Kind == "secret-reflected" && strings.Contains(v.Detail, "body") })
+	wait(t, pn.records, func(v *audit.Violation) bool {
+		return v.Kind == "secret-reflected" && strings.Contains(v.Detail, "body")
+	})
 	wait(t, pn.records, func(u *audit.SecretUse) bool { return u.Name == "KEY" && u.Host == "api.test" })
 	pn.records.mu.Lock()
 	defer pn.records.mu.Unlock()

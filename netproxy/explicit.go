@@ -145,6 +145,7 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request, hc *httpConn) {
 		p.answerRefusal(w, r, &c.binding, &refusal{http.StatusHTTPVersionNotSupported, "malformed", "CONNECT needs HTTP/1.1"})
 		return
 	}
+	p.sweeper.forget(c)
 	raw.SetDeadline(time.Time{}) //nolint:errcheck // a dead connection fails below
 	// Bytes that came with the request are the beginning of the tunnel.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())

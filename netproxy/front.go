@@ -107,6 +107,7 @@ type conn struct {
 	p      *Proxy
 	prefix []byte // read already
 	closed onceFlag
+	waits  waits
 }
 
 // Read gives what was read already, then what comes.
@@ -128,6 +129,7 @@ func (c *conn) Close() error {
 	}
 	c.p.open.Add(-1)
 	c.p.untrack(c)
+	c.p.sweeper.forget(c)
 	return c.TCPConn.Close()
 }
 

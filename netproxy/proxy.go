@@ -23,11 +23,12 @@ type Proxy struct {
 	cfg    Config
 	limits Limits
 
-	rules  atomic.Pointer[generation]
-	chain  *goproxy.ProxyHttpServer
-	server *http.Server
-	feed   *feed
-	tls    *tls.Config
+	rules   atomic.Pointer[generation]
+	chain   *goproxy.ProxyHttpServer
+	server  *http.Server
+	sweeper *sweeper
+	feed    *feed
+	tls     *tls.Config
 	// refusedPath is where the server meets requests that the filter refused; it
 	// can't be guessed.
 	refusedPath string
@@ -71,6 +72,7 @@ func New(c Config) (*Proxy, error) {
 		listeners:   make(map[net.Listener]struct{}),
 		live:        make(map[io.Closer]struct{}),
 	}
+	p.sweeper = newSweeper(p)
 	p.tls = p.serverTLS()
 	p.chain = p.newChain()
 	p.chain.OnRequest().DoFunc(p.judge)
@@ -128,6 +130,7 @@ func (p *Proxy) Close() error {
 		c.Close()
 	}
 	p.serving.Wait()
+	p.sweeper.close()
 	p.rules.Load().close()
 	return nil
 }

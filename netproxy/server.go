@@ -28,11 +28,11 @@ func (p *Proxy) newServer() *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           handler{p},
-		Protocols:         &protocols,
-		ReadHeaderTimeout: p.limits.Header,
-		IdleTimeout:       p.limits.Idle,
-		MaxHeaderBytes:    p.limits.HeaderBytes,
+		Handler:   handler{p},
+		Protocols: &protocols,
+		// No timeouts: the sweeper ends who waits for too long.
+		ConnState:      connState,
+		MaxHeaderBytes: p.limits.HeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: p.limits.Streams,
 			// A peer that is gone without a word must not hold its streams.
@@ -57,16 +57,23 @@ type link struct {
 
 type linkKey struct{}
 
-func connContext(ctx context.Context, nc net.Conn) context.Context {
-	l := &link{}
+// penOf returns the pen's connection under one of the server's.
+func penOf(nc net.Conn) *conn {
 	switch c := nc.(type) {
 	case *httpConn:
-		l.pen, l.hc = c.pen, c
+		return c.pen
 	case *tls.Conn:
-		l.pen, _ = c.NetConn().(*conn)
+		pen, _ := c.NetConn().(*conn)
+		return pen
 	case *conn:
-		l.pen = c
+		return c
 	}
+	return nil
+}
+
+func connContext(ctx context.Context, nc net.Conn) context.Context {
+	l := &link{pen: penOf(nc)}
+	l.hc, _ = nc.(*httpConn)
 	return context.WithValue(ctx, linkKey{}, l)
 }
 
@@ -74,6 +81,7 @@ func connContext(ctx context.Context, nc net.Conn) context.Context {
 func (p *Proxy) serveHTTP(c *conn, k kind) {
 	c.setTLS(false)
 	if k == kindHTTP2 {
+		p.sweeper.watch(c)
 		if !p.feed.push(c) {
 			c.Close()
 		}
@@ -90,7 +98,8 @@ func (p *Proxy) pushHTTP1(c *conn, nc net.Conn, src io.Reader) {
 		prefix, c.prefix = c.prefix, nil
 	}
 	hc := &httpConn{Conn: nc, pen: c}
-	hc.filter = wire.NewFilter(src, prefix, p.limits.HeaderBytes, p.refusedPath, hc.check)
+	p.sweeper.watch(c)
+	hc.filter = wire.NewFilter(src, prefix, p.limits.HeaderBytes, p.refusedPath, hc.check, hc.partial)
 	if !p.feed.push(hc) {
 		hc.Close()
 	}
@@ -107,6 +116,9 @@ type httpConn struct {
 }
 
 func (h *httpConn) Read(b []byte) (int, error) { return h.filter.Read(b) }
+
+// partial is called when a header has begun and is not whole.
+func (h *httpConn) partial() { h.pen.waits.head.CompareAndSwap(0, time.Now().UnixNano()) }
 
 // rest takes what the filter has read and not passed on.
 func (h *httpConn) rest() []byte { return h.filter.Rest() }

@@ -105,6 +105,7 @@ func (p *Proxy) terminate(c *conn) {
 	c.setTLS(true)
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
 		// net/http serves HTTP/2 on a *tls.Conn only.
+		p.sweeper.watch(c)
 		if !p.feed.push(tc) {
 			c.Close()
 		}

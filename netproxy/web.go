@@ -163,70 +163,28 @@ func (x *web) write(b []byte) (int, error) {
 	return n, err
 }
 
-// lateFlush is how long headers wait for the first piece of a body whose length
-// is known, to leave in one packet with it.
-const lateFlush = 5 * time.Millisecond
-
-// copyBuffer is a pooled buffer with the timer of one copy.
-type copyBuffer struct {
-	b     [64 << 10]byte
-	timer *time.Timer
-	x     *web
-	mu    sync.Mutex
-}
-
-var copyBuffers = sync.Pool{New: func() any { return new(copyBuffer) }}
-
-// arm flushes the headers if the body's first piece does not come soon.
-func (c *copyBuffer) arm(x *web) {
-	c.mu.Lock()
-	c.x = x
-	c.mu.Unlock()
-	if c.timer == nil {
-		c.timer = time.AfterFunc(lateFlush, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if c.x != nil {
-				c.x.Flush()
-			}
-		})
-		return
-	}
-	c.timer.Reset(lateFlush)
-}
-
-func (c *copyBuffer) disarm() {
-	c.timer.Stop()
-	c.mu.Lock()
-	c.x = nil // a timer that fired already finds nothing
-	c.mu.Unlock()
-}
+// copyBuffers holds what bodies are copied through.
+var copyBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // ReadFrom implements io.ReaderFrom for the response's body.
 func (x *web) ReadFrom(src io.Reader) (int64, error) {
 	if !x.wrote {
 		x.WriteHeader(http.StatusOK)
 	}
-	c, _ := copyBuffers.Get().(*copyBuffer)
-	defer copyBuffers.Put(c)
-	armed := !x.stream && x.length > 0 && !x.head
-	if armed {
-		c.arm(x)
+	buf, _ := copyBuffers.Get().(*[64 << 10]byte)
+	defer copyBuffers.Put(buf)
+	// Headers of a body with a length wait a moment, to leave in one packet with
+	// its beginning.
+	late := !x.stream && x.length > 0 && !x.head
+	if late {
+		x.f.p.sweeper.arm(x)
+		defer x.f.p.sweeper.disarm(x)
 	}
-	defer func() {
-		if armed {
-			c.disarm()
-		}
-	}()
 	var total int64
 	for {
-		n, err := src.Read(c.b[:])
-		if armed {
-			c.disarm()
-			armed = false
-		}
+		n, err := src.Read(buf[:])
 		if n > 0 {
-			wn, werr := x.Write(c.b[:n])
+			wn, werr := x.Write(buf[:n])
 			total += int64(wn)
 			if werr != nil {
 				x.f.fail(clientGone{werr})

@@ -20,6 +20,8 @@ import (
 type Filter struct {
 	src   io.Reader
 	check func(*Head) *Malformed
+	// partial is called when a head has begun and is not whole.
+	partial func()
 	// replacement is what the server reads in place of a refused message.
 	replacement []byte
 	maxHead     int
@@ -56,10 +58,10 @@ var bufPool = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
 // NewFilter reads from src. prefix was read from it already and is copied.
 // check is asked about each head and may refuse it; heads longer than maxHead
-// are refused. secret is a path that no client can know, under which the server
+// are refused. partial is called while a head is not whole. secret is a path that no client can know, under which the server
 // sees refused messages.
-func NewFilter(src io.Reader, prefix []byte, maxHead int, secret string, check func(*Head) *Malformed) *Filter {
-	f := &Filter{src: src, check: check, maxHead: maxHead}
+func NewFilter(src io.Reader, prefix []byte, maxHead int, secret string, check func(*Head) *Malformed, partial func()) *Filter {
+	f := &Filter{src: src, check: check, partial: partial, maxHead: maxHead}
 	f.replacement = []byte("GET " + secret + " HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n")
 	if len(prefix) > 0 {
 		f.grow(len(prefix))
@@ -242,6 +244,9 @@ func (f *Filter) advanceHead(b []byte) (more bool) {
 		return false
 	}
 	if end == 0 {
+		if f.partial != nil {
+			f.partial()
+		}
 		return true
 	}
 	if f.head(b[:end]) {
