@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,8 +36,9 @@ type proxyProcess struct {
 	stderr  *head
 }
 
-// startProxy starts the role. It must be called on the locked thread that lives
-// as long as the session: the parent-death signal follows the thread.
+// startProxy starts the role. The process gets SIGKILL when ours dies; because
+// that signal follows the thread that forked (prctl(2) PR_SET_PDEATHSIG), one is
+// kept for the life of the role.
 func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
 	var err error
 	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
@@ -79,14 +81,22 @@ func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(str
 	if os.Geteuid() == 0 && mapped(nobody) {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
-	if err := p.cmd.Start(); err != nil {
-		return fail(fmt.Errorf("start the proxy: %w", err))
-	}
-	p.client = proxyctl.NewClient(proxyctl.NewConn(control), notice)
+	started := make(chan error)
 	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		p.err = p.cmd.Wait()
 		close(p.exited)
 	}()
+	if err := <-started; err != nil {
+		return fail(fmt.Errorf("start the proxy: %w", err))
+	}
+	p.client = proxyctl.NewClient(proxyctl.NewConn(control), notice)
 	return p, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -69,9 +68,6 @@ type session struct {
 // is Penstock's own failure; a *shim.ExecError says that the command could not
 // be executed. Canceling ctx ends the session.
 func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbox.Backend) (*Result, error) {
-	// The proxy's parent-death signal follows the thread that started it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	s := &session{cfg: cfg, stdio: stdio, say: &printer{w: stdio.Err, quiet: cfg.Quiet}, started: time.Now()}
 	res, err := s.run(ctx, backends)
 	s.undo.run()
@@ -183,16 +179,21 @@ func (s *session) start(ctx context.Context) error {
 	if err := s.planTrust(); err != nil {
 		return err
 	}
-	if err := s.startProxy(); err != nil {
-		return err
+	// Forking it takes as long as planning the pen.
+	proxy := make(chan error, 1)
+	go func() { proxy <- s.startProxy() }()
+	err := s.planPen()
+	if err == nil {
+		err = s.claim()
 	}
-	if err := s.planPen(); err != nil {
-		return err
+	if err == nil {
+		err = s.startSandbox()
 	}
-	if err := s.claim(); err != nil {
-		return err
+	if perr := <-proxy; perr != nil {
+		return perr
 	}
-	if err := s.startSandbox(); err != nil {
+	s.undo.push(s.proxy.stop)
+	if err != nil {
 		return err
 	}
 	sockets, err := s.pen.Sockets(ctx)
@@ -248,7 +249,6 @@ func (s *session) startProxy() error {
 	if err != nil {
 		return err
 	}
-	s.undo.push(s.proxy.stop)
 	s.ca.Close()
 	return nil
 }
