@@ -22,7 +22,7 @@ const probeTime = 5 * time.Second
 func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	filter, err := confine.PenFilter()
+	filter, err := confine.PenFilter(false)
 	if err != nil {
 		return nil, err
 	}

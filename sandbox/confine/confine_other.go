@@ -9,7 +9,7 @@ import "errors"
 var errUnsupported = errors.New("seccomp and Landlock need Linux on amd64 or arm64")
 
 // PenFilter returns an error on this system.
-func PenFilter() ([]byte, error) { return nil, errUnsupported }
+func PenFilter(bool) ([]byte, error) { return nil, errUnsupported }
 
 // ProxyFilter returns an error on this system.
 func ProxyFilter(int) ([]byte, error) { return nil, errUnsupported }

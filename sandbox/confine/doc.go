@@ -17,7 +17,8 @@
 //
 // What stays allowed on purpose: ptrace and process_vm_* inside the pen
 // (debuggers; the pid and user namespaces bound whom they can reach, and the
-// pen's init has a Landlock domain above theirs), seccomp and landlock
+// pen's first process is outside of their Landlock domain; on a kernel without
+// Landlock they are refused), seccomp and landlock
 // themselves (they only take away), SysV and POSIX IPC (a namespace of the
 // pen's own), pings and raw sockets not.
 //

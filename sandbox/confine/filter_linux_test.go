@@ -126,7 +126,7 @@ func penCalls() []call {
 }
 
 func TestPenFilter(t *testing.T) {
-	f := penFilter()
+	f := penFilter(true)
 	for _, c := range penCalls() {
 		if got := judge(t, f, auditArch, c.nr, c.args...); got != c.want {
 			t.Errorf("%s: %#x, want %#x", c.name, uint32(got), uint32(c.want))
@@ -176,9 +176,18 @@ func TestProxyFilter(t *testing.T) {
 	}
 }
 
+func TestWithoutTracing(t *testing.T) {
+	f := penFilter(false)
+	for _, nr := range []uint32{unix.SYS_PTRACE, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD} {
+		if got := judge(t, f, auditArch, nr); got != deny(unix.EPERM) {
+			t.Errorf("%d: %#x", nr, uint32(got))
+		}
+	}
+}
+
 // TestOtherNumbers: whatever the number, another entry point gets nothing.
 func TestOtherNumbers(t *testing.T) {
-	for _, f := range []*filter{penFilter(), proxyFilter(1)} {
+	for _, f := range []*filter{penFilter(true), proxyFilter(1)} {
 		for _, arch := range []uint32{unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_ARM, unix.AUDIT_ARCH_PPC64LE, 0} {
 			if got := judge(t, f, arch, 1); got != kill {
 				t.Errorf("architecture %#x: %#x", arch, uint32(got))
@@ -200,7 +209,7 @@ func TestOtherNumbers(t *testing.T) {
 
 // TestDeniedStayDenied: what the pen may not do at all, the proxy may not.
 func TestDeniedStayDenied(t *testing.T) {
-	pen, proxy := penFilter(), proxyFilter(1)
+	pen, proxy := penFilter(true), proxyFilter(1)
 	for _, nrs := range pen.denied {
 		for _, nr := range nrs {
 			if judge(t, proxy, auditArch, nr) == allow {
@@ -212,7 +221,7 @@ func TestDeniedStayDenied(t *testing.T) {
 
 // TestGolden keeps the programs in a form that a review can read.
 func TestGolden(t *testing.T) {
-	for name, f := range map[string]*filter{"pen": penFilter(), "proxy": proxyFilter(77)} {
+	for name, f := range map[string]*filter{"pen": penFilter(true), "proxy": proxyFilter(77)} {
 		var b bytes.Buffer
 		for i, ins := range f.instructions() {
 			fmt.Fprintf(&b, "%3d %v\n", i, ins)

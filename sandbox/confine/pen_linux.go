@@ -20,11 +20,15 @@ const setIDs = unix.S_ISUID | unix.S_ISGID
 // sock_filter: what bwrap's --seccomp reads. It refuses by name and allows the
 // rest, because agents bring every runtime there is.
 //
+// trace allows debuggers (ptrace, process_vm_*). Without Landlock it must be
+// false: the pen's first process, bwrap's, is then not above the command's
+// domain, and who traces it holds descriptors and a view of bwrap's.
+//
 // Refusals are EPERM, except where callers probe for a new call and take ENOSYS
 // as "do without" (clone3, io_uring, openat2).
-func PenFilter() ([]byte, error) { return penFilter().assemble() }
+func PenFilter(trace bool) ([]byte, error) { return penFilter(trace).assemble() }
 
-func penFilter() *filter {
+func penFilter(trace bool) *filter {
 	f := &filter{arch: auditArch, x32: hasX32}
 	eperm, enosys := deny(unix.EPERM), deny(unix.ENOSYS)
 
@@ -47,6 +51,9 @@ func penFilter() *filter {
 		unix.SYS_VHANGUP,
 	)
 	f.deny(eperm, oldCalls()...)
+	if !trace {
+		f.deny(eperm, unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD, unix.SYS_KCMP)
+	}
 	f.deny(enosys,
 		// A ring makes system calls that no filter sees.
 		unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,

@@ -19,15 +19,14 @@ func ProxyFilter(pid int) ([]byte, error) { return proxyFilter(pid).assemble() }
 
 func proxyFilter(pid int) *filter {
 	f := &filter{arch: auditArch, x32: hasX32}
-	pen, eperm := penFilter(), deny(unix.EPERM)
+	pen, eperm := penFilter(false), deny(unix.EPERM)
 	for _, v := range pen.order {
 		f.deny(v, pen.denied[v]...)
 	}
 	f.deny(eperm, proxyOldCalls()...)
 	f.deny(eperm,
 		unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_UNSHARE, unix.SYS_PERSONALITY,
-		unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE,
-		unix.SYS_KCMP, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_GETFD, unix.SYS_PIDFD_SEND_SIGNAL,
+		unix.SYS_PROCESS_MADVISE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL,
 		unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO,
 		unix.SYS_SOCKETPAIR, unix.SYS_LISTEN,
 		unix.SYS_MKNODAT, unix.SYS_MKDIRAT, unix.SYS_UNLINKAT, unix.SYS_SYMLINKAT, unix.SYS_LINKAT,
