@@ -562,7 +562,7 @@ func TestHomeAsWork(t *testing.T) {
 		{"echo evil >> .bashrc", false},
 		{"mv .bashrc y", false},
 		{"mkdir -p .config/autostart/x", false},
-		{"echo evil > .zshrc", true}, // goes nowhere: checked below
+		{"echo evil > .zshrc", false},
 		{"echo evil > z; mv z .profile", false},
 		{"mv .config c2", false},
 	} {

@@ -24,7 +24,7 @@ func (b *builder) lstat(p string) (fs.FileMode, error) {
 			return 0, fs.ErrNotExist
 		}
 	case placeholderFile:
-		if text, err := b.host.ReadFile(p); err == nil && (len(text) == 0 || string(text) == ".\n") {
+		if text, err := b.host.ReadFile(p); err == nil && (len(text) == 0 || string(text) == here || string(text) == emptyJSON) {
 			return 0, fs.ErrNotExist
 		}
 	}

@@ -26,7 +26,7 @@
 //     covered in the pen, and removed after it; who still uses it is known by a
 //     lock, so that sessions in one directory don't take it from each other and
 //     what a killed supervisor left is removed by the janitor process or the
-//     next session. Git ignores all of them.
+//     next session. Git does not see them.
 //   - A protected path that is a symbolic link can't be a mount point; what it
 //     leads to is protected, and the link is compared after the run (Links).
 //

@@ -28,7 +28,7 @@ func (b *builder) gitNames(dir string) []guarded {
 	for _, sub := range b.modules(git) {
 		rel := strings.TrimPrefix(sub, dir+"/")
 		out = append(out,
-			guarded{name: rel + "/hooks", dir: true}, guarded{name: rel + "/config"}, guarded{name: rel + "/commondir"})
+			guarded{name: rel + "/hooks"}, guarded{name: rel + "/config"}, guarded{name: rel + "/commondir"})
 	}
 	if names, err := b.host.ReadDir(path.Join(git, "worktrees")); err == nil {
 		for i, n := range names {
@@ -92,7 +92,7 @@ func (b *builder) configured(dir, config string) (out []guarded) {
 		var p string
 		switch key {
 		case "hookspath":
-			p, g.dir = path.Join(dir, value), true // relative to the work tree
+			p = path.Join(dir, value) // relative to the work tree
 		case "path", "attributesfile", "excludesfile":
 			p = path.Join(path.Dir(config), value) // relative to the file
 			if key != "path" {
@@ -153,13 +153,22 @@ func (b *builder) worktree(dir, git string) {
 		return
 	}
 	b.bind(write, common, true)
+	b.common = common
 	for _, g := range []guarded{
-		{name: "hooks", dir: true, missing: blank}, {name: "config", missing: blank},
-		{name: "config.worktree"}, {name: "commondir", missing: self, content: ".\n"},
+		{name: "hooks", missing: blank}, {name: "config", missing: blank},
+		{name: "config.worktree"}, {name: "commondir", missing: self, content: here},
 	} {
 		b.guard(path.Join(common, g.name), g)
 	}
 	for _, n := range []string{"gitdir", "commondir", "config.worktree"} {
 		b.guard(path.Join(gitdir, n), guarded{name: n})
 	}
+}
+
+// commonDir is where the repository of work keeps what its worktrees share.
+func (b *builder) commonDir(work string) string {
+	if b.common != "" {
+		return b.common
+	}
+	return path.Join(work, ".git")
 }

@@ -32,7 +32,7 @@ type Input struct {
 	Write   []string // more writable directories and files
 	Read    []string // more readable ones
 	Hide    []string // beside the usual credentials
-	Protect []string // beside the usual names; a trailing slash says directory
+	Protect []string // beside the usual names
 	// Unprotect takes paths out of the usual names, e.g. WORK/.git to let the
 	// tool make a repository. The caller warns.
 	Unprotect []string
@@ -118,6 +118,8 @@ type builder struct {
 	host Host
 	at   map[string]placed
 	plan *Plan
+	// common is the repository of a linked worktree, once granted.
+	common string
 }
 
 // Build plans a pen.

@@ -11,7 +11,6 @@ import (
 // guarded is one name that the host executes or obeys later.
 type guarded struct {
 	name string // relative to the work directory
-	dir  bool
 	// missing says what to do when it isn't there.
 	missing missing
 	content string // of the placeholder
@@ -21,41 +20,46 @@ type missing uint8
 
 const (
 	skip    missing = iota // what it would do needs something that is protected
-	blank                  // unreadable: nobody in the pen reads it
-	null                   // empty: programs in the pen read it and mind an error
-	self                   // the placeholder itself, with its content
+	blank                  // an empty directory, whatever it should be: git ignores those
+	self                   // a file, because programs in the pen read it: the placeholder itself, with its content
 	scratch                // a private directory that goes with the pen: a program writes there unasked and gives up if it can't
 )
 
 // scratchSize bounds a scratch directory, in bytes.
 const scratchSize = 64 << 20
 
+// Contents of placeholders that are files.
+const (
+	here      = ".\n"
+	emptyJSON = "{}\n"
+)
+
 // usual are the names that are protected in every work directory.
 func usual() []guarded {
 	return []guarded{
-		{name: ".git/hooks", dir: true, missing: blank},
+		{name: ".git/hooks", missing: blank},
 		{name: ".git/config", missing: blank},
 		{name: ".git/config.worktree", missing: skip}, // read only if config says so
 		{name: ".git/info/attributes", missing: skip}, // filters are in config
 		// A file that moves the repository's configuration and hooks elsewhere;
 		// "." leaves them where they are (gitrepository-layout(5)).
-		{name: ".git/commondir", missing: self, content: ".\n"},
+		{name: ".git/commondir", missing: self, content: here},
 		{name: ".penstock.yaml", missing: blank},
-		{name: ".vscode", dir: true, missing: blank},
-		{name: ".idea", dir: true, missing: blank},
-		{name: ".zed", dir: true, missing: skip},
-		{name: ".devcontainer", dir: true, missing: skip}, // asks before it runs
-		{name: ".husky", dir: true, missing: blank},
-		{name: ".githooks", dir: true, missing: skip},
-		{name: ".claude", dir: true, missing: blank},
-		{name: ".mcp.json", missing: null},
-		{name: ".cursor", dir: true, missing: blank},
-		{name: ".opencode", dir: true, missing: scratch},
-		{name: "opencode.json", missing: null},
-		{name: "opencode.jsonc", missing: null},
-		{name: ".codex", dir: true, missing: blank},
-		{name: ".gemini", dir: true, missing: blank},
-		{name: ".continue", dir: true, missing: skip},
+		{name: ".vscode", missing: blank},
+		{name: ".idea", missing: blank},
+		{name: ".zed", missing: skip},
+		{name: ".devcontainer", missing: skip}, // asks before it runs
+		{name: ".husky", missing: blank},
+		{name: ".githooks", missing: skip},
+		{name: ".claude", missing: blank},
+		{name: ".mcp.json", missing: self, content: emptyJSON},
+		{name: ".cursor", missing: blank},
+		{name: ".opencode", missing: scratch},
+		{name: "opencode.json", missing: self, content: emptyJSON},
+		{name: "opencode.jsonc", missing: self, content: emptyJSON},
+		{name: ".codex", missing: blank},
+		{name: ".gemini", missing: blank},
+		{name: ".continue", missing: skip},
 		{name: ".aider.conf.yml", missing: skip},
 		{name: ".envrc", missing: skip}, // direnv asks again when it changed
 		{name: ".pre-commit-config.yaml", missing: skip},
@@ -68,10 +72,10 @@ func usual() []guarded {
 func usualHome() []guarded {
 	var out []guarded
 	for _, n := range []string{".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zshenv", ".zprofile", ".gitconfig", ".inputrc", ".vimrc", ".tmux.conf"} {
-		out = append(out, guarded{name: n, missing: null})
+		out = append(out, guarded{name: n, missing: self})
 	}
 	for _, n := range []string{".ssh", ".config/autostart", ".config/systemd", ".config/git", ".config/fish", ".config/nvim", ".config/penstock", ".local/bin", ".local/share/applications", "bin"} {
-		out = append(out, guarded{name: n, dir: true, missing: blank})
+		out = append(out, guarded{name: n, missing: blank})
 	}
 	return out
 }
@@ -94,7 +98,7 @@ func (b *builder) protectAll() {
 	if _, err := b.lstat(path.Join(work, ".git")); err != nil && !un[path.Join(work, ".git")] {
 		// Without .git, HEAD with objects and refs beside it would make the work
 		// directory itself a (bare) repository, configuration and hooks included.
-		list(work, []guarded{{name: "HEAD", dir: true, missing: blank}})
+		list(work, []guarded{{name: "HEAD", missing: blank}})
 	}
 	list(work, b.gitNames(work))
 	list(work, usual())
@@ -110,9 +114,9 @@ func (b *builder) protectAll() {
 	if b.writable(b.plan.Home) {
 		list(b.plan.Home, usualHome())
 	}
+	b.ignoreFiles(work)
 	for _, p := range b.in.Protect {
-		g := guarded{dir: strings.HasSuffix(p, "/"), missing: blank}
-		b.guard(path.Clean(p), g)
+		b.guard(path.Clean(p), guarded{missing: blank})
 	}
 }
 
@@ -139,8 +143,7 @@ func (b *builder) guard(p string, g guarded) {
 			return
 		case err != nil:
 			// A directory above it is missing: the place is kept there.
-			g.dir, g.content = true, ""
-			if g.missing == self || g.missing == null {
+			if g.missing == self {
 				// Without the directory the file does not matter yet; whoever
 				// needs the directory kept says so with a path of its own.
 				return
@@ -175,24 +178,46 @@ func (b *builder) absent(p string, g guarded) {
 	if g.missing == skip || !b.host.Writable(path.Dir(p)) {
 		return // nor can the pen, which is the same user
 	}
-	m := sandbox.Mount{Target: p}
-	switch {
-	case g.dir && g.missing == scratch:
-		m.Kind, m.Write, m.Size = sandbox.Tmpfs, true, scratchSize
-	case g.dir:
-		m.Kind = sandbox.BlankDir
-	case g.missing == self:
-		m.Kind, m.Source = sandbox.Bind, p
-	case g.missing == null:
-		m.Kind = sandbox.Null
-	default:
-		m.Kind = sandbox.Blank
-	}
 	if _, taken := b.at[p]; taken {
 		return
 	}
+	m := sandbox.Mount{Kind: sandbox.BlankDir, Target: p}
+	switch g.missing {
+	case scratch:
+		m = sandbox.Mount{Kind: sandbox.Tmpfs, Target: p, Write: true, Size: scratchSize}
+	case self:
+		m = sandbox.Mount{Source: p, Target: p}
+	}
 	b.put(protect, m)
-	b.plan.Placeholders = append(b.plan.Placeholders, sandbox.Placeholder{Path: p, Dir: g.dir, Content: []byte(g.content)})
+	b.plan.Placeholders = append(b.plan.Placeholders, sandbox.Placeholder{Path: p, Dir: g.missing != self, Content: []byte(g.content)})
+}
+
+// ignoreFiles keeps git in the pen from taking placeholders that are files, and
+// what is written into scratch directories, for the user's: "git add -A" must
+// not commit them.
+func (b *builder) ignoreFiles(work string) {
+	var names []string
+	for _, p := range b.plan.Placeholders {
+		if path.Dir(p.Path) == work && (!p.Dir || b.at[p.Path].Kind == sandbox.Tmpfs) {
+			names = append(names, "/"+path.Base(p.Path))
+		}
+	}
+	info := path.Join(b.commonDir(work), "info", "exclude")
+	m, err := b.host.Lstat(info)
+	if len(names) == 0 || err != nil || !m.IsRegular() || !b.writable(info) {
+		// Without the file there is nothing to mount over. A commit of an empty
+		// configuration file is the lesser evil than one that the host obeys.
+		return
+	}
+	text, err := b.host.ReadFile(info)
+	if err != nil {
+		return
+	}
+	content := string(text)
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
+	}
+	b.plan.Files = append(b.plan.Files, sandbox.File{Target: info, Content: []byte(content + strings.Join(names, "\n") + "\n")})
 }
 
 // link protects what a link leads to, since nothing can be mounted over a link.
