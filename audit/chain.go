@@ -136,7 +136,7 @@ type tail struct {
 	torn []byte   // what follows it, without a new line
 }
 
-var errNoRecord = errors.New("the last line is not a record of this file; see penstock audit verify")
+var errNoRecord = errors.New("the last line is not a record of this file")
 
 // readTail finds the end of the chain in f. It reads the last lines only;
 // whether the chain holds up to there is for Verify to say.

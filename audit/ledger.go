@@ -61,7 +61,7 @@ func (s *Store) openLedger() (*ledger, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, &StoreError{Op: "open", Path: path, Err: err, Fix: "penstock audit verify says what is wrong with it"}
+		return nil, &StoreError{Op: "open", Path: path, Err: err, Fix: "penstock audit verify says what is wrong; to go on, rename " + filepath.Dir(path) + " and keep it, or choose another place with --audit-dir"}
 	}
 	return l, nil
 }

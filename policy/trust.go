@@ -110,15 +110,31 @@ func readTrust(store string) (*trustStore, error) {
 		return nil, fmt.Errorf("read trust store: %w", err)
 	}
 	if err := json.Unmarshal(b, t); err != nil {
-		return nil, fmt.Errorf("read trust store %s: %w", printable(store), err)
+		return nil, &trustError{store, err}
 	}
 	if t.Version != 1 {
-		return nil, fmt.Errorf("read trust store %s: version %d is unknown", printable(store), t.Version)
+		return nil, &trustError{store, fmt.Errorf("version %d is unknown", t.Version)}
 	}
 	if t.Files == nil {
 		t.Files = map[string]trustEntry{}
 	}
 	return t, nil
+}
+
+// trustError is a store that can't be read for what it holds.
+type trustError struct {
+	store string
+	err   error
+}
+
+func (e *trustError) Error() string {
+	return "read trust store " + printable(e.store) + ": " + e.err.Error()
+}
+func (e *trustError) Unwrap() error { return e.err }
+
+// Hint says what to do about it.
+func (e *trustError) Hint() string {
+	return "remove it, then approve the project's file again: penstock policy trust"
 }
 
 // Trust records that a project file with exactly this content (the bytes that

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,14 +38,7 @@ func escape(s string) string { return text.Escape(s) }
 // brief says in a line or two what the pen is. Warnings are never left out.
 func (a *announcement) brief(p *printer) {
 	if !p.quiet {
-		by := "no policy file"
-		if len(a.Policies) > 0 {
-			by = strings.Join(a.Policies, ", ")
-		}
-		if a.Profile != "" {
-			by += ", profile " + a.Profile
-		}
-		p.line("%s pen in %s; %d rules (%s), default %s", a.Tier, escape(a.Workdir), a.Rules, escape(by), a.Default)
+		p.line("%s pen in %s; %s", a.Tier, escape(a.Workdir), a.rules())
 	}
 	for _, w := range a.Warnings {
 		p.line("WARNING: %s", escape(w))
@@ -58,6 +52,30 @@ func (a *announcement) brief(p *printer) {
 	for _, s := range a.Published {
 		p.line("published: %s", escape(s))
 	}
+}
+
+// rules says in half a line what may leave the pen.
+func (a *announcement) rules() string {
+	from := append([]string(nil), a.Policies...)
+	if a.Profile != "" {
+		from = append(from, "profile "+a.Profile)
+	}
+	by := ""
+	switch {
+	case len(from) > 0:
+		by = " (" + escape(strings.Join(from, ", ")) + ")"
+	case a.Rules > 0:
+		by = " (command line)"
+	}
+	switch {
+	case a.Rules == 0 && a.Default == "deny":
+		return "no rules" + by + ": every request is denied"
+	case a.Rules == 0:
+		return "no rules" + by + ", default " + a.Default
+	case a.Rules == 1:
+		return "1 rule" + by + ", default " + a.Default
+	}
+	return fmt.Sprintf("%d rules%s, default %s", a.Rules, by, a.Default)
 }
 
 // detail is the capability report and the file system, for -v and --dry-run.
@@ -91,8 +109,9 @@ func (a *announcement) dryRun(w io.Writer, asJSON bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(a)
 	}
-	p := &printer{w: w}
-	a.brief(p)
-	a.detail(w)
-	return nil
+	var b bytes.Buffer
+	a.brief(&printer{w: &b})
+	a.detail(&b)
+	_, err := w.Write(b.Bytes())
+	return err
 }

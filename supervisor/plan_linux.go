@@ -117,6 +117,11 @@ func (s *session) openTrust() error {
 	s.trust, err = ca.PrepareTrust(ca.TrustOptions{
 		Dir: filepath.Join(s.cfg.Paths.Cache, "trust"), Certificate: s.ca.Certificate, Extra: s.cfg.Policy.CAFiles(), Java: true,
 	})
+	if err == nil && s.cfg.EphemeralCA {
+		// Nobody will trust this authority again. After a SIGKILL they stay until
+		// they are pruned.
+		s.undo.push(func() { os.Remove(s.trust.Bundle); os.Remove(s.trust.Own); os.Remove(s.trust.Java) })
+	}
 	return err
 }
 
@@ -232,12 +237,20 @@ func (s *session) environment() {
 	if env.ProxyVariables() {
 		in.Proxy = proxyVariables()
 	}
-	in.Set = append(in.Set, "HOME="+s.files.Home, "PATH="+strings.Join(s.files.Path, ":"), "USER="+s.cfg.Host.User, "LOGNAME="+s.cfg.Host.User, "PWD="+s.files.Dir, "TMPDIR=/tmp")
+	// An empty PATH would name the directory that the tool stands in.
+	path := strings.Join(s.files.Path, ":")
+	if path == "" {
+		path = defaultPath
+	}
+	in.Set = append(in.Set, "HOME="+s.files.Home, "PATH="+path, "USER="+s.cfg.Host.User, "LOGNAME="+s.cfg.Host.User, "PWD="+s.files.Dir, "TMPDIR=/tmp")
 	for _, v := range env.Set {
 		in.Set = append(in.Set, v.Name+"="+v.Value)
 	}
 	s.spec.Env, s.withheld = config.Environment(in)
 }
+
+// defaultPath is what a caller without a PATH gets; as root's in Debian.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // proxyVariables point at the pen's own proxy port. Nothing depends on them:
 // what ignores them is captured.
@@ -277,13 +290,28 @@ func (s *session) openAudit() error {
 
 // listenPublished opens a host port, whose listener is donated to the proxy.
 func listenPublished(p config.Publish) (*os.File, netip.AddrPort, error) {
-	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(p.Listen))
+	// The family is named: "tcp" would listen at :: too when asked for 0.0.0.0.
+	family := "tcp4"
+	if p.Listen.Addr().Is6() {
+		family = "tcp6"
+	}
+	l, err := net.ListenTCP(family, net.TCPAddrFromAddrPort(p.Listen))
 	if err != nil {
-		return nil, netip.AddrPort{}, &config.FlagError{Flag: "--publish", Value: p.Listen.String(), Why: "the port can't be had: " + cause(err), Fix: "choose another port, e.g. --publish 0:" + fmt.Sprint(p.Port) + " for any that is free"}
+		return nil, netip.AddrPort{}, &config.FlagError{Flag: "--publish", Value: p.Listen.String(), Why: "the port can't be had: " + cause(err), Fix: publishHint(p, err)}
 	}
 	defer l.Close()
 	f, err := l.File()
 	return f, l.Addr().(*net.TCPAddr).AddrPort(), err
+}
+
+func publishHint(p config.Publish, err error) string {
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return p.Listen.Addr().String() + " is no address of this machine"
+	case errors.Is(err, unix.EACCES):
+		return fmt.Sprintf("ports below 1024 are root's; choose a higher one, e.g. --publish %d:%d", 8000+int(p.Listen.Port())%1000, p.Port)
+	}
+	return fmt.Sprintf("choose another port, e.g. --publish 0:%d for any that is free", p.Port)
 }
 
 func cause(err error) string {

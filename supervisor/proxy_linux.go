@@ -146,8 +146,9 @@ func (p *proxyProcess) stop() {
 
 // why says how the role ended, with the end of what it had printed.
 func (p *proxyProcess) why() error {
-	said := strings.TrimSpace(p.stderr.String())
+	said, hint := strings.TrimSpace(p.stderr.String()), ""
 	if i := strings.IndexByte(said, '\n'); i > 0 && !strings.HasPrefix(said, "panic") {
+		hint = strings.TrimPrefix(strings.TrimSpace(said[i:]), "hint: ")
 		said = said[:i]
 	}
 	if said == "" {
@@ -156,8 +157,14 @@ func (p *proxyProcess) why() error {
 		}
 		return fmt.Errorf("the proxy ended: %w", p.err)
 	}
-	return fmt.Errorf("the proxy ended: %s", text.Escape(strings.TrimPrefix(said, "penstock: ")))
+	return &proxyError{text.Escape(strings.TrimPrefix(said, "penstock: ")), text.Escape(hint)}
 }
+
+// proxyError is what the proxy said at its end.
+type proxyError struct{ said, hint string }
+
+func (e *proxyError) Error() string { return "the proxy ended: " + e.said }
+func (e *proxyError) Hint() string  { return e.hint }
 
 // mapped tells whether id exists in this process's user namespace.
 func mapped(id int) bool {

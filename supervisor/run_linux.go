@@ -112,9 +112,12 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 func (s *session) announcement() *announcement {
 	c := s.cfg
 	a := &announcement{
+		// Lists are never null in JSON.
+		Policies: []string{}, Writable: []string{}, Secrets: []string{}, Published: []string{},
 		Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
-		Command: c.Command, Workdir: c.Workdir, Protected: s.files.Protected, Hidden: s.files.Hidden, Withheld: s.withheld,
-		Capabilities: s.caps, Warnings: c.Warnings, Hints: c.Hints,
+		Command: c.Command, Workdir: c.Workdir, Protected: append([]string{}, s.files.Protected...), Hidden: append([]string{}, s.files.Hidden...),
+		Withheld:     append([]string{}, s.withheld...),
+		Capabilities: s.caps, Warnings: append([]string{}, c.Warnings...), Hints: append([]string{}, c.Hints...),
 	}
 	for _, f := range c.Policy.Files() {
 		a.Policies = append(a.Policies, f.Name)

@@ -38,7 +38,11 @@ func (s *summary) write(w io.Writer) {
 	}
 	s.list(line, denied, p.Denied)
 	if len(p.Denied) > 0 && p.Denied[0].Allow != "" {
-		line("to allow the first of these: penstock run --allow %s", shellWord(p.Denied[0].Allow))
+		which := "it"
+		if len(p.Denied) > 1 {
+			which = "the first of these"
+		}
+		line("to allow %s, run again with: --allow %s", which, shellWord(p.Denied[0].Allow))
 	}
 	for _, n := range p.Notes {
 		line("%s", text.Escape(n))
@@ -66,9 +70,9 @@ func (s *summary) list(line func(string, ...any), what string, counts []proxyctl
 		}
 		by := c.Rule
 		if by == "" {
-			by = "no rule"
+			by = "no rule allows it"
 		}
-		line("  %-15s %5d  %s  (%s)", what, c.N, text.Escape(c.Target), text.Escape(by))
+		line("  %-15s %5d× %s  (%s)", what, c.N, text.Escape(c.Target), text.Escape(by))
 	}
 }
 

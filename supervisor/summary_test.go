@@ -26,7 +26,7 @@ func TestSummaryIsEscaped(t *testing.T) {
 	if !strings.Contains(out, `--allow 'x'\''; rm -rf ~ #'`) {
 		t.Errorf("the suggested command is not quoted:\n%s", out)
 	}
-	for _, want := range []string{"1 request allowed, 3 requests denied", "a.example:443  (policy.yaml:3)", "(no rule)", "audit show 20260102-150405-aaaaa", "audit head: 9:ab"} {
+	for _, want := range []string{"1 request allowed, 3 requests denied", "a.example:443  (policy.yaml:3)", "to allow it, run again with: --allow", "(no rule allows it)", "audit show 20260102-150405-aaaaa", "audit head: 9:ab"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

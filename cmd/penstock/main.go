@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/internal/version"
+	"github.com/penstock/penstock/policy"
 )
 
 // rolePrefix marks the hidden sub-commands by which penstock starts itself in
@@ -73,8 +74,17 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 }
 
 // printError prints one line of cause and, where the error knows it, one of
-// what to do. An error of several lines (policy errors) keeps them.
+// what to do; for a policy, so for each of its errors.
 func printError(w io.Writer, err error) {
+	var list *policy.ErrorList
+	if errors.As(err, &list) {
+		const most = 30 // the first ones say enough of a file of rubbish
+		printPolicyErrors(w, "penstock: ", list.Errors[:min(len(list.Errors), most)])
+		if n := len(list.Errors) - most; n > 0 {
+			fmt.Fprintf(w, "penstock: and %d more errors\n", n)
+		}
+		return
+	}
 	fmt.Fprintf(w, "penstock: %v\n", err)
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {

@@ -174,14 +174,7 @@ func printChecked(cmd *cobra.Command, all []checked, asJSON bool) error {
 		}
 	} else {
 		for _, c := range all {
-			for _, e := range c.Errors {
-				bare := *e
-				bare.Hint = ""
-				fmt.Fprintln(cmd.OutOrStdout(), &bare)
-				if e.Hint != "" {
-					fmt.Fprintf(cmd.OutOrStdout(), "  hint: %s\n", e.Hint)
-				}
-			}
+			printPolicyErrors(cmd.OutOrStdout(), "", c.Errors)
 			for _, w := range c.Warnings {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w)
 			}
@@ -194,6 +187,19 @@ func printChecked(cmd *cobra.Command, all []checked, asJSON bool) error {
 		return &exitError{code: 1}
 	}
 	return nil
+}
+
+// printPolicyErrors prints each error with what to do about it on a line of its
+// own.
+func printPolicyErrors(w io.Writer, prefix string, list []*policy.Error) {
+	for _, e := range list {
+		bare := *e
+		bare.Hint = ""
+		fmt.Fprintf(w, "%s%v\n", prefix, &bare)
+		if e.Hint != "" {
+			fmt.Fprintf(w, "  hint: %s\n", e.Hint)
+		}
+	}
 }
 
 func newPolicyShowCmd() *cobra.Command {

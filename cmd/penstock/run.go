@@ -4,10 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/supervisor"
 	"github.com/penstock/penstock/supervisor/config"
 )
@@ -35,13 +41,16 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
   penstock run --publish 3000 -- npm run dev     # reach the pen's port 3000 from here
   penstock run --dry-run -- make                 # say what the pen would be`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 || args[0] == "" {
 				return &exitError{code: 125, err: &usageError{cmd: "penstock run", err: errors.New("no command to run")}}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Command = args
+			if err := refuseEmpty(cmd, &o); err != nil {
+				return &exitError{code: 125, err: err}
+			}
 			return runPen(cmd, &o)
 		},
 	}
@@ -75,10 +84,34 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	return cmd
 }
 
+// refuseEmpty refuses a flag with an empty value. A script's unset variable
+// would otherwise mean the default: another work directory, another audit.
+func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
+	for _, f := range []struct {
+		name   string
+		values []string
+	}{
+		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
+		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},
+		{"env", o.Env}, {"publish", o.Publish}, {"add-host", o.AddHost}, {"ca", o.CA},
+	} {
+		if cmd.Flags().Changed(f.name) && slices.Contains(f.values, "") {
+			return &config.FlagError{Flag: "--" + f.name, Why: "has no value", Fix: "give it one, or leave it out; is a variable of the script unset?"}
+		}
+	}
+	return nil
+}
+
 func runPen(cmd *cobra.Command, o *config.Options) error {
+	if o.JSON && !o.DryRun {
+		return &exitError{code: 125, err: &usageError{cmd: "penstock run", err: errors.New("--json needs --dry-run: the output of a run is the command's")}}
+	}
 	host, err := thisHost()
 	if err != nil {
 		return &exitError{code: 125, err: err}
+	}
+	if inPen(host) {
+		return &exitError{code: 125, err: &hintError{err: errors.New("this is a pen already, and a pen has no other inside"), hint: "run the command without penstock: this pen's policy holds for it"}}
 	}
 	cfg, err := config.Resolve(o, host)
 	if err != nil {
@@ -88,7 +121,7 @@ func runPen(cmd *cobra.Command, o *config.Options) error {
 	if err != nil {
 		var not *shim.ExecError
 		if errors.As(err, &not) {
-			return &exitError{code: not.ExitCode(), err: err}
+			return &exitError{code: not.ExitCode(), err: notExecuted(not, cfg)}
 		}
 		return &exitError{code: 125, err: err}
 	}
@@ -96,6 +129,31 @@ func runPen(cmd *cobra.Command, o *config.Options) error {
 		return &exitError{code: res.ExitCode}
 	}
 	return nil
+}
+
+// notExecuted adds what to do about a command that the caller has and the pen
+// does not.
+func notExecuted(not *shim.ExecError, cfg *config.Config) error {
+	if not.ExitCode() != 127 {
+		return not
+	}
+	name := cfg.Command[0]
+	if here, err := exec.LookPath(name); err == nil {
+		if here, err = filepath.Abs(here); err == nil {
+			return &hintError{err: not, hint: "it is here as " + text.Escape(here) + ", which the pen does not show, or it needs an interpreter that is not shown; --read DIRECTORY shows one"}
+		}
+	}
+	if !strings.Contains(name, "/") {
+		return &hintError{err: not, hint: "no directory of PATH has it"}
+	}
+	return &hintError{err: not, hint: "is it in the work directory, " + text.Escape(cfg.Workdir) + "?"}
+}
+
+// inPen tells whether penstock itself was started in a pen. It saves the user an
+// obscure failure and decides nothing: the pen lets no other be built.
+func inPen(h *config.Host) bool {
+	_, err := os.Stat(layout.BundlePath)
+	return h.Getenv("PENSTOCK") != "" && err == nil
 }
 
 // thisHost gathers what a run takes from the caller's machine.
@@ -106,7 +164,7 @@ func thisHost() (*config.Host, error) {
 	}
 	dir, err := os.Getwd()
 	if err != nil {
-		return nil, fmt.Errorf("find the working directory: %w", err)
+		return nil, &hintError{err: fmt.Errorf("find the working directory: %w", err), hint: "it was removed, or can't be read; change to another directory"}
 	}
 	return config.NewHost(os.Getuid(), os.Getgid(), dir, self, os.Environ())
 }

@@ -70,7 +70,7 @@ func Main() int {
 		return exitFailed
 	}
 	err = build(&cfg, fd)
-	if report(fd, err) != nil {
+	if report(fd, err) != nil && !errors.Is(err, errStarterEnded) {
 		// Nobody listens any more; the reason still deserves a line.
 		fmt.Fprintln(os.Stderr, "penstock:", err)
 	}
@@ -134,6 +134,9 @@ func become(control int) error {
 	return &stepError{Step: StepExec, Err: &os.PathError{Op: "execute", Path: next.Path, Err: err}}
 }
 
+// errStarterEnded is no failure of ours: the starter says itself why it gave up.
+var errStarterEnded = errors.New("the starter ended")
+
 // receiveNext reads one packet; its descriptors are close-on-exec.
 func receiveNext(control int) (*nextCommand, []int, error) {
 	buf := make([]byte, nextSize)
@@ -147,10 +150,10 @@ func receiveNext(control int) (*nextCommand, []int, error) {
 		}
 	}
 	switch {
+	case errors.Is(err, unix.ECONNRESET), err == nil && n == 0:
+		return nil, nil, errStarterEnded
 	case err != nil:
 		return nil, nil, err
-	case n == 0:
-		return nil, nil, errors.New("the starter ended")
 	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
 		return nil, nil, errors.New("message about the next command is cut")
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock/penstock/agent/profile"
@@ -179,6 +180,9 @@ func (c *Config) collectWarnings(h *Host) {
 	}
 	env := c.Policy.Environment()
 	for _, p := range env.Pass {
+		if _, set := h.Lookup(p.Pattern); !set && strings.HasPrefix(p.From.File, "--env") && !strings.Contains(p.Pattern, "*") {
+			c.Hints = append(c.Hints, p.From.Ref()+": there is no such variable here, so the pen has none")
+		}
 		for _, e := range h.Environ {
 			if name := envName(e); name != "" && env.Passes(name) && LooksSecret(name) && p.Pattern == name {
 				c.Warnings = append(c.Warnings, p.From.Ref()+": variable "+name+" enters the pen as it is; secrets: would keep its value out")

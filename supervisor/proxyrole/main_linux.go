@@ -24,6 +24,10 @@ func Main() int {
 	debug.SetGCPercent(400)
 	if err := serve(); err != nil {
 		fmt.Fprintf(os.Stderr, "penstock: %v\n", err)
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			fmt.Fprintf(os.Stderr, "hint: %s\n", h.Hint())
+		}
 		return 1
 	}
 	return 0
