@@ -146,7 +146,8 @@ func FindProject(dir, home string) string {
 	dir = filepath.Clean(dir)
 	for {
 		path := filepath.Join(dir, ProjectFile)
-		if _, err := os.Lstat(path); err == nil {
+		// A directory is how a running session keeps the name from being taken.
+		if st, err := os.Lstat(path); err == nil && !st.IsDir() {
 			return path
 		}
 		parent := filepath.Dir(dir)
