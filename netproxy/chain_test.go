@@ -83,7 +83,8 @@ func TestInvariant01DenyByConstruction(t *testing.T) {
 	}
 }
 
-// What the policy denies is let through in audit mode, and recorded as denied.
+// What no rule allows is let through in audit mode, and recorded as denied; what
+// a rule denies is not let through.
 func TestPermissive(t *testing.T) {
 	pn := newPen(t, someRules, func(c *Config) { c.Permissive = true })
 	pn.all()
@@ -96,13 +97,15 @@ func TestPermissive(t *testing.T) {
 			c.Close()
 		}
 	}()
-	resp, _ := get(t, pn.client("h2"), "https://evil.test/")
-	if resp.StatusCode != 200 {
-		t.Errorf("%s", resp.Status)
-	}
-	o := wait(t, pn.records, func(e *audit.FlowOpen) bool { return e.Target.Host == "evil.test" })
-	if o.Verdict != hooks.Deny || o.Mode != "audit" || o.Rule == "" {
-		t.Errorf("%+v", o)
+	for host, want := range map[string]int{"evil.test": 403, "other.test": 200} {
+		resp, _ := get(t, pn.client("h2"), "https://"+host+"/")
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", host, resp.Status, want)
+		}
+		o := wait(t, pn.records, func(e *audit.FlowOpen) bool { return e.Target.Host == host })
+		if o.Verdict != hooks.Deny || (o.Mode == "audit") != (want == 200) || (o.Rule == "") != (want == 200) {
+			t.Errorf("%+v", o)
+		}
 	}
 	if b, err := io.ReadAll(pn.dial("other.test:22")); err != nil || string(b) != "hello\n" {
 		t.Errorf("server speaks first: %q %v", b, err)

@@ -41,8 +41,8 @@ type Leaves interface {
 // Config is what a Proxy is made of. Policy, Record, Dialer and Leaves are needed.
 type Config struct {
 	Session string
-	// Permissive lets through what the policy denies and records what it would
-	// have said (run --mode audit).
+	// Permissive lets through what no rule of the policy decides and records what
+	// it would have said (run --mode audit). A rule that denies still does.
 	Permissive bool
 	Policy     *policy.Policy
 	Record     Recorder

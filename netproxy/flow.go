@@ -38,16 +38,18 @@ type flow struct {
 	web web // of HTTP only
 }
 
-// verdict takes over what the policy said. would lets a denied flow through.
+// verdict takes over what the policy said. would lets through what no rule
+// decides; a rule that denies holds in audit mode too, since it may be one of a
+// layer that the mode's can't undo.
 func (f *flow) verdict(v policy.Verdict, would bool) {
 	f.dial = v.Dial
 	f.open.Verdict, f.open.Reason = v.Action, v.Reason
 	if v.Rule != nil {
 		f.open.Rule = v.Rule.Ref()
 	}
-	f.allowed = v.Action == hooks.Allow || would
+	f.allowed = v.Action == hooks.Allow || would && v.Rule == nil
 	f.open.Mode = "enforce"
-	if f.p.cfg.Permissive {
+	if f.p.cfg.Permissive && f.allowed {
 		f.open.Mode = "audit"
 	}
 }
