@@ -25,6 +25,8 @@ type flow struct {
 	dial    *policy.Dial
 	allowed bool // may leave: by the policy or by the mode
 	begun   bool // its record is written
+	// uncounted flows are in the audit, but not in the sums.
+	uncounted bool
 
 	open  audit.FlowOpen
 	close audit.FlowClose
@@ -68,7 +70,9 @@ func (f *flow) begin() error {
 	o.Protocol, o.Target = f.req.Protocol, f.req.Target
 	o.Method, o.Path, o.Query = f.req.Method, f.req.Path, f.req.Query
 	o.Original, o.Client = f.binding.original, f.binding.client
-	f.p.stats.count(f)
+	if !f.uncounted {
+		f.p.stats.count(f)
+	}
 	if err := f.p.cfg.Record.Append(o); err != nil {
 		f.allowed = false
 		f.class, f.err = "audit", err

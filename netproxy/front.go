@@ -321,6 +321,9 @@ func (p *Proxy) refuse(c *conn, proto hooks.Protocol, v policy.Verdict, cause er
 	f := &flow{p: p, binding: &c.binding, start: time.Now()}
 	f.req.Protocol, f.req.Target = proto, c.target
 	f.verdict(v, false)
+	// Clients open connections ahead and leave them unused: recorded, but nothing
+	// that a user has to hear was denied.
+	f.uncounted = cause == error(errClosedEarly)
 	if cause != nil && v.Rule == nil {
 		f.open.Reason = cause.Error()
 		if v.Reason != "" && cause != error(errClosedEarly) {
