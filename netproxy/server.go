@@ -118,7 +118,7 @@ type httpConn struct {
 func (h *httpConn) Read(b []byte) (int, error) { return h.filter.Read(b) }
 
 // partial is called when a header has begun and is not whole.
-func (h *httpConn) partial() { h.pen.waits.head.CompareAndSwap(0, time.Now().UnixNano()) }
+func (h *httpConn) partial() { h.pen.waits.head.CompareAndSwap(0, h.pen.p.sweeper.clock.Load()) }
 
 // rest takes what the filter has read and not passed on.
 func (h *httpConn) rest() []byte { return h.filter.Rest() }

@@ -17,6 +17,10 @@ type sweeper struct {
 	tick  time.Duration
 	timer *time.Timer
 
+	// clock is the time of the last tick, in unix nanoseconds: exact enough, and
+	// read for each request.
+	clock atomic.Int64
+
 	mu      sync.Mutex
 	running bool
 	closed  bool
@@ -48,8 +52,10 @@ func (s *sweeper) wake() {
 
 // watch begins to look after an HTTP connection that waits for its first request.
 func (s *sweeper) watch(c *conn) {
-	c.waits.since.Store(time.Now().UnixNano())
-	c.waits.head.Store(c.waits.since.Load()) // the first header has no idle time
+	now := time.Now().UnixNano()
+	s.clock.Store(now)
+	c.waits.since.Store(now)
+	c.waits.head.Store(now) // the first header has no idle time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
@@ -78,6 +84,7 @@ func (s *sweeper) disarm(x *web) {
 
 func (s *sweeper) sweep() {
 	now := time.Now().UnixNano()
+	s.clock.Store(now)
 	var overdue []*conn
 	s.mu.Lock()
 	defer func() {
@@ -130,6 +137,6 @@ func connState(nc net.Conn, state http.ConnState) {
 		c.waits.since.Store(0)
 		c.waits.head.Store(0)
 	case http.StateIdle:
-		c.waits.since.Store(time.Now().UnixNano())
+		c.waits.since.Store(c.p.sweeper.clock.Load())
 	}
 }

@@ -109,6 +109,15 @@ func (x *web) WriteHeader(code int) {
 	x.stream = x.length < 0 && !bodiless && !trailersOnly
 	x.w.WriteHeader(code)
 	if x.stream {
+		// At once, but if the first piece is there already in one packet with it.
+		go x.flushHeaders()
+	}
+}
+
+func (x *web) flushHeaders() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.ended && x.sent == 0 {
 		x.flush()
 	}
 }

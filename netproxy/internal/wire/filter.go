@@ -35,7 +35,7 @@ type Filter struct {
 	line    int   // bytes of the chunk line or trailer so far
 	refused *Malformed
 	one     [1]byte
-	parsed  Head // what check is asked about, here to save its allocation
+	parsed  Head // the last one; here to save its allocation and stack
 }
 
 type state uint8
@@ -257,11 +257,11 @@ func (f *Filter) advanceHead(b []byte) (more bool) {
 
 // head judges one head and sets the framing of what follows it.
 func (f *Filter) head(b []byte) bool {
-	h, err := ParseHead(b)
+	h := &f.parsed
+	*h = Head{}
+	err := h.parse(b)
 	if err == nil && f.check != nil {
-		f.parsed = h
-		err = f.check(&f.parsed)
-		h, f.parsed = f.parsed, Head{}
+		err = f.check(h)
 	}
 	if err != nil {
 		f.refuse(err)

@@ -38,38 +38,43 @@ type Head struct {
 // ParseHead reads a whole head, including its empty line, strictly: RFC 9112
 // without anything that section 2.2, 3 or 5 lets a lenient reader repair.
 func ParseHead(b []byte) (h Head, err *Malformed) {
+	err = h.parse(b)
+	return h, err
+}
+
+func (h *Head) parse(b []byte) *Malformed {
 	line, rest, err := cutLine(b)
 	if err != nil {
-		return h, err
+		return err
 	}
 	if err := h.requestLine(line); err != nil {
-		return h, err
+		return err
 	}
 	var connection, upgrade []byte
 	upgrades, lengths, fields := 0, 0, 0
 	connections := connectionTokens{}
 	for {
 		if line, rest, err = cutLine(rest); err != nil {
-			return h, err
+			return err
 		}
 		if len(line) == 0 {
 			break
 		}
 		if fields++; fields > MaxFields {
-			return h, &Malformed{431, "more than " + strconv.Itoa(MaxFields) + " header fields"}
+			return &Malformed{431, "more than " + strconv.Itoa(MaxFields) + " header fields"}
 		}
 		name, value, err := field(line)
 		if err != nil {
-			return h, err
+			return err
 		}
 		switch len(name) { // a cheap first look: most fields are none of these
 		case 4:
 			if equalFold(name, "host") {
 				if h.Host != nil {
-					return h, bad("more than one Host")
+					return bad("more than one Host")
 				}
 				if err := checkHost(value); err != nil {
-					return h, err
+					return err
 				}
 				h.Host = value
 			}
@@ -85,25 +90,25 @@ func ParseHead(b []byte) (h Head, err *Malformed) {
 		case 14:
 			if equalFold(name, "content-length") {
 				if lengths++; lengths > 1 {
-					return h, bad("more than one Content-Length")
+					return bad("more than one Content-Length")
 				}
 				if h.Length, err = contentLength(value); err != nil {
-					return h, err
+					return err
 				}
 			}
 		case 17:
 			if equalFold(name, "transfer-encoding") {
 				if h.Chunked || !equalFold(value, "chunked") {
-					return h, &Malformed{501, "Transfer-Encoding other than one chunked"}
+					return &Malformed{501, "Transfer-Encoding other than one chunked"}
 				}
 				h.Chunked = true
 			}
 		}
 	}
 	if len(rest) != 0 {
-		return h, bad("bytes after the head")
+		return bad("bytes after the head")
 	}
-	return h, h.whole(upgrade, upgrades, lengths, connections)
+	return h.whole(upgrade, upgrades, lengths, connections)
 }
 
 // whole checks what no single line can show.
