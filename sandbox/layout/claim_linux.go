@@ -3,7 +3,10 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,11 +46,15 @@ func Claim(list []sandbox.Placeholder) (_ *Claimed, err error) {
 	return c, nil
 }
 
-// tries bounds the races with sessions that end while this one begins.
-const tries = 20
+// tries, a millisecond apart, bound the races with sessions that end while
+// this one begins.
+const tries = 1000
 
 func claim(p sandbox.Placeholder) (*os.File, error) {
-	for range tries {
+	for i := range tries {
+		if i > 0 {
+			time.Sleep(time.Millisecond)
+		}
 		if err := create(p); err != nil && !errors.Is(err, unix.EEXIST) {
 			return nil, err
 		}
@@ -72,22 +79,43 @@ func claim(p sandbox.Placeholder) (*os.File, error) {
 	return nil, errors.New("others keep taking and leaving it")
 }
 
+// create makes a placeholder so that nobody ever sees it half made: a file
+// gets its content and mode before its name.
 func create(p sandbox.Placeholder) error {
 	if p.Dir {
-		if err := unix.Mkdir(p.Path, 0o555|unix.S_ISVTX); err != nil {
-			return err
-		}
-		return unix.Chmod(p.Path, 0o555|unix.S_ISVTX) // whatever the umask
+		return unix.Mkdir(p.Path, 0o555|unix.S_ISVTX)
 	}
-	fd, err := unix.Open(p.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o400)
+	fd, err := unix.Open(filepath.Dir(p.Path), unix.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, 0o400)
 	if err != nil {
-		return err
+		return createNamed(p) // a file system without O_TMPFILE
 	}
 	defer unix.Close(fd)
+	if err := fill(fd, p); err != nil {
+		return err
+	}
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, p.Path, unix.AT_SYMLINK_FOLLOW)
+}
+
+func fill(fd int, p sandbox.Placeholder) error {
 	if _, err := unix.Write(fd, p.Content); err != nil && len(p.Content) > 0 {
 		return err
 	}
 	return unix.Fchmod(fd, 0o444|unix.S_ISVTX)
+}
+
+// createNamed goes by a name of its own instead.
+func createNamed(p sandbox.Placeholder) error {
+	name := fmt.Sprintf("%s.penstock-%d", p.Path, os.Getpid())
+	fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o400)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	defer unix.Unlink(name)
+	defer unix.Close(fd)
+	if err := fill(fd, p); err != nil {
+		return err
+	}
+	return unix.Link(name, p.Path)
 }
 
 // genuine says whether an open object is a placeholder like p.
@@ -96,10 +124,14 @@ func genuine(fd int, p sandbox.Placeholder) bool {
 	if unix.Fstat(fd, &st) != nil {
 		return false
 	}
-	if p.Dir {
-		return st.Mode == unix.S_IFDIR|unix.S_ISVTX|0o555
+	mode := fs.FileMode(st.Mode & 0o777)
+	if st.Mode&unix.S_ISVTX != 0 {
+		mode |= fs.ModeSticky
 	}
-	return st.Mode == unix.S_IFREG|unix.S_ISVTX|0o444 && st.Size == int64(len(p.Content))
+	if p.Dir {
+		return st.Mode&unix.S_IFMT == unix.S_IFDIR && looksLike(mode|fs.ModeDir)
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && looksLike(mode) && st.Size == int64(len(p.Content))
 }
 
 // same says whether name still is what fd has open.

@@ -123,63 +123,61 @@ func (b *builder) protectAll() {
 // guard makes one path read-only in whatever is writable above it.
 func (b *builder) guard(p string, g guarded) {
 	m, ok := b.cover(p)
-	if !ok || m.Kind != sandbox.Bind || !m.Write || m.Target == p {
-		if ok && m.Kind == sandbox.Bind && m.Write && m.Target == p {
+	if !ok || m.Kind != sandbox.Bind || !m.Write {
+		return
+	}
+	if m.Target == p {
+		if m.rank != shape {
 			b.warn("%s is granted for writing by name and stays writable", p)
+			return
 		}
+		b.bind(protect, p, false)
 		return
 	}
 	// Down from the writable mount to the path: every directory on the way
 	// becomes a mount point, so that none can be renamed away.
 	at := m.Target
+	var way []string
 	rest := strings.Split(strings.TrimPrefix(strings.TrimPrefix(p, at), "/"), "/")
 	for i, name := range rest {
 		at = path.Join(at, name)
 		last := i == len(rest)-1
 		mode, err := b.lstat(at)
+		if err == nil && mode.IsDir() && !last {
+			way = append(way, at)
+			continue
+		}
 		switch {
-		case err != nil && last:
-			b.absent(at, g)
-			return
 		case err != nil:
-			// A directory above it is missing: the place is kept there.
-			if g.missing == self {
-				// Without the directory the file does not matter yet; whoever
-				// needs the directory kept says so with a path of its own.
+			// If a directory above it is missing, its place is kept. A file of ours
+			// does not matter without the directory; whoever needs that kept says
+			// so with a path of its own.
+			if !last && g.missing == self || !b.absent(at, g) {
 				return
 			}
-			b.absent(at, g)
-			return
 		case mode&fs.ModeSymlink != 0:
 			b.link(at, strings.Join(rest[i+1:], "/"), g)
-			return
-		case last && mode&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice|fs.ModeCharDevice) != 0:
+		case mode&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice|fs.ModeCharDevice) != 0:
 			b.put(protect, sandbox.Mount{Kind: sandbox.Blank, Target: at})
-			return
-		case last:
+		default:
+			// Also a file where a directory was expected: nothing can be below it,
+			// but it could be replaced by one.
 			b.bind(protect, at, false)
-			return
-		case !mode.IsDir():
-			// A file where a directory was expected: nothing can be below it, but
-			// it could be replaced by one.
-			b.bind(protect, at, false)
-			return
 		}
-		if _, done := b.at[at]; !done {
-			b.bind(shape, at, true)
-		} else if b.at[at].rank == protect {
-			return // all below is read-only already
-		}
+		break
+	}
+	for _, dir := range way {
+		b.bind(shape, dir, true)
 	}
 }
 
-// absent keeps a name from being taken.
-func (b *builder) absent(p string, g guarded) {
+// absent keeps a name from being taken; false if it need not.
+func (b *builder) absent(p string, g guarded) bool {
 	if g.missing == skip || !b.host.Writable(path.Dir(p)) {
-		return // nor can the pen, which is the same user
+		return false // nor can the pen take it, which is the same user
 	}
 	if _, taken := b.at[p]; taken {
-		return
+		return true
 	}
 	m := sandbox.Mount{Kind: sandbox.BlankDir, Target: p}
 	switch g.missing {
@@ -190,6 +188,7 @@ func (b *builder) absent(p string, g guarded) {
 	}
 	b.put(protect, m)
 	b.plan.Placeholders = append(b.plan.Placeholders, sandbox.Placeholder{Path: p, Dir: g.missing != self, Content: []byte(g.content)})
+	return true
 }
 
 // ignoreFiles keeps git in the pen from taking placeholders that are files, and
