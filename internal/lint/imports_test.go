@@ -52,8 +52,6 @@ func layerOf(dir string) *layer {
 var outside = map[string][]string{
 	"github.com/elazarl/goproxy":         {"netproxy"},
 	"github.com/google/nftables":         {"sandbox/netns"},
-	"github.com/mdlayher/netlink":        {"sandbox/netns"},
-	"github.com/vishvananda/netlink":     {"sandbox/netns"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
 	"go.yaml.in/yaml/v3":                 {"policy"},
