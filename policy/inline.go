@@ -50,6 +50,9 @@ func parseInline(flags []Inline, errs *ErrorList) *File {
 			}
 			e, msg, hint := hostEntry(name, strings.Trim(addr, "[]"))
 			if msg != "" {
+				if hint == "" {
+					hint = "write NAME:ADDRESS"
+				}
 				fail(hint, "%s", msg)
 				continue
 			}
@@ -98,6 +101,17 @@ func inlineEnv(f *File, v string, at Source, errs *ErrorList) {
 	}
 }
 
+// looksLikeRange says whether ADDRESS/BITS was meant, so that a wrong length is
+// an error and not a path: --deny 10.1.2.3/8 would deny nearly nothing.
+func looksLikeRange(s string) bool {
+	addr, bits, ok := strings.Cut(strings.Trim(s, "[]"), "/")
+	if !ok || strings.Trim(bits, "0123456789") != "" {
+		return false
+	}
+	_, err := netip.ParseAddr(strings.Trim(addr, "[]"))
+	return err == nil && bits != ""
+}
+
 // inlineRule reads [SCHEME://]HOST[:PORT][/PATH] with the host pattern, address
 // or range of a rule. Without a scheme it is http and https; tcp:// needs a port.
 func inlineRule(in Inline, at Source, errs *ErrorList) *Rule {
@@ -116,6 +130,8 @@ func inlineRule(in Inline, at Source, errs *ErrorList) *Rule {
 	}
 	if c, e := parseCIDR(strings.Trim(rest, "[]")); e == nil {
 		r.cidr, rest = c, ""
+	} else if looksLikeRange(rest) {
+		return fail(e.hint, "%s", e.msg)
 	} else if i := strings.IndexByte(rest, '/'); i >= 0 {
 		path := rest[i:]
 		rest = rest[:i]

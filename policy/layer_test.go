@@ -276,6 +276,8 @@ func TestInline(t *testing.T) {
 		{"--deny", "a.example", "{host: a.example}"},
 		{"--deny", "*", `{host: "*"}`},
 		{"--deny", "a.example/admin/**", `{host: a.example, paths: ["/admin/**"]}`},
+		{"--deny", "10.1.2.3/8", "! --deny 10.1.2.3/8: "},
+		{"--deny", "[fd00::/200]", "! --deny [fd00::/200]: "},
 		{"--allow", "", "! --allow : the rule has neither host nor cidr"},
 		{"--allow", "tcp://db.example", "! --allow tcp://db.example: protocol tcp needs ports"},
 		{"--allow", "ftp://a.example", `! --allow ftp://a.example: scheme "ftp" is unknown; did you mean "http"?`},

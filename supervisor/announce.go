@@ -56,9 +56,9 @@ func (a *announcement) brief(p *printer) {
 
 // rules says in half a line what may leave the pen.
 func (a *announcement) rules() string {
-	from := append([]string(nil), a.Policies...)
-	if a.Profile != "" {
-		from = append(from, "profile "+a.Profile)
+	var from []string
+	for _, p := range a.Policies {
+		from = append(from, strings.Replace(p, "profile:", "profile ", 1))
 	}
 	by := ""
 	switch {
@@ -80,19 +80,23 @@ func (a *announcement) rules() string {
 
 // detail is the capability report and the file system, for -v and --dry-run.
 func (a *announcement) detail(w io.Writer) {
+	width := 14
 	for _, c := range a.Capabilities {
-		fmt.Fprintf(w, "  %-14s %-12s %s", escape(c.Control), c.State, escape(c.By))
+		width = max(width, len(c.Control))
+	}
+	for _, c := range a.Capabilities {
+		fmt.Fprintf(w, "  %-*s %-12s %s", width, escape(c.Control), c.State, escape(c.By))
 		if c.Detail != "" {
 			fmt.Fprintf(w, " (%s)", escape(c.Detail))
 		}
 		fmt.Fprintln(w)
 		if c.Fix != "" {
-			fmt.Fprintf(w, "  %-14s fix: %s\n", "", escape(c.Fix))
+			fmt.Fprintf(w, "  %-*s fix: %s\n", width, "", escape(c.Fix))
 		}
 	}
 	list := func(what string, items []string) {
 		if len(items) > 0 {
-			fmt.Fprintf(w, "  %-14s %s\n", what, escape(strings.Join(items, " ")))
+			fmt.Fprintf(w, "  %-*s %s\n", width, what, escape(strings.Join(items, " ")))
 		}
 	}
 	list("writable", a.Writable)

@@ -14,20 +14,23 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"penstock": main})
+	testscript.Main(m, penPrograms())
 }
 
 // TestScript runs the command line as a user would: testdata/*.txtar.
 func TestScript(t *testing.T) {
+	real := realBinary(t)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:       "testdata",
+		Condition: penConditions,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TZ", "UTC")
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("XDG_STATE_HOME", "")
+			e.Setenv("PATH", real+":"+e.Getenv("PATH"))
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"record": record},
+		Cmds: penCommands(map[string]func(*testscript.TestScript, bool, []string){"record": record}),
 	})
 }
 
