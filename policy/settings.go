@@ -34,6 +34,11 @@ type PathGrant struct {
 	From  Source `json:"from"`
 }
 
+// Accepts tells whether a tier is at least as strong as every layer's limits ask.
+func (s *SandboxSettings) Accepts(tier string) bool {
+	return !s.MinTier.Set || strength(tier) >= strength(s.MinTier.V)
+}
+
 // FilesystemSettings is the effective filesystem section: what all layers said,
 // without the sandbox's own defaults. Where entries meet, hide wins over all
 // and protect over write.

@@ -55,11 +55,15 @@ func (s *session) choose(backends []sandbox.Backend) (err error) {
 // chooseBackend never goes below what was asked for.
 func chooseBackend(cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, error) {
 	var names []string
+	want := cfg.Policy.Sandbox()
 	for _, b := range backends {
-		if b.Name() == cfg.Tier || cfg.Tier == "auto" || cfg.Tier == "" {
+		if (b.Name() == cfg.Tier || cfg.Tier == "auto" || cfg.Tier == "") && want.Accepts(b.Name()) {
 			return b, nil
 		}
 		names = append(names, b.Name())
+	}
+	if least := want.MinTier; least.Set && !want.Accepts(cfg.Tier) {
+		return nil, fmt.Errorf("%s asks for at least: %w", least.From.Ref(), &tierError{least.V, names})
 	}
 	return nil, &tierError{cfg.Tier, names}
 }

@@ -184,7 +184,7 @@ func (c *Config) collectWarnings(h *Host) {
 			c.Hints = append(c.Hints, p.From.Ref()+": there is no such variable here, so the pen has none")
 		}
 		for _, e := range h.Environ {
-			if name := envName(e); name != "" && env.Passes(name) && LooksSecret(name) && p.Pattern == name {
+			if name := envName(e); name != "" && env.Passes(name) && LooksSecret(name) && covers(p.Pattern, name) {
 				c.Warnings = append(c.Warnings, p.From.Ref()+": variable "+name+" enters the pen as it is; secrets: would keep its value out")
 			}
 		}
@@ -197,6 +197,13 @@ func (c *Config) collectWarnings(h *Host) {
 	if u := c.Policy.Untrusted(); u != nil {
 		c.Hints = append(c.Hints, u.String())
 	}
+}
+
+// covers tells whether a pattern passes a variable. Passing all of them has a
+// warning of its own.
+func covers(pattern, name string) bool {
+	prefix, wild := strings.CutSuffix(pattern, "*")
+	return pattern == name || wild && prefix != "" && strings.HasPrefix(name, prefix)
 }
 
 func envName(e string) string {
