@@ -1,0 +1,125 @@
+package invariants
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/e2e/invariants/host"
+)
+
+// TestInvariant07PrivilegedProcessParsesNoTraffic: in a live session the
+// supervisor has no socket of the pen and reads none of its bytes; the process
+// that has them has no privilege. (Package lint holds the same in the import
+// graph.)
+func TestInvariant07PrivilegedProcessParsesNoTraffic(t *testing.T) {
+	host.ForUsers(t, func(t *testing.T, c *host.Caller) {
+		const size = 8 << 20
+		body := strings.Repeat("x", size)
+		c.World.HTTPS("big.example.com", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(body)) }))
+		c.Rules = []string{"{host: big.example.com}"}
+		s := c.StartTool(nil, "hold")
+		supervisor, proxy, pen := s.PID(), s.Role(host.Proxy), s.Role(host.Command)
+		s.Expect("holding")
+
+		inner := sockets(t, pen)
+		if len(inner) < 4 {
+			t.Fatalf("the pen has only these sockets: %v", inner)
+		}
+		if held := ofPen(t, supervisor, inner); len(held) != 0 {
+			t.Errorf("the supervisor holds sockets of the pen: %v", held)
+		}
+		if held := ofPen(t, proxy, inner); len(held) < 4 {
+			t.Errorf("the proxy holds only %v of the pen: the search finds nothing", held)
+		}
+		// All that the supervisor has are unix sockets of the host.
+		unix := table(t, os.Getpid(), "unix", 6)
+		for fd, name := range host.Descriptors(t, supervisor) {
+			if inode, ok := strings.CutPrefix(name, "socket:["); ok && !slices.Contains(unix, strings.TrimSuffix(inode, "]")) {
+				t.Errorf("the supervisor's descriptor %d is %s, which is no unix socket of the host's", fd, name)
+			}
+		}
+
+		before := read(t, supervisor)
+		fmt.Fprintln(s.Input(), "fetch https://big.example.com/a https://big.example.com/b")
+		host.Until(t, "the fetch", func() bool { return strings.Contains(s.Out.String(), "fetched all") })
+		if n := strings.Count(s.Out.String(), " 200 "); n != 2 {
+			t.Fatalf("%d of 2 requests were answered", n)
+		}
+		if n := read(t, proxy); n < 2*size {
+			t.Errorf("the proxy has read %d bytes of %d: the count shows nothing", n, 2*size)
+		}
+		// The terminal's bytes are not the supervisor's either: they are pipes here.
+		if n := read(t, supervisor) - before; n > 1<<20 {
+			t.Errorf("the supervisor has read %d bytes while %d passed", n, 2*size)
+		}
+
+		status := host.Status(t, proxy)
+		for key, want := range map[string]string{
+			"CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapAmb": "0000000000000000",
+			"NoNewPrivs": "1", "Seccomp": "2",
+		} {
+			if status[key] != want {
+				t.Errorf("the proxy's %s is %s, want %s", key, status[key], want)
+			}
+		}
+		if uid := strings.Fields(status["Uid"])[0]; uid == "0" {
+			t.Error("the proxy runs as root")
+		}
+		if code := s.Wait(); code != 0 {
+			t.Errorf("exit %d\n%s", code, s.Err)
+		}
+	})
+}
+
+// sockets returns the inodes of the sockets in a process's network namespace.
+func sockets(t *testing.T, pid int) []string {
+	t.Helper()
+	var out []string
+	for name, column := range map[string]int{"tcp": 9, "tcp6": 9, "udp": 9, "udp6": 9, "netlink": 9} {
+		out = append(out, table(t, pid, name, column)...)
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == "0" })
+}
+
+// table returns a column of one of the kernel's socket tables, without its heading.
+func table(t *testing.T, pid int, name string, column int) []string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, l := range strings.Split(strings.TrimSpace(string(b)), "\n")[1:] {
+		if f := strings.Fields(l); len(f) > column {
+			out = append(out, f[column])
+		}
+	}
+	return out
+}
+
+func ofPen(t *testing.T, pid int, inner []string) (held []string) {
+	t.Helper()
+	for _, name := range host.Descriptors(t, pid) {
+		if inode, ok := strings.CutPrefix(name, "socket:["); ok && slices.Contains(inner, strings.TrimSuffix(inode, "]")) {
+			held = append(held, name)
+		}
+	}
+	return held
+}
+
+// read returns how many bytes a process has read so far, by whatever call.
+func read(t *testing.T, pid int) (n int) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(string(b), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
