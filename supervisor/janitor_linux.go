@@ -1,14 +1,18 @@
 package supervisor
 
 import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
-	"sort"
-	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox"
@@ -19,14 +23,12 @@ import (
 const JanitorRole = "role:janitor"
 
 // The janitor removes a session's placeholders when the supervisor can't,
-// because it was killed. It waits for the end of a pipe that the supervisor and
-// the pen's first process hold open: a placeholder must outlive the pen, whose
-// protection it carries. It reads nothing from anybody, and removes only what
-// is still a placeholder (see layout.Claimed).
-
-type janitorConfig struct {
-	Placeholders []sandbox.Placeholder `json:"placeholders"`
-}
+// because it was killed. It is told of them before they are made, over a pipe
+// whose end it then waits for: the supervisor and the pen's first process hold
+// the other end, because a placeholder must outlive the pen, whose protection it
+// carries. Were a tool to get hold of it, it could still add nothing: only what
+// the supervisor wrote first counts, and only what is still a placeholder, and
+// no other session's, is removed (see layout.Claimed).
 
 const fileAlive = "alive"
 
@@ -34,25 +36,21 @@ const fileAlive = "alive"
 type janitor struct {
 	cmd   *exec.Cmd
 	alive *os.File // write end; the pen gets a copy
+	end   *os.File // read end: it hangs up when the supervisor and the pen have let go
 }
 
-func startJanitor(self string, c *layout.Claimed) (*janitor, error) {
+func startJanitor(self string) (*janitor, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
-	defer r.Close()
-	files := map[string]*os.File{fileAlive: r}
-	for i, f := range c.Files() {
-		files[fmt.Sprintf("placeholder%04d", i)] = f
-	}
-	extra, err := donate.Files(&janitorConfig{Placeholders: c.Placeholders()}, files)
+	j := &janitor{cmd: exec.Command(self, JanitorRole), alive: w, end: r}
+	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r})
 	if err != nil {
-		w.Close()
+		j.close()
 		return nil, err
 	}
 	defer extra[0].Close()
-	j := &janitor{cmd: exec.Command(self, JanitorRole), alive: w}
 	j.cmd.Args[0] = "penstock"
 	j.cmd.Env = []string{"GOMAXPROCS=1"}
 	j.cmd.Dir = "/"
@@ -61,7 +59,7 @@ func startJanitor(self string, c *layout.Claimed) (*janitor, error) {
 	// everything else has been killed.
 	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := j.cmd.Start(); err != nil {
-		w.Close()
+		j.close()
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
 	// It has nothing to do while others are in a hurry.
@@ -69,11 +67,33 @@ func startJanitor(self string, c *layout.Claimed) (*janitor, error) {
 	return j, nil
 }
 
-// claim makes the placeholders and hires the janitor. Undoing it ends the pen
-// first, because a placeholder carries a protection while the pen lives.
+// maxPlaceholders bounds what the janitor is told; a pipe holds it (pipe(7)).
+const maxPlaceholders = 60 << 10
+
+// instruct tells the janitor what may be there to remove.
+func (j *janitor) instruct(list []sandbox.Placeholder) error {
+	doc, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("instruct the janitor: %w", err)
+	}
+	if len(doc) > maxPlaceholders {
+		return fmt.Errorf("instruct the janitor: %d protected paths that don't exist yet are too many", len(list))
+	}
+	msg := binary.BigEndian.AppendUint32(nil, uint32(len(doc)))
+	if _, err := j.alive.Write(append(msg, doc...)); err != nil {
+		return fmt.Errorf("instruct the janitor: %w", err)
+	}
+	return nil
+}
+
+// claim makes the placeholders. Undoing it ends the pen first, because a
+// placeholder carries a protection while the pen lives.
 func (s *session) claim() error {
 	if len(s.files.Placeholders) == 0 {
 		return nil
+	}
+	if err := s.janitor.instruct(s.files.Placeholders); err != nil {
+		return err
 	}
 	c, err := layout.Claim(s.files.Placeholders)
 	if err != nil {
@@ -81,55 +101,102 @@ func (s *session) claim() error {
 	}
 	s.undo.push(func() {
 		s.pen.Close()
+		if !s.janitor.penGone() {
+			return // it stays the janitor's
+		}
 		if err := c.Release(); err != nil {
 			s.say.line("%v", err)
 		}
 	})
-	if s.janitor, err = startJanitor(s.cfg.Host.Self, c); err != nil {
-		return err
-	}
-	s.undo.push(func() { s.pen.Close(); c.Release(); s.janitor.dismiss() })
 	return nil
 }
 
 // aliveEnd is what the pen's first process holds open.
-func (s *session) aliveEnd() *os.File {
-	if s.janitor == nil {
-		return nil
+func (s *session) aliveEnd() *os.File { return s.janitor.alive }
+
+// goneTimeout is how long the rest of a killed pen may take to die.
+const goneTimeout = 10 * time.Second
+
+// penGone waits until no process of the pen is left. Its first process outside
+// is waited for elsewhere; the one inside dies of that a moment later, and until
+// then it may be mounting over a placeholder, or make one of its own.
+func (j *janitor) penGone() bool {
+	j.alive.Close()
+	deadline := time.Now().Add(goneTimeout)
+	fds := []unix.PollFd{{Fd: int32(j.end.Fd())}} // no events: hang-up is always told
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return false
+		}
+		n, err := unix.Poll(fds, int(left/time.Millisecond)+1)
+		if n > 0 {
+			return fds[0].Revents&unix.POLLHUP != 0
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return false
+		}
 	}
-	return s.janitor.alive
 }
 
-// dismiss ends the janitor after the supervisor has cleaned up itself.
-func (j *janitor) dismiss() {
-	j.cmd.Process.Kill()
-	j.cmd.Wait()
+func (j *janitor) close() {
 	j.alive.Close()
+	j.end.Close()
+}
+
+// dismiss lets the janitor go. It ends by itself when the pen is gone, which
+// needs no waiting for if that is so already.
+func (j *janitor) dismiss() {
+	if j.penGone() {
+		j.cmd.Process.Kill()
+		j.cmd.Wait()
+	}
+	j.close()
 }
 
 // JanitorMain is the role's main; it returns the exit code.
 func JanitorMain() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	var cfg janitorConfig
-	files, err := donate.Receive(&cfg)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "penstock: %v\n", err)
+	files, err := donate.Receive(&struct{}{})
+	if err != nil || files[fileAlive] == nil {
+		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
-	var names []string
-	for n := range files {
-		if strings.HasPrefix(n, "placeholder") {
-			names = append(names, n)
-		}
-	}
-	sort.Strings(names)
-	var held []*os.File
-	for _, n := range names {
-		held = append(held, files[n])
-	}
-	io.Copy(io.Discard, files[fileAlive]) // nobody writes; it ends with the last holder
-	if err := layout.Adopt(cfg.Placeholders, held).Release(); err != nil {
+	if err := tidy(files[fileAlive]); err != nil {
 		return 1
 	}
 	return 0
+}
+
+// tidy waits for the end of r and removes the placeholders that its first
+// message names.
+func tidy(r io.Reader) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil // none were planned
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > maxPlaceholders {
+		return errors.New("message too long")
+	}
+	doc := make([]byte, n)
+	_, err := io.ReadFull(r, doc)
+	io.Copy(io.Discard, r) //nolint:errcheck // it ends with its last holder
+	var list []sandbox.Placeholder
+	if err == nil {
+		err = json.Unmarshal(doc, &list)
+	}
+	if err != nil {
+		return err
+	}
+	var there []sandbox.Placeholder
+	var held []*os.File
+	for _, p := range list {
+		f, err := os.OpenFile(p.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			continue // never made, or removed already
+		}
+		there, held = append(there, p), append(held, f)
+	}
+	return layout.Adopt(there, held).Release()
 }

@@ -179,17 +179,30 @@ func (s *session) start(ctx context.Context) error {
 	if err := s.planTrust(); err != nil {
 		return err
 	}
-	// Forking it takes as long as planning the pen.
-	proxy := make(chan error, 1)
-	go func() { proxy <- s.startProxy() }()
+	// Forking takes as long as planning the pen.
+	forked := make(chan error, 2)
+	go func() {
+		janitor, err := startJanitor(s.cfg.Host.Self)
+		s.janitor = janitor
+		forked <- err
+		forked <- s.startProxy()
+	}()
 	err := s.planPen()
+	if jerr := <-forked; jerr != nil {
+		<-forked
+		if s.proxy != nil {
+			s.proxy.stop()
+		}
+		return jerr
+	}
+	s.undo.push(func() { s.pen.Close(); s.janitor.dismiss() })
 	if err == nil {
 		err = s.claim()
 	}
 	if err == nil {
 		err = s.startSandbox()
 	}
-	if perr := <-proxy; perr != nil {
+	if perr := <-forked; perr != nil {
 		return perr
 	}
 	s.undo.push(s.proxy.stop)
