@@ -118,6 +118,12 @@ func (p *Proxy) bindRequest(b *binding, r *http.Request) (hooks.Target, *refusal
 			return b.target, why
 		}
 	}
+	// HTTP/1's absolute URL has become Host; HTTP/2's, in :path, has not.
+	if r.URL.Host != "" && r.URL.Host != r.Host {
+		if why := p.differs(r.URL.Host, b.target, b.defaultPort()); why != nil {
+			return b.target, why
+		}
+	}
 	return b.target, p.sameHosts(r, b.target, b.defaultPort())
 }
 

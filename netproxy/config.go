@@ -67,8 +67,8 @@ type Limits struct {
 	Connections   int           // open connections of the pen; 4096
 	FirstByte     time.Duration // wait for the first byte; 30 s
 	Refused       time.Duration // the same where nothing can be allowed; 2 s
-	Handshake     time.Duration // wait for a whole ClientHello, SOCKS request or TLS handshake; 15 s
-	Header        time.Duration // wait for a whole request header; 30 s
+	Handshake     time.Duration // wait for a whole ClientHello or SOCKS request; 15 s
+	Header        time.Duration // wait for a TLS handshake or a whole request header; 30 s
 	Idle          time.Duration // HTTP connection between requests; 5 min
 	Raw           time.Duration // raw and passed-through connection without a byte either way; 2 h
 	HeaderBytes   int           // request header; 64 KiB

@@ -146,13 +146,16 @@ func reset(tc *net.TCPConn) {
 
 // fill reads until enough says so. The deadline is for all of it.
 func (c *conn) fill(limit int, wait time.Duration, enough func([]byte) error) error {
-	c.SetReadDeadline(time.Now().Add(wait)) //nolint:errcheck // a dead connection fails in Read
-	defer c.SetReadDeadline(time.Time{})    //nolint:errcheck // the same
-	for {
+	for waiting := false; ; {
 		if len(c.prefix) > 0 {
 			if err := enough(c.prefix); !errors.Is(err, wire.ErrShort) {
 				return err
 			}
+		}
+		if !waiting { // mostly the first message is whole in the first read
+			waiting = true
+			c.SetReadDeadline(time.Now().Add(wait)) //nolint:errcheck // a dead connection fails in Read
+			defer c.SetReadDeadline(time.Time{})    //nolint:errcheck // the same
 		}
 		if len(c.prefix) >= limit {
 			return fmt.Errorf("first message is longer than %d bytes", limit)

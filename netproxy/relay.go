@@ -59,8 +59,9 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 			return
 		}
 	}
-	r := relay{idle: p.limits.Raw}
-	r.last.Store(time.Now().UnixNano())
+	r := &relay{pen: c.TCPConn, up: up, idle: p.limits.Raw}
+	p.sweeper.relay(r)
+	defer p.sweeper.unrelay(r)
 	done := make(chan error, 1)
 	go func() {
 		done <- r.copy(up, c.TCPConn, &f.up)
@@ -82,35 +83,48 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 	c.Close()
 }
 
-// relay is one pair of directions.
+// relay is one pair of directions. It has no deadlines, which a short connection
+// would only set and clear: the sweeper pokes it now and then, which interrupts
+// both directions, so that they look what has moved since.
 type relay struct {
-	idle time.Duration
-	last atomic.Int64 // when a byte last moved, either way
-	dead atomic.Bool
+	pen, up net.Conn
+	idle    time.Duration
+	last    atomic.Int64 // unix nanoseconds when a byte was last seen to move, either way
+	poked   int64        // the sweeper's
+	dead    atomic.Bool
+}
+
+// poke interrupts both directions every half of the idle time.
+func (r *relay) poke(now int64) {
+	if now-r.poked > int64(r.idle)/2 {
+		r.poked = now
+		past := time.Unix(1, 0)
+		r.pen.SetDeadline(past) //nolint:errcheck // gone already, then
+		r.up.SetDeadline(past)  //nolint:errcheck // the same
+	}
 }
 
 // copy moves bytes from src to dst, then ends dst's direction. A direction may
 // be silent as long as the other is not. An error ends both.
 func (r *relay) copy(dst, src net.Conn, count *atomic.Int64) error {
 	for {
-		until := time.Unix(0, r.last.Load()).Add(r.idle)
-		src.SetReadDeadline(until)  //nolint:errcheck // fails in the copy
-		dst.SetWriteDeadline(until) //nolint:errcheck // the same
 		n, err := io.Copy(dst, src)
 		count.Add(n)
-		now := time.Now()
-		if n > 0 {
-			r.last.Store(now.UnixNano())
-		}
-		switch {
-		case err == nil:
+		if err == nil {
 			if cw, ok := dst.(interface{ CloseWrite() error }); ok {
 				cw.CloseWrite() //nolint:errcheck // gone already, then
 			}
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && !r.dead.Load():
-			if now.Sub(time.Unix(0, r.last.Load())) < r.idle {
-				continue // the other direction was busy
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && !r.dead.Load() {
+			now := time.Now().UnixNano()
+			if n > 0 {
+				r.last.Store(now)
+			}
+			if now-r.last.Load() < int64(r.idle) {
+				src.SetReadDeadline(time.Time{})  //nolint:errcheck // fails in the copy
+				dst.SetWriteDeadline(time.Time{}) //nolint:errcheck // the same
+				continue
 			}
 			err = errIdle
 		}

@@ -8,25 +8,26 @@ import (
 	"time"
 )
 
-// sweeper ends HTTP connections that wait for too long, and flushes headers
-// whose body does not come. One timer serves all connections: a deadline per
+// sweeper ends HTTP connections that wait for too long and relays without
+// traffic, and flushes headers whose body does not come. One timer serves all connections: a deadline per
 // connection and request would be set and cleared four times for each request,
 // and a timer that is earlier than all others wakes a sleeping thread to say so.
 type sweeper struct {
-	p     *Proxy
-	tick  time.Duration
-	timer *time.Timer
+	p          *Proxy
+	fast, slow time.Duration // ticks with and without something that is urgent
+	timer      *time.Timer
 
 	// clock is the time of the last tick, in unix nanoseconds: exact enough, and
 	// read for each request.
 	clock atomic.Int64
 
-	mu      sync.Mutex
-	running bool
-	closed  bool
-	idle    int // ticks in a row without anything to watch
-	conns   map[*conn]struct{}
-	late    map[*web]int // ticks that the headers have waited
+	mu     sync.Mutex
+	pace   time.Duration // of the tick that is to come; 0: none is
+	closed bool
+	calm   int // ticks in a row without late headers
+	conns  map[*conn]struct{}
+	relays map[*relay]struct{}
+	late   map[*web]int // ticks that the headers have waited
 }
 
 // waits is what a sweeper looks at of a connection.
@@ -36,17 +37,19 @@ type waits struct {
 }
 
 func newSweeper(p *Proxy) *sweeper {
-	s := &sweeper{p: p, conns: make(map[*conn]struct{}), late: make(map[*web]int)}
-	s.tick = max(min(p.limits.Header, p.limits.Idle, time.Second)/8, 5*time.Millisecond)
+	s := &sweeper{p: p, conns: make(map[*conn]struct{}), relays: make(map[*relay]struct{}), late: make(map[*web]int)}
+	s.slow = max(min(p.limits.Header, p.limits.Idle, p.limits.Raw, 16*time.Second)/8, 5*time.Millisecond)
+	s.fast = min(s.slow, 100*time.Millisecond)
 	s.timer = time.AfterFunc(time.Hour, s.sweep)
 	s.timer.Stop()
 	return s
 }
 
-func (s *sweeper) wake() {
-	if !s.running && !s.closed {
-		s.running, s.idle = true, 0
-		s.timer.Reset(s.tick)
+// wake has the next tick come after pace at the latest.
+func (s *sweeper) wake(pace time.Duration) {
+	if !s.closed && (s.pace == 0 || pace < s.pace) {
+		s.pace, s.calm = pace, 0
+		s.timer.Reset(pace)
 	}
 }
 
@@ -59,7 +62,7 @@ func (s *sweeper) watch(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
-	s.wake()
+	s.wake(s.slow)
 }
 
 func (s *sweeper) forget(c *conn) {
@@ -73,7 +76,7 @@ func (s *sweeper) arm(x *web) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.late[x] = 0
-	s.wake()
+	s.wake(s.fast)
 }
 
 func (s *sweeper) disarm(x *web) {
@@ -110,13 +113,40 @@ func (s *sweeper) sweep() {
 			overdue = append(overdue, c)
 		}
 	}
-	if len(s.conns) == 0 && len(s.late) == 0 {
-		if s.idle++; s.idle > 8 {
-			s.running = false // a proxy that serves nothing must not wake up
-			return
-		}
+	for r := range s.relays {
+		r.poke(now)
 	}
-	s.timer.Reset(s.tick)
+	// What is gone quiet gets slower ticks, and an empty proxy none. Not at once:
+	// a change of pace is what this type is there to avoid.
+	s.calm++
+	switch {
+	case len(s.late) > 0:
+		s.pace, s.calm = s.fast, 0
+	case s.calm < 16:
+	case len(s.conns) > 0 || len(s.relays) > 0:
+		s.pace = s.slow
+	default:
+		s.pace = 0
+		return
+	}
+	s.timer.Reset(s.pace)
+}
+
+// relay begins to look after r; unrelay ends it.
+func (s *sweeper) relay(r *relay) {
+	now := time.Now().UnixNano()
+	r.last.Store(now)
+	r.poked = now
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.relays[r] = struct{}{}
+	s.wake(s.slow)
+}
+
+func (s *sweeper) unrelay(r *relay) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.relays, r)
 }
 
 func (s *sweeper) close() {

@@ -95,17 +95,15 @@ func (p *Proxy) refuseTLS(c *conn, rule *policy.Rule, reason string) {
 // terminate answers the handshake and hands the connection to the HTTP server.
 func (p *Proxy) terminate(c *conn) {
 	tc := tls.Server(c, p.tls)
-	c.SetDeadline(time.Now().Add(p.limits.Handshake)) //nolint:errcheck // a dead connection fails in the handshake
+	p.sweeper.watch(c) // ends a handshake that takes too long
 	if err := tc.Handshake(); err != nil {
 		p.handshakeFailed(c, err)
 		c.Close()
 		return
 	}
-	c.SetDeadline(time.Time{}) //nolint:errcheck // the same
 	c.setTLS(true)
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
 		// net/http serves HTTP/2 on a *tls.Conn only.
-		p.sweeper.watch(c)
 		if !p.feed.push(tc) {
 			c.Close()
 		}
