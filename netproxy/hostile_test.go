@@ -214,6 +214,7 @@ func TestInvariant03OneNameHTTP2(t *testing.T) {
 		{"200", []string{":method", "GET", ":scheme", "https", ":path", "/", ":authority", "api.test", "host", "api.test"}},
 		{"421", []string{":method", "GET", ":scheme", "https", ":path", "/", "host", "other.test"}},
 		{"400", []string{":method", "GET", ":scheme", "https", ":path", "/%2e%2e%2f", ":authority", "api.test"}},
+		{"421", []string{":method", "GET", ":scheme", "https", ":path", "https://other.test/", ":authority", "api.test"}},
 		{"400", []string{":method", "OPTIONS", ":scheme", "https", ":path", "*", ":authority", "api.test"}},
 		{"400", []string{":method", "CONNECT", ":authority", "other.test:443"}},
 		{"405", []string{":method", "TRACE", ":scheme", "https", ":path", "/", ":authority", "api.test"}},
