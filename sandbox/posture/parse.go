@@ -88,7 +88,7 @@ func parseMountinfo(text string) ([]Mounted, error) {
 		for ; i < len(f) && f[i] != "-"; i++ {
 			m.Optional = append(m.Optional, f[i])
 		}
-		if err != nil || i+1 >= len(f) {
+		if err != nil || i+1 >= len(f) || !strings.HasPrefix(m.Target, "/") {
 			return nil, fmt.Errorf("read mount table: line %q", line)
 		}
 		m.Type = f[i+1]

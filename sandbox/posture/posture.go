@@ -341,7 +341,7 @@ func compareRoot(d Mount, f Mounted, want map[string]Mount, at map[string]Mounte
 
 func extra(f Mounted, want map[string]Mount) Mismatch {
 	undeclared := Mismatch{fmt.Sprintf("mount %s (%s) is not declared", f.Target, f.Type)}
-	for p := f.Target; ; p = path.Dir(p) {
+	for p := path.Clean("/" + f.Target); ; p = path.Dir(p) {
 		w, ok := want[p]
 		switch {
 		case !ok && p != "/":
