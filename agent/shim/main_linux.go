@@ -199,16 +199,16 @@ func execute(cfg *Config) error {
 }
 
 func run(file string, cfg *Config) error {
-	err := exec(file, cfg.Argv, cfg.Env)
+	err := replace(file, cfg.Argv, cfg.Env)
 	if errors.Is(err, unix.ENOEXEC) {
-		return exec("/bin/sh", append([]string{"sh", file}, cfg.Argv[1:]...), cfg.Env)
+		return replace("/bin/sh", append([]string{"sh", file}, cfg.Argv[1:]...), cfg.Env)
 	}
 	return err
 }
 
-// exec refuses directories by name, since execve's EACCES for them would hide
+// replace refuses directories by name, since execve's EACCES for them would hide
 // a better match further down PATH.
-func exec(file string, argv, env []string) error {
+func replace(file string, argv, env []string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(file, &st); err != nil {
 		return err
