@@ -1,0 +1,85 @@
+package hostile
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/hostile.md")
+
+// table is where the list is kept.
+func table() string { return filepath.Join("..", "..", "docs", "hostile.md") }
+
+// rows are the columns that don't depend on the machine.
+func rows(list []attempt) (out []string) {
+	for i, a := range list {
+		c := a.control.String()
+		if a.alone != nil && a.control.kind != none {
+			c = "in the test"
+		}
+		out = append(out, fmt.Sprintf("| %d | %s | %s | %s |", i+1, a.category, cell(a.name), cell(c)))
+	}
+	return out
+}
+
+func cell(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
+
+// TestTableIsCurrent holds docs/hostile.md to the list.
+func TestTableIsCurrent(t *testing.T) {
+	if *update {
+		t.Skip("it is being written")
+	}
+	b, err := os.ReadFile(table())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := attempts()
+	if want := fmt.Sprintf("%d attempts", len(list)); !strings.Contains(string(b), want) {
+		t.Errorf("docs/hostile.md does not say %q: run go test ./e2e/hostile -update", want)
+	}
+	for _, row := range rows(list) {
+		if !strings.Contains(string(b), row) {
+			t.Errorf("docs/hostile.md lacks %q: run go test ./e2e/hostile -update", row)
+		}
+	}
+}
+
+// writeTable writes the list with what was observed, as the ordinary user.
+func writeTable(t *testing.T, user string, list []attempt, results []outcome) {
+	if !*update || user != "user" {
+		return
+	}
+	var b strings.Builder
+	held := 0
+	for i := range results {
+		if results[i].arrived == "" {
+			held++
+		}
+	}
+	fmt.Fprintf(&b, `# What a hostile tool tries
+
+The list of %d attempts of the suite in e2e/hostile, written by
+`+"`go test ./e2e/hostile -update`"+`. Each is made by a real program in a real pen, as
+root and as an ordinary user, and counts as held only if nothing of it arrived
+outside: no packet, no DNS question, no byte at a server, no change of the host's
+files or processes. The control shows that the act can arrive where nothing holds
+it. At the time of writing %d of %d were held.
+
+| # | category | attempt | control | what the tool saw |
+| --- | --- | --- | --- | --- |
+`, len(list), held, len(list))
+	for i, row := range rows(list) {
+		seen := results[i].seen
+		if results[i].arrived != "" {
+			seen = "ARRIVED: " + results[i].arrived
+		}
+		fmt.Fprintf(&b, "%s %s |\n", row, brief(seen))
+	}
+	if err := os.WriteFile(table(), []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
