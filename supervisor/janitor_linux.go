@@ -37,6 +37,7 @@ type janitor struct {
 	cmd   *exec.Cmd
 	alive *os.File // write end; the pen gets a copy
 	end   *os.File // read end: it hangs up when the supervisor and the pen have let go
+	first *process // the pen's first process, once it is known
 }
 
 func startJanitor(self string) (*janitor, error) {
@@ -119,11 +120,22 @@ const goneTimeout = 10 * time.Second
 
 // penGone waits until no process of the pen is left. Its first process outside
 // is waited for elsewhere; the one inside dies of that a moment later, and until
-// then it may be mounting over a placeholder, or make one of its own.
+// then it may be mounting over a placeholder, or make one of its own. The pipe
+// tells when that one has let go; its other processes are killed after that, in
+// the course of its end, which its pidfd tells (zap_pid_ns_processes).
 func (j *janitor) penGone() bool {
 	j.alive.Close()
 	deadline := time.Now().Add(goneTimeout)
-	fds := []unix.PollFd{{Fd: int32(j.end.Fd())}} // no events: hang-up is always told
+	// A pipe's hang-up is told without asking.
+	if !ready(int(j.end.Fd()), 0, unix.POLLHUP, deadline) {
+		return false
+	}
+	return j.first == nil || ready(j.first.pidfd, unix.POLLIN, unix.POLLIN, deadline)
+}
+
+// ready waits for an event of a descriptor.
+func ready(fd int, ask, want int16, deadline time.Time) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: ask}}
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
@@ -131,7 +143,7 @@ func (j *janitor) penGone() bool {
 		}
 		n, err := unix.Poll(fds, int(left/time.Millisecond)+1)
 		if n > 0 {
-			return fds[0].Revents&unix.POLLHUP != 0
+			return fds[0].Revents&want != 0
 		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return false
@@ -142,6 +154,10 @@ func (j *janitor) penGone() bool {
 func (j *janitor) close() {
 	j.alive.Close()
 	j.end.Close()
+	if j.first != nil {
+		j.first.close()
+		j.first = nil
+	}
 }
 
 // dismiss lets the janitor go. It ends by itself when the pen is gone, which

@@ -40,6 +40,10 @@ func (s *session) verify(ctx context.Context, sigs *signals) error {
 		s.violation(ctx, err)
 		return err
 	}
+	// The shim's parent is the pen's first process: its end is that of all in it.
+	if s.janitor.first, err = openProcess(seen.Parent); err != nil {
+		return err
+	}
 	if s.tool, err = openProcess(shim.PID); err != nil {
 		return err
 	}
