@@ -74,6 +74,9 @@ func prepare() error {
 	if err := os.Mkdir(programs, 0o755); err != nil {
 		return err
 	}
+	if err := ownConfiguration(); err != nil {
+		return err
+	}
 	for name, content := range map[string][]byte{Penstock: penstock, Tool: self} {
 		if err := os.WriteFile(name, content, 0o755); err != nil {
 			return err
@@ -81,6 +84,20 @@ func prepare() error {
 	}
 	os.Setenv("TMPDIR", "/tmp")
 	return os.Setenv("PENSTOCK_BIN", Penstock)
+}
+
+// ownConfiguration gives the rig an /etc that tests may write to.
+func ownConfiguration() error {
+	const etc = "/tmp/etc"
+	// As an ordinary user not all of it can be read, nor is it needed.
+	exec.Command("cp", "-a", "/etc/.", etc).Run()
+	if err := os.MkdirAll(etc+"/penstock", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(etc, "/etc", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount over /etc: %w", err)
+	}
+	return nil
 }
 
 // temporary are the directories in which programs leave files behind.
