@@ -47,9 +47,18 @@ func realBinary(t *testing.T) string {
 	return dir
 }
 
-// penConditions adds [pens]: a pen can be built here. Where CI is set it must.
+// penConditions adds [pens]: a pen can be built here, and where CI is set it
+// must; and [ipv6]: the host has a loopback of that kind.
 func penConditions(cond string) (bool, error) {
-	if cond != "pens" {
+	switch cond {
+	case "pens":
+	case "ipv6":
+		l, err := net.Listen("tcp", "[::1]:0")
+		if err == nil {
+			l.Close()
+		}
+		return err == nil, nil
+	default:
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}
 	if _, err := exec.LookPath("bwrap"); err != nil {
@@ -216,7 +225,7 @@ func parallel(ts *testscript.TestScript, neg bool, args []string) {
 func sameLines(ts *testscript.TestScript, neg bool, args []string) {
 	re, seen := regexp.MustCompile(args[1]), map[string]bool{}
 	for line := range strings.Lines(ts.ReadFile(args[2])) {
-		if re.MatchString(line) {
+		if line = strings.TrimSuffix(line, "\n"); re.MatchString(line) {
 			seen[line] = true
 		}
 	}
