@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"time"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/posture"
@@ -32,7 +33,7 @@ func (s *session) verify(ctx context.Context, sigs *signals) error {
 		Ours: ours, Net: outer.Net, Owner: outer.User, Filters: filters,
 		Control: shim.Socket, Stdio: s.stdioIDs, Mounts: posture.Declared(s.spec),
 	}
-	seen, err := posture.Read(shim.PID)
+	seen, err := readSettled(ctx, shim.PID, filters)
 	if err != nil {
 		return err
 	}
@@ -53,6 +54,30 @@ func (s *session) verify(ctx context.Context, sigs *signals) error {
 		return s.proxyFailed(err)
 	}
 	return nil
+}
+
+// settleTimeout bounds the wait for the pen's first process to be as it stays.
+const settleTimeout = 5 * time.Second
+
+// readSettled reads the child back when its parent is ready too. The pen's first
+// process goes its own way after it has forked the shim: it drops what it has
+// and installs the seccomp filter last (bubblewrap.c, do_init), which on a busy
+// machine may be after the shim is ready. Nothing tells when, so it is read
+// again, at growing intervals; the command is held meanwhile.
+func readSettled(ctx context.Context, pid, filters int) (*posture.Observation, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		seen, err := posture.Read(pid)
+		if err != nil || seen.Init == nil || seen.Init.Filters > filters {
+			return seen, err
+		}
+		select {
+		case <-ctx.Done():
+			return seen, nil // the check says what it lacks
+		case <-time.After(pause):
+		}
+	}
 }
 
 // violation records why a pen was killed before it ran anything.
