@@ -54,6 +54,10 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 			return runPen(cmd, &o)
 		},
 	}
+	// 2, the usual code of a wrong flag, could be the command's own.
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &exitError{code: 125, err: &usageError{cmd: cmd.CommandPath(), err: err}}
+	})
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the command's own flags are its own
 	f.StringVar(&o.Sandbox, "sandbox", "", "tier of the sandbox: auto or bwrap (default: the policy's, else auto)")
