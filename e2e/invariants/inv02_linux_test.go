@@ -33,10 +33,10 @@ func TestInvariant02NoUplink(t *testing.T) {
 
 		// The supervisor must not be there to end the pen: what holds is the pen.
 		supervisor, proxy := s.PID(), s.Role(host.Proxy)
-		signal(t, supervisor, syscall.SIGSTOP)
-		signal(t, proxy, syscall.SIGKILL)
+		kill(t, supervisor, syscall.SIGSTOP)
+		kill(t, proxy, syscall.SIGKILL)
 		if j := host.Find(supervisor, host.Janitor); j != 0 {
-			signal(t, j, syscall.SIGKILL)
+			kill(t, j, syscall.SIGKILL)
 		}
 		host.Until(t, "the proxy's end", func() bool { return host.Find(supervisor, host.Proxy) == 0 })
 		arrived, asked := len(w.Outside()), len(w.Queries())
@@ -60,14 +60,14 @@ func TestInvariant02NoUplink(t *testing.T) {
 			t.Errorf("DNS was asked after the proxy's end: %v", q)
 		}
 		// When the supervisor sees it, the command must not go on.
-		signal(t, supervisor, syscall.SIGCONT)
+		kill(t, supervisor, syscall.SIGCONT)
 		if code := s.Wait(); code != 125 {
 			t.Errorf("exit %d after the proxy was killed, want 125\n%s", code, s.Err)
 		}
 	})
 }
 
-func signal(t *testing.T, pid int, sig syscall.Signal) {
+func kill(t *testing.T, pid int, sig syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil {
 		t.Fatalf("signal %d: %v", pid, err)

@@ -50,7 +50,7 @@ func TestInvariant10CleanHost(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
 			s := c.StartTool(nil, "hold")
 			s.Expect("holding")
-			signal(t, s.PID(), sig)
+			kill(t, s.PID(), sig)
 			s.Wait()
 			host.Clean(t, before, kept)
 		}
@@ -66,7 +66,7 @@ func TestInvariant10CleanHost(t *testing.T) {
 				if !strings.Contains(strings.Join(host.Take(t, kept), "\n"), fmt.Sprintf("namespace %d\n", id)) {
 					t.Error("the pen's network namespace is not seen: the search finds nothing")
 				}
-				signal(t, pid, syscall.SIGKILL)
+				kill(t, pid, syscall.SIGKILL)
 				if r == host.Janitor {
 					fmt.Fprintln(s.Input(), "fetch http://good.example.com/")
 					s.Expect("fetched all")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -57,8 +58,24 @@ func (c *Caller) StartTool(flags []string, name string, args ...string) *Session
 // StartCommand starts a prepared command. It is killed when the test ends.
 func (c *Caller) StartCommand(cmd *exec.Cmd) *Session {
 	c.T.Helper()
-	s := &Session{c: c, Cmd: cmd, Out: newOutput(), Err: newOutput(), exited: make(chan struct{})}
+	s := &Session{c: c, Cmd: cmd, Out: &Output{}, Err: &Output{}, exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.Out, s.Err
+	s.start()
+	return s
+}
+
+// StartOnTerminal starts a prepared command whose streams are a terminal.
+func (c *Caller) StartOnTerminal(cmd *exec.Cmd, terminal *os.File) *Session {
+	c.T.Helper()
+	s := &Session{c: c, Cmd: cmd, Out: &Output{}, Err: &Output{}, exited: make(chan struct{})}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	s.start()
+	return s
+}
+
+func (s *Session) start() {
+	c, cmd := s.c, s.Cmd
+	c.T.Helper()
 	// Only what penstock itself holds open is waited for: a process that is left
 	// behind must not hang the test that looks for it.
 	cmd.WaitDelay = time.Second
@@ -81,7 +98,6 @@ func (c *Caller) StartCommand(cmd *exec.Cmd) *Session {
 		cmd.Process.Kill()
 		<-s.exited
 	})
-	return s
 }
 
 // PID is the supervisor's process id.
@@ -179,8 +195,6 @@ type Output struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
-
-func newOutput() *Output { return &Output{} }
 
 // Write implements io.Writer.
 func (o *Output) Write(p []byte) (int, error) {
