@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/layout"
 )
 
@@ -71,14 +72,20 @@ func startJanitor(self string) (*janitor, error) {
 // maxPlaceholders bounds what the janitor is told; a pipe holds it (pipe(7)).
 const maxPlaceholders = 60 << 10
 
+// orders are what may be there to remove after the session.
+type orders struct {
+	Placeholders []sandbox.Placeholder `json:"placeholders,omitempty"`
+	Group        string                `json:"group,omitempty"` // control group's directory
+}
+
 // instruct tells the janitor what may be there to remove.
-func (j *janitor) instruct(list []sandbox.Placeholder) error {
-	doc, err := json.Marshal(list)
+func (j *janitor) instruct(o orders) error {
+	doc, err := json.Marshal(&o)
 	if err != nil {
 		return fmt.Errorf("instruct the janitor: %w", err)
 	}
 	if len(doc) > maxPlaceholders {
-		return fmt.Errorf("instruct the janitor: %d protected paths that don't exist yet are too many", len(list))
+		return fmt.Errorf("instruct the janitor: %d protected paths that don't exist yet are too many", len(o.Placeholders))
 	}
 	msg := binary.BigEndian.AppendUint32(nil, uint32(len(doc)))
 	if _, err := j.alive.Write(append(msg, doc...)); err != nil {
@@ -90,10 +97,11 @@ func (j *janitor) instruct(list []sandbox.Placeholder) error {
 // claim makes the placeholders. Undoing it ends the pen first, because a
 // placeholder carries a protection while the pen lives.
 func (s *session) claim() error {
-	if len(s.files.Placeholders) == 0 {
-		return nil
+	o := orders{Placeholders: s.files.Placeholders}
+	if s.group != nil {
+		o.Group = s.group.Dir()
 	}
-	if err := s.janitor.instruct(s.files.Placeholders); err != nil {
+	if err := s.janitor.instruct(o); err != nil {
 		return err
 	}
 	c, err := layout.Claim(s.files.Placeholders)
@@ -198,16 +206,19 @@ func tidy(r io.Reader) error {
 	doc := make([]byte, n)
 	_, err := io.ReadFull(r, doc)
 	io.Copy(io.Discard, r) //nolint:errcheck // it ends with its last holder
-	var list []sandbox.Placeholder
+	var o orders
 	if err == nil {
-		err = json.Unmarshal(doc, &list)
+		err = json.Unmarshal(doc, &o)
 	}
 	if err != nil {
 		return err
 	}
+	if o.Group != "" {
+		defer cgroup.Remove(o.Group) //nolint:errcheck // the next session sweeps
+	}
 	var there []sandbox.Placeholder
 	var held []*os.File
-	for _, p := range list {
+	for _, p := range o.Placeholders {
 		f, err := os.OpenFile(p.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue // never made, or removed already

@@ -6,39 +6,80 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
+	"github.com/penstock/penstock/sandbox/cgroup"
 )
 
 // defaultOpenFiles is a generous bound where the policy has none; the host's
 // hard limit is often a million, which lets one tool exhaust the machine's.
 const defaultOpenFiles = 65536
 
-// limits settles the resource limits of the pen, and how each is enforced.
+// limits puts the policy's resource limits into force, as far as they belong to
+// the pen's start: its control group and its resource limits. A limit that was
+// asked for and that nothing enforces here is an error.
 func (s *session) limits() error {
 	p := s.cfg.Policy.Sandbox()
-	l := sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V}
-	s.spec.Limits = l
-	files := l.OpenFiles
-	if files == 0 {
-		files = defaultOpenFiles
+	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V}
+	l := s.bounds
+	if l.OpenFiles == 0 {
+		l.OpenFiles = defaultOpenFiles
 	}
 	var hard unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &hard); err != nil {
 		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	s.rlimits = append(s.rlimits,
-		shim.Rlimit{Resource: unix.RLIMIT_NOFILE, Value: min(uint64(files), hard.Max)},
-		shim.Rlimit{Resource: unix.RLIMIT_CORE, Value: 0}, // a core holds the environment
-	)
+	if hard.Max < uint64(l.OpenFiles) {
+		l.OpenFiles = int64(hard.Max)
+	}
+	group, rlimits, caps, err := cgroup.Make(l)
+	if err != nil {
+		return err
+	}
+	if group != nil {
+		s.group = group
+		s.undo.push(func() {
+			if err := group.Close(); err != nil {
+				s.say.line("%v", err)
+			}
+		})
+	}
+	for _, r := range rlimits {
+		s.rlimits = append(s.rlimits, shim.Rlimit{Resource: r.Resource, Value: r.Value})
+	}
+	s.caps = caps
+	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From}
+	for _, c := range caps {
+		switch c.State {
+		case sandbox.Unavailable:
+			return &limitError{c, from[c.Control].Ref()}
+		case sandbox.Partial:
+			s.cfg.Warnings = append(s.cfg.Warnings, fmt.Sprintf("%s: the limit of %s is only partly enforced, by %s: %s", from[c.Control].Ref(), c.Control, c.By, c.Detail))
+		}
+	}
 	return nil
 }
 
+// limitError is a limit that was asked for and can't be enforced here.
+type limitError struct {
+	cap  sandbox.Capability
+	from string
+}
+
+func (e *limitError) Error() string {
+	return fmt.Sprintf("%s: the limit of %s can't be enforced here: %s", e.from, e.cap.Control, e.cap.Detail)
+}
+
+// Hint says how it could be.
+func (e *limitError) Hint() string { return e.cap.Fix }
+
 // reportCapabilities says what is enforced, by what.
 func (s *session) reportCapabilities(landlock int) {
-	s.caps = append([]sandbox.Capability{
+	all := []sandbox.Capability{
 		{Control: "network", State: sandbox.Enforced, By: "network namespace without uplink, nftables"},
 		{Control: "posture", State: sandbox.Enforced, By: "read back from /proc before release"},
-	}, bwrap.Capabilities(landlock)...)
-	s.caps = append(s.caps, sandbox.Capability{Control: "open files", State: sandbox.Enforced, By: "rlimit"})
+	}
+	all = append(all, bwrap.Capabilities(landlock)...)
+	s.caps = append(all, s.caps...)
 }

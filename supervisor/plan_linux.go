@@ -37,13 +37,13 @@ func (s *session) planTrust() error {
 	return s.resolveSecrets()
 }
 
-// planPen settles the pen's files, environment and limits.
+// planPen settles the pen's files and environment.
 func (s *session) planPen() error {
 	if err := s.layOut(); err != nil {
 		return err
 	}
 	s.environment()
-	return s.limits()
+	return nil
 }
 
 // choose takes the backend of the asked-for tier.
@@ -161,6 +161,7 @@ func (s *session) layOut() error {
 	s.files = plan
 	c.Warnings = append(c.Warnings, plan.Warnings...)
 	s.spec = &sandbox.Spec{
+		Limits:   s.bounds,
 		Terminal: s.term != nil && s.term.Interactive(),
 		Argv:     c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
 		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",

@@ -12,6 +12,7 @@ import (
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
@@ -47,6 +48,8 @@ type session struct {
 	spec     *sandbox.Spec
 	files    *layout.Plan
 	withheld []string
+	bounds   sandbox.Limits
+	group    *cgroup.Group // nil where no limit needs one, or none can be had
 	rlimits  []shim.Rlimit
 	term     *terminal.Terminal
 	stdioIDs [3]posture.FileID
@@ -157,6 +160,9 @@ func (s *session) status() registry.Status {
 
 // dryRun plans the session and says what it would be.
 func (s *session) dryRun() (*Result, error) {
+	if err := s.limits(); err != nil {
+		return nil, err
+	}
 	if err := s.planTrust(); err != nil {
 		return nil, err
 	}
@@ -173,6 +179,9 @@ func (s *session) dryRun() (*Result, error) {
 func (s *session) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
+	if err := s.limits(); err != nil {
+		return err
+	}
 	if err := s.startNetwork(); err != nil {
 		return err
 	}
@@ -277,7 +286,11 @@ func (s *session) notice(line string) {
 // becomes the sandbox later.
 func (s *session) startNetwork() error {
 	in, out, errs := s.term.Files()
-	pen, err := netns.Prepare(s.cfg.Host.Self, [3]*os.File{in, out, errs}, netns.Options{Publish: len(s.cfg.Publish) > 0})
+	o := netns.Options{Publish: len(s.cfg.Publish) > 0}
+	if s.group != nil {
+		o.Cgroup = s.group.File()
+	}
+	pen, err := netns.Prepare(s.cfg.Host.Self, [3]*os.File{in, out, errs}, o)
 	if err != nil {
 		return err
 	}
