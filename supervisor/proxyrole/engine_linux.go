@@ -41,6 +41,7 @@ type engine struct {
 
 	mu      sync.Mutex
 	closers []io.Closer
+	answers sync.WaitGroup // of published ports, on their way out; see awaitAnswers
 	closed  bool
 	serving sync.WaitGroup
 }
@@ -276,6 +277,7 @@ func (e *engine) closeFlows() {
 	closers := e.closers
 	e.closers = nil
 	e.mu.Unlock()
+	e.awaitAnswers()
 	for _, c := range closers {
 		c.Close()
 	}

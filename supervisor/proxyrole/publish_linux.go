@@ -82,12 +82,48 @@ func (p *publisher) relay(c *net.TCPConn, pen *netns.Dialer, e *engine) {
 		return
 	}
 	defer e.untrack(c, inner)
+	if !e.answering() {
+		return
+	}
 	var both sync.WaitGroup
 	both.Go(func() { relayHalf(inner, c) })
-	both.Go(func() { relayHalf(c, inner) })
+	both.Go(func() {
+		defer e.answers.Done()
+		relayHalf(c, inner)
+	})
 	both.Wait()
 	ev.Action = "close"
 	e.writer.Note(ev)
+}
+
+// answerGrace bounds how long the end of a session waits for clients to take
+// what the pen's servers had sent before they ended.
+const answerGrace = time.Second
+
+// answering counts a relay whose answer is not to be cut off; false: it is over.
+func (e *engine) answering() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.answers.Add(1)
+	return true
+}
+
+// awaitAnswers is for after the pen's end: its sockets are closed, so each
+// answer has an end. A server may well end itself with its answer, such as one
+// that waits for the redirect of a login.
+func (e *engine) awaitAnswers() {
+	done := make(chan struct{})
+	go func() {
+		e.answers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(answerGrace):
+	}
 }
 
 // relayHalf copies one direction and passes its end on; both ends are TCP, so
