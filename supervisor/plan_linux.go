@@ -144,9 +144,16 @@ func (s *session) layOut() error {
 		in.Hide = append(in.Hide, c.AuditDir)
 	}
 	for _, p := range c.Policy.Files() {
-		if filepath.IsAbs(p.Name) {
-			in.Protect = append(in.Protect, p.Name)
+		name := p.Name
+		if !filepath.IsAbs(name) {
+			// Named as the caller would, from the caller's directory; a rule given
+			// by a flag has no file.
+			name = filepath.Join(c.Host.Dir, name)
+			if _, err := os.Lstat(name); err != nil {
+				continue
+			}
 		}
+		in.Protect = append(in.Protect, name)
 	}
 	if err := keepOwnFiles(c, append([]string{c.Workdir}, in.Write...)); err != nil {
 		return err
