@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/supervisor/registry"
 )
 
@@ -32,9 +33,13 @@ everybody's.`,
 				if list == nil {
 					list = []registry.Status{}
 				}
-				enc := json.NewEncoder(out)
-				enc.SetIndent("", "  ")
-				return enc.Encode(list)
+				b, err := json.MarshalIndent(list, "", "  ")
+				if err != nil {
+					return err
+				}
+				// JSON lets direction marks stand; a terminal obeys them.
+				_, err = out.Write(append(text.JSON(b), '\n'))
+				return err
 			}
 			tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(tw, "SESSION\tPID\tUP\tTIER\tMODE\tCOMMAND")
