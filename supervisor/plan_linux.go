@@ -341,7 +341,7 @@ func memory(name string, b []byte) (*os.File, error) {
 		return nil, fmt.Errorf("make %s: %w", name, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if _, err := f.Write(b); err == nil {
+	if _, err = f.Write(b); err == nil {
 		_, err = f.Seek(0, 0)
 	}
 	if err != nil {

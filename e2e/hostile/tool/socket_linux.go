@@ -128,7 +128,8 @@ func ipRaw(args []string) error {
 // ping ADDR PAYLOAD: an echo request, by whichever socket is given.
 func ping(args []string) error {
 	a := netip.MustParseAddr(args[0])
-	family, proto, kind, sa := unix.AF_INET, unix.IPPROTO_ICMP, byte(8), unix.Sockaddr(&unix.SockaddrInet4{})
+	family, proto, kind := unix.AF_INET, unix.IPPROTO_ICMP, byte(8)
+	var sa unix.Sockaddr
 	if a.Is4() {
 		sa = &unix.SockaddrInet4{Addr: a.As4()}
 	} else {
