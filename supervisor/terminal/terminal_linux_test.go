@@ -183,10 +183,17 @@ func readUntil(t *testing.T, f *os.File, want string) string {
 	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(all.String(), want) {
 		p := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-		if n, _ := unix.Poll(p, int(time.Until(deadline).Milliseconds())); n == 0 {
+		ready, err := unix.Poll(p, int(max(0, time.Until(deadline)).Milliseconds()))
+		if err == unix.EINTR { // the runtime's own signals, among others
+			continue
+		}
+		if ready == 0 {
 			t.Fatalf("%q did not come, only %q", want, all.String())
 		}
 		n, err := unix.Read(int(f.Fd()), buf)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
 			t.Fatalf("%v after %q", err, all.String())
 		}
