@@ -36,9 +36,11 @@ build: ## build bin/penstock, one static binary
 	@chmod 0755 $(BIN) # the proxy role of a root's pen is nobody, whatever the umask
 
 test: build bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
-	$(GOTEST) $(PKGS)
-	@if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS); \
-	else echo 'tested as $(shell id -un); "make root" runs the tests that need root'; fi
+	@failed=0; \
+	$(GOTEST) $(PKGS) || failed=1; \
+	if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS) || failed=1; \
+	else echo "tested as $$(id -un); \"make root\" runs the tests that need root"; fi; \
+	exit $$failed
 
 root: build bubblewrap ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
