@@ -31,7 +31,13 @@ const JanitorRole = "role:janitor"
 // the supervisor wrote first counts, and only what is still a placeholder, and
 // no other session's, is removed (see layout.Claimed).
 
-const fileAlive = "alive"
+//
+// It also kills what a killed supervisor's pen leaves behind: see guard.
+
+const (
+	fileAlive      = "alive"
+	fileSupervisor = "supervisor"
+)
 
 // janitor is the running role, and the end of the pipe that keeps it waiting.
 type janitor struct {
@@ -39,15 +45,25 @@ type janitor struct {
 	alive *os.File // write end; the pen gets a copy
 	end   *os.File // read end: it hangs up when the supervisor and the pen have let go
 	first *process // the pen's first process, once it is known
+	ours  *os.File // write end of a pipe that only the supervisor holds
 }
 
-func startJanitor(self string) (*janitor, error) {
+// startJanitor starts the role, which guards the process group of a pen in which
+// nothing but the builder runs yet.
+func startJanitor(self string, group int) (*janitor, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
-	j := &janitor{cmd: exec.Command(self, JanitorRole), alive: w, end: r}
-	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r})
+	r2, ours, err := os.Pipe()
+	if err != nil {
+		r.Close()
+		w.Close()
+		return nil, fmt.Errorf("start the janitor: %w", err)
+	}
+	defer r2.Close()
+	j := &janitor{cmd: exec.Command(self, JanitorRole), alive: w, end: r, ours: ours}
+	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r, fileSupervisor: r2})
 	if err != nil {
 		j.close()
 		return nil, err
@@ -63,6 +79,10 @@ func startJanitor(self string) (*janitor, error) {
 	if err := j.cmd.Start(); err != nil {
 		j.close()
 		return nil, fmt.Errorf("start the janitor: %w", err)
+	}
+	if _, err := j.ours.Write(binary.BigEndian.AppendUint32(nil, uint32(group))); err != nil {
+		j.dismiss()
+		return nil, fmt.Errorf("instruct the janitor: %w", err)
 	}
 	// It has nothing to do while others are in a hurry.
 	syscall.Setpriority(syscall.PRIO_PROCESS, j.cmd.Process.Pid, 19) //nolint:errcheck // a courtesy
@@ -162,6 +182,7 @@ func ready(fd int, ask, want int16, deadline time.Time) bool {
 func (j *janitor) close() {
 	j.alive.Close()
 	j.end.Close()
+	j.ours.Close()
 	if j.first != nil {
 		j.first.close()
 		j.first = nil
@@ -182,14 +203,31 @@ func (j *janitor) dismiss() {
 func JanitorMain() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	files, err := donate.Receive(&struct{}{})
-	if err != nil || files[fileAlive] == nil {
+	if err != nil || files[fileAlive] == nil || files[fileSupervisor] == nil {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
+	go guard(files[fileSupervisor])
 	if err := tidy(files[fileAlive]); err != nil {
 		return 1
 	}
 	return 0
+}
+
+// guard waits for the supervisor's end, however it comes, and kills the process
+// group it was told of. The pen's first process outside dies of the supervisor's
+// end by itself; but the one inside, if it has not asked yet to die with its
+// parent, would wait for ever, with the pen's namespaces. What is in the pen is
+// in other groups and dies with the latter.
+func guard(r io.Reader) {
+	var group [4]byte
+	if _, err := io.ReadFull(r, group[:]); err != nil {
+		return // no pen yet
+	}
+	io.Copy(io.Discard, r) //nolint:errcheck // it ends with its only holder
+	if n := int(binary.BigEndian.Uint32(group[:])); n > 1 {
+		syscall.Kill(-n, syscall.SIGKILL) //nolint:errcheck // mostly there is nobody left
+	}
 }
 
 // tidy waits for the end of r and removes the placeholders that its first

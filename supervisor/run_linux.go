@@ -191,7 +191,7 @@ func (s *session) start(ctx context.Context) error {
 	// Forking takes as long as planning the pen.
 	forked := make(chan error, 2)
 	go func() {
-		janitor, err := startJanitor(s.cfg.Host.Self)
+		janitor, err := startJanitor(s.cfg.Host.Self, s.pen.Process().Pid)
 		s.janitor = janitor
 		forked <- err
 		forked <- s.startProxy()

@@ -88,6 +88,9 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 			GidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 			GidMappingsEnableSetgroups: false, // or a group could be dropped that a file's mode denies (CVE-2014-8989)
 			Pdeathsig:                  unix.SIGKILL,
+			// A group of its own, see endGroup; and what a terminal sends to the
+			// caller's group is the caller's to pass on.
+			Setpgid: true,
 		},
 	}
 	if stdio[0] != nil {
@@ -114,6 +117,7 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 		if err != nil {
 			return
 		}
+		endGroup(b.cmd.Process.Pid)
 		b.waitErr = b.cmd.Wait()
 		close(b.done)
 	}()
@@ -122,6 +126,17 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 		return nil, failed(StepNamespace, err)
 	}
 	return b, nil
+}
+
+// endGroup waits for the end of the pen's first process and kills what it left
+// in its process group. A bwrap that is killed while its child waits for it to
+// go on leaves that child waiting for ever: it has not asked yet to die with its
+// parent. The first process is not reaped here, so its number, which is the
+// group's, can't have become another's.
+func endGroup(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR { //nolint:errorlint // an errno
+	}
+	unix.Kill(-pid, unix.SIGKILL) //nolint:errcheck // mostly there is nobody else
 }
 
 // extraFiles donates the configuration, and fills the reserved numbers.
