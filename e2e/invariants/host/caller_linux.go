@@ -31,6 +31,14 @@ func NewCaller(t testing.TB, w *world.World, o world.Options) *Caller {
 	return &Caller{T: t, World: w, Home: w.NewHome(o), Opts: o}
 }
 
+// UID is the caller's user id.
+func (c *Caller) UID() int {
+	if c.Opts.User && os.Getuid() == 0 {
+		return world.UserID
+	}
+	return os.Getuid()
+}
+
 // ForUsers runs f as root and as an ordinary user, as far as the test may be both.
 func ForUsers(t *testing.T, f func(t *testing.T, c *Caller)) {
 	for name, o := range world.Users() {

@@ -139,7 +139,7 @@ func (s *Session) Role(r Role) int {
 	pid := 0
 	Until(s.c.T, "the session's "+string(r), func() bool {
 		pid = Find(s.PID(), r)
-		return pid != 0 || s.over()
+		return pid != 0 || s.Over()
 	})
 	if pid == 0 {
 		s.c.T.Fatalf("the session ended before its %s was found\n%s", r, s.Result())
@@ -147,7 +147,8 @@ func (s *Session) Role(r Role) int {
 	return pid
 }
 
-func (s *Session) over() bool {
+// Over says whether the supervisor has ended.
+func (s *Session) Over() bool {
 	select {
 	case <-s.exited:
 		return true
@@ -159,7 +160,7 @@ func (s *Session) over() bool {
 // Expect waits until the command has written text to stdout.
 func (s *Session) Expect(text string) {
 	s.c.T.Helper()
-	Until(s.c.T, "output "+text, func() bool { return strings.Contains(s.Out.String(), text) || s.over() })
+	Until(s.c.T, "output "+text, func() bool { return strings.Contains(s.Out.String(), text) || s.Over() })
 	if !strings.Contains(s.Out.String(), text) {
 		s.c.T.Fatalf("the session ended without %q\n%s", text, s.Result())
 	}
