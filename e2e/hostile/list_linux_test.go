@@ -31,24 +31,6 @@ func socks(host string, port int) string {
 	return fmt.Sprintf(`\x05\x01\x00\x03\x%02x%s\x%02x\x%02x`, len(host), host, port>>8, port&255)
 }
 
-// brief is what a tool saw, in a few words.
-func brief(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' || r == '|' || r == '`' || r == '<' {
-			return ' '
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 110 {
-		s = s[:110] + "…"
-	}
-	if s == "" {
-		return "nothing"
-	}
-	return "`" + s + "`"
-}
-
 func names() []attempt {
 	const c = "names"
 	viaProxy := func(target string) []string { return []string{"tunnel", "{proxy}", connect(target), "", asks(target)} }

@@ -266,7 +266,10 @@ func (s *scene) collect() {
 	}
 	s.net.mu.Lock()
 	for id, text := range s.net.loot {
-		s.report[id] = text
+		// One with a placeholder in it was stopped on its way.
+		if len(text) > len(s.report[id]) {
+			s.report[id] = text
+		}
 	}
 	s.net.mu.Unlock()
 }

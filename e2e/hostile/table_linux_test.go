@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -82,4 +83,31 @@ it. At the time of writing %d of %d were held.
 	if err := os.WriteFile(table(), []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// brief is what a tool saw, in a few words and without what differs between
+// two runs.
+func brief(s string) string {
+	for _, r := range []struct{ from, to string }{
+		{`(?s)HTTP/[0-9.]+ ([0-9]{3})[^\r\n]*\r\n.*?\r\n\r\n`, "$1 "},
+		{`/tmp/penstock-world-[0-9]+/home-[0-9]+`, "~"}, {`/tmp/penstock-hostile-[0-9]+`, "/tmp/host"},
+		{`(pipe|socket):\[[0-9]+\]`, "$1"}, {`fd[0-9a-f]{2}:[0-9a-f:]+`, "fd00::1"}, {`198\.1[89]\.[0-9.]+`, "198.18.0.1"},
+		{`map\[.*`, ""}, {`(?s)/proc/[0-9]+/`, "/proc/N/"}, {`0x[0-9a-f]{8,}`, "0x…"}, {`192\.0\.0\.8:[0-9]+`, "192.0.0.8"}, {`internal:[0-9]+`, "internal:PORT"}, {`hostile-[0-9]+`, "hostile"},
+	} {
+		s = regexp.MustCompile(r.from).ReplaceAllString(s, r.to)
+	}
+	s = strings.Map(func(r rune) rune {
+		if r != '…' && (r < ' ' || r > '~' || strings.ContainsRune("|`<", r)) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 110 {
+		s = s[:110] + "…"
+	}
+	if s == "" {
+		return "nothing"
+	}
+	return "`" + s + "`"
 }

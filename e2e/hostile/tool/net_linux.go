@@ -162,9 +162,12 @@ func sayH2(args []string) error {
 	if err := fr.WriteSettings(); err != nil {
 		return err
 	}
+	// One table each way for the whole connection (RFC 7541 section 2.2).
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	for i, stream := range args[2:] {
-		var block bytes.Buffer
-		enc := hpack.NewEncoder(&block)
+		block.Reset()
 		for _, field := range strings.Split(stream, "|") {
 			name, value, _ := strings.Cut(field[1:], "=")
 			enc.WriteField(hpack.HeaderField{Name: field[:1] + text(name), Value: text(value)})
@@ -173,7 +176,6 @@ func sayH2(args []string) error {
 		if err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
 			return err
 		}
-		fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 		for done := false; !done; {
 			f, err := fr.ReadFrame()
 			if err != nil {
