@@ -33,6 +33,7 @@ type flow struct {
 
 	up, down atomic.Int64
 	status   int
+	flavour  flavour
 	upstream netip.AddrPort
 	class    string
 	err      error

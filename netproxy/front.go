@@ -108,6 +108,8 @@ type conn struct {
 	prefix []byte // read already
 	closed onceFlag
 	waits  waits
+	probe  probe
+	cork   cork
 }
 
 // Read gives what was read already, then what comes.
@@ -119,8 +121,11 @@ func (c *conn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
-	return c.TCPConn.Read(b)
+	return c.probe.read(c.TCPConn, b)
 }
+
+// Write holds bytes back while the connection is corked.
+func (c *conn) Write(b []byte) (int, error) { return c.cork.write(c.TCPConn, b) }
 
 // Close ends the connection and its accounting, once.
 func (c *conn) Close() error {

@@ -37,19 +37,20 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
-	flavour := flavourHTTP1
+	f.flavour = flavourHTTP1
 	if f.binding.tls && r.ProtoMajor == 2 {
-		flavour = flavourHTTP2
+		f.flavour = flavourHTTP2
 	} else if r.ProtoMajor == 2 {
-		flavour = flavourH2C
+		f.flavour = flavourH2C
 	}
-	t, err := f.gen.transport(f.dial, flavour)
+	t, err := f.gen.transport(f.dial, f.flavour)
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
 	resp, err := t.RoundTrip(out)
-	if err != nil && flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
-		if t, err = f.gen.transport(f.dial, flavourHTTP2); err == nil {
+	if err != nil && f.flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
+		f.flavour = flavourHTTP2
+		if t, err = f.gen.transport(f.dial, f.flavour); err == nil {
 			resp, err = t.RoundTrip(out)
 		}
 	}
@@ -78,7 +79,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 // onlyHTTP2 recognises upstreams that don't speak HTTP/1: the alert
 // no_application_protocol, and Go's servers, which take the handshake and close.
 func onlyHTTP2(err error) bool {
-	return errors.Is(err, io.EOF) || isTLSError(err) && strings.Contains(err.Error(), "no application protocol")
+	return errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection") || isTLSError(err) && strings.Contains(err.Error(), "no application protocol")
 }
 
 func repeatable(r *http.Request) bool {

@@ -87,19 +87,14 @@ func (p *Proxy) serveHTTP(c *conn, k kind) {
 		}
 		return
 	}
-	p.pushHTTP1(c, c, c.TCPConn)
+	p.pushHTTP1(c, c)
 }
 
-// pushHTTP1 puts the filter in front of the server. src is what nc reads from
-// behind the bytes in c.prefix.
-func (p *Proxy) pushHTTP1(c *conn, nc net.Conn, src io.Reader) {
-	var prefix []byte
-	if nc == net.Conn(c) {
-		prefix, c.prefix = c.prefix, nil
-	}
+// pushHTTP1 puts the filter in front of the server. nc is c or the TLS on it.
+func (p *Proxy) pushHTTP1(c *conn, nc net.Conn) {
 	hc := &httpConn{Conn: nc, pen: c}
 	p.sweeper.watch(c)
-	hc.filter = wire.NewFilter(src, prefix, p.limits.HeaderBytes, p.refusedPath, hc.check, hc.partial)
+	hc.filter = wire.NewFilter(nc, p.limits.HeaderBytes, p.refusedPath, hc.check, hc.partial)
 	if !p.feed.push(hc) {
 		hc.Close()
 	}

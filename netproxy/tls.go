@@ -109,7 +109,7 @@ func (p *Proxy) terminate(c *conn) {
 		}
 		return
 	}
-	p.pushHTTP1(c, tc, tc)
+	p.pushHTTP1(c, tc)
 }
 
 // handshakeFailed tells a client that does not trust our certificate from one

@@ -96,7 +96,11 @@ func (p *Proxy) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *h
 			if err != nil {
 				return nil, err
 			}
-			return p.dial(ctx, target, d)
+			nc, err := p.dial(ctx, target, d)
+			if err != nil {
+				return nil, err
+			}
+			return newUpstreamConn(nc), nil
 		},
 		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(256)},
 		TLSHandshakeTimeout:   p.limits.UpstreamReply,

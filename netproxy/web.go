@@ -3,6 +3,7 @@ package netproxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ import (
 type web struct {
 	f       *flow
 	w       http.ResponseWriter
+	client  *conn
 	head    bool // HEAD request
 	upgrade bool // WebSocket handshake
 
@@ -30,7 +32,9 @@ type web struct {
 	sent   int64
 
 	body     requestBody
-	upErr    atomic.Bool // the response's body broke off
+	up       *upstreamConn // that an HTTP/1 response comes from, if it does
+	hooked   bool          // up says when it would block: nothing else need flush
+	upErr    atomic.Bool   // the response's body broke off
 	hijacked *hijacked
 	trace    httptrace.ClientTrace
 	ctx      flowContext
@@ -46,6 +50,9 @@ var (
 func (x *web) init(f *flow, w http.ResponseWriter, r *http.Request) {
 	x.f, x.w = f, w
 	x.head = r.Method == http.MethodHead
+	if l, ok := r.Context().Value(linkKey{}).(*link); ok && l.hc != nil {
+		x.client = l.pen
+	}
 }
 
 // context gives the request its flow and its trace.
@@ -56,7 +63,47 @@ func (x *web) context(parent context.Context) context.Context {
 	return httptrace.WithClientTrace(&x.ctx, &x.trace)
 }
 
-func (x *web) gotConn(i httptrace.GotConnInfo) { x.f.setUpstream(addrPort(i.Conn.RemoteAddr())) }
+func (x *web) gotConn(i httptrace.GotConnInfo) {
+	x.f.setUpstream(addrPort(i.Conn.RemoteAddr()))
+	x.up = nil
+	nc := i.Conn
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	if up, ok := nc.(*upstreamConn); ok && x.f.flavour == flavourHTTP1 && up.probe.able() {
+		x.up = up
+	}
+}
+
+// hook has everything that was written so far leave in the moment in which the
+// upstream has no more to read, and holds bulk data back until then.
+func (x *web) hook() {
+	x.hooked = true
+	x.client.cork.set(true)
+	x.up.probe.hook.Store(x)
+}
+
+func (x *web) unhook() {
+	// The transport may have lent the connection to another request already.
+	x.up.probe.hook.CompareAndSwap(x, nil)
+	x.hooked = false
+	x.client.cork.set(false)
+	if err := x.client.cork.flush(x.client.TCPConn); err != nil {
+		x.f.fail(clientGone{err})
+	}
+}
+
+func (x *web) flushBlocked() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ended {
+		return
+	}
+	x.flush()
+	if x.hooked {
+		x.client.cork.flush(x.client.TCPConn) //nolint:errcheck // the next write fails too
+	}
+}
 
 // informational passes 1xx responses on. The server answers 100 itself, when the
 // transport begins to read the body because the upstream has asked for it.
@@ -166,7 +213,7 @@ func (x *web) write(b []byte) (int, error) {
 	// A piece of a body with a length is flushed too, unless it is the last:
 	// nothing says when the next one comes. After a large piece there is hardly
 	// anything left to flush.
-	if err == nil && (x.stream || x.sent < x.length) {
+	if err == nil && !x.hooked && (x.stream || x.sent < x.length) {
 		x.flush()
 	}
 	return n, err
@@ -182,10 +229,12 @@ func (x *web) ReadFrom(src io.Reader) (int64, error) {
 	}
 	buf, _ := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buf)
-	// Headers of a body with a length wait a moment, to leave in one packet with
-	// its beginning.
-	late := !x.stream && x.length > 0 && !x.head
-	if late {
+	if x.up != nil && x.client != nil && x.length > corkSize/2 && !x.head {
+		x.hook()
+		defer x.unhook()
+	} else if !x.stream && x.length > 0 && !x.head {
+		// Headers of a body with a length wait a moment, to leave in one packet
+		// with its beginning.
 		x.f.p.sweeper.arm(x)
 		defer x.f.p.sweeper.disarm(x)
 	}
@@ -204,6 +253,7 @@ func (x *web) ReadFrom(src io.Reader) (int64, error) {
 		case err == io.EOF: //nolint:errorlint // readers return it bare
 			return total, nil
 		case err != nil:
+			x.flushBlocked() // what came is the client's before it is cut off
 			return total, err
 		}
 	}
@@ -259,6 +309,12 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// WriteTo implements io.WriterTo: the chain copies event streams by a writer of
+// its own, which would hide ReadFrom.
+func (b *responseBody) WriteTo(io.Writer) (int64, error) {
+	return b.x.ReadFrom(struct{ io.Reader }{b})
 }
 
 // Hijack implements http.Hijacker for WebSocket. goproxy relays until one side

@@ -56,17 +56,13 @@ const bufSize = 4096
 
 var bufPool = sync.Pool{New: func() any { return new([bufSize]byte) }}
 
-// NewFilter reads from src. prefix was read from it already and is copied.
+// NewFilter reads from src.
 // check is asked about each head and may refuse it; heads longer than maxHead
 // are refused. partial is called while a head is not whole. secret is a path that no client can know, under which the server
 // sees refused messages.
-func NewFilter(src io.Reader, prefix []byte, maxHead int, secret string, check func(*Head) *Malformed, partial func()) *Filter {
+func NewFilter(src io.Reader, maxHead int, secret string, check func(*Head) *Malformed, partial func()) *Filter {
 	f := &Filter{src: src, check: check, partial: partial, maxHead: maxHead}
 	f.replacement = []byte("GET " + secret + " HTTP/1.1\r\nHost: refused.invalid\r\nConnection: close\r\n\r\n")
-	if len(prefix) > 0 {
-		f.grow(len(prefix))
-		f.w = copy(f.buf, prefix)
-	}
 	return f
 }
 

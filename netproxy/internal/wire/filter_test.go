@@ -18,7 +18,7 @@ func filtered(in string, one bool) (string, *Filter, error) {
 	if one {
 		src = iotest.OneByteReader(src)
 	}
-	f := NewFilter(src, nil, 16<<10, secret, nil, nil)
+	f := NewFilter(src, 16<<10, secret, nil, nil)
 	out, err := io.ReadAll(f)
 	return string(out), f, err
 }
@@ -147,7 +147,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\nHost: a\r\n\r\n"), 100)
 	f.Fuzz(func(t *testing.T, b []byte, size int) {
 		heads := 0
-		fl := NewFilter(bytes.NewReader(b), nil, 8<<10, secret, func(h *Head) *Malformed { heads++; return nil }, nil)
+		fl := NewFilter(bytes.NewReader(b), 8<<10, secret, func(h *Head) *Malformed { heads++; return nil }, nil)
 		var out []byte
 		buf := make([]byte, 1+abs(size)%5000)
 		for {
@@ -196,7 +196,7 @@ func abs(n int) int {
 func BenchmarkFilter(b *testing.B) {
 	head := []byte("GET /v1/messages?x=y HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: curl/8\r\nAccept: */*\r\nAuthorization: Bearer xxxxxxxxxxxxxxxxxxxxxx\r\nContent-Type: application/json\r\n\r\n")
 	r := bytes.NewReader(head)
-	f := NewFilter(r, nil, 64<<10, secret, nil, nil)
+	f := NewFilter(r, 64<<10, secret, nil, nil)
 	p := make([]byte, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
