@@ -121,6 +121,9 @@ type Command struct {
 	// Files are inherited; Files[i] becomes descriptor FirstFile+i of the program.
 	Files     []*os.File
 	FirstFile int
+	// Root is the number of the descriptor, among Files, that describes the root
+	// to be put together before Path is executed (rootfs.Build); 0 if there is none.
+	Root int
 	// Owned are those of Files that were made for the command; Close closes them.
 	Owned []*os.File
 }

@@ -2,6 +2,7 @@ package bwrap
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -31,7 +32,7 @@ func New(path string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{path: bin, features: features{disableUserns: true}}, nil
+	return &Backend{path: bin, features: features{disableUserns: true, prebuilt: haveMountSetattr()}}, nil
 }
 
 // Name returns "bwrap".
@@ -69,6 +70,14 @@ func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (_ *sandbox.Com
 		args.WriteByte(0)
 	}
 	contents := append([][]byte{args.Bytes(), filter}, p.data...)
+	if p.root != nil {
+		doc, err := json.Marshal(p.root)
+		if err != nil {
+			return nil, fmt.Errorf("describe the pen's root: %w", err)
+		}
+		contents = append(contents, doc)
+		cmd.Root = fdData + fixed
+	}
 	var made []*os.File
 	defer func() {
 		if err != nil {
@@ -106,6 +115,12 @@ func memory(content []byte) (*os.File, error) {
 		return nil, fmt.Errorf("write memory file: %w", err)
 	}
 	return f, nil
+}
+
+// haveMountSetattr says whether the kernel can restrict a tree before it is
+// mounted (Linux 5.12), which the builder needs to put the root together.
+func haveMountSetattr() bool {
+	return unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}) != unix.ENOSYS
 }
 
 func exists(p string) bool {

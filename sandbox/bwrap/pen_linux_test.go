@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,16 +20,34 @@ import (
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/posture"
+	"github.com/penstock/penstock/sandbox/rootfs"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "role:shim" {
 		os.Exit(shim.Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "role:root" {
+		os.Exit(builder(os.Args[2:]))
+	}
 	if len(os.Args) > 1 && os.Args[1] == hostileArg {
 		os.Exit(hostile())
 	}
 	os.Exit(m.Run())
+}
+
+// builder plays role:netns: it puts the root together and becomes bwrap.
+func builder(args []string) int {
+	runtime.LockOSThread()
+	fd, err := strconv.Atoi(args[0])
+	if err == nil {
+		err = rootfs.Build(fd)
+	}
+	if err == nil {
+		err = syscall.Exec(args[1], args[2:], []string{})
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 // backend finds bwrap or says what to install.
@@ -79,6 +101,9 @@ func start(t testing.TB, s *sandbox.Spec, stdio ...*os.File) (*running, error) {
 	t.Helper()
 	b := backend(t)
 	b.noTrace = rulesFor(s).Off
+	if slices.Contains(s.Env, withoutBuilder) {
+		b.features.prebuilt = false
+	}
 	conn, pen, err := shim.Pair()
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +121,13 @@ func start(t testing.TB, s *sandbox.Spec, stdio ...*os.File) (*running, error) {
 			Setsid:      true,
 		},
 	}}
+	if c.Root != 0 {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.cmd.Path, r.cmd.Args = self, append([]string{self, "role:root", strconv.Itoa(c.Root), c.Path}, c.Argv...)
+	}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.errs
 	if len(stdio) == 3 {
 		r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = stdio[0], stdio[1], stdio[2]
@@ -212,7 +244,11 @@ func BenchmarkPen(b *testing.B) {
 	}
 }
 
-const withoutLandlock = "WITHOUT=landlock"
+// Markers in a pen's environment: what to leave out, as older kernels do.
+const (
+	withoutLandlock = "WITHOUT=landlock"
+	withoutBuilder  = "WITHOUT=builder"
+)
 
 // rulesFor are a pen's Landlock rules; a marker in its environment leaves them out.
 func rulesFor(s *sandbox.Spec) confine.PenRules {

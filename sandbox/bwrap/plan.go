@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/rootfs"
 )
 
 // firstFile is the descriptor number of the first inherited file.
@@ -17,6 +18,7 @@ const firstFile = 3
 type plan struct {
 	args []string // for --args, one per element
 	data [][]byte // contents of the descriptors after the fixed ones
+	root *rootfs.Root
 }
 
 // Descriptors every command has, in this order from firstFile. The contents of
@@ -30,6 +32,9 @@ const (
 // features are what differs between bwrap versions.
 type features struct {
 	disableUserns bool // --disable-userns, 0.8.0
+	// prebuilt: the builder puts the root together (package rootfs) and bwrap
+	// binds it as one.
+	prebuilt bool
 }
 
 // procBlank are files of /proc that describe or steer the machine. Only root
@@ -59,6 +64,17 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 	p.add("--hostname", s.Hostname, "--cap-drop", "ALL", "--die-with-parent", "--clearenv")
 	p.add("--seccomp", strconv.Itoa(fdSeccomp))
 
+	if f.prebuilt {
+		p.root = &rootfs.Root{
+			Mounts: append(append([]sandbox.Mount(nil), s.Mounts...), sandbox.Mount{Source: s.Penstock, Target: sandbox.ShimPath}),
+			Files:  s.Files, Dirs: []string{"/proc"}, Devices: true,
+		}
+		// As it is, attributes included: all is nosuid already and, but for the
+		// devices, nodev.
+		p.add("--dev-bind", rootfs.Base, "/")
+		p.kernel(s, present)
+		return p, nil
+	}
 	for _, m := range s.Mounts {
 		p.mount(m)
 	}
@@ -71,6 +87,13 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 		p.add("--perms", fmt.Sprintf("%04o", mode), "--ro-bind-data", strconv.Itoa(fdData+fixed+len(p.data)), file.Target)
 		p.data = append(p.data, file.Content)
 	}
+	p.kernel(s, present)
+	return p, nil
+}
+
+// kernel adds what only bwrap can mount, since it belongs to the namespaces
+// that it makes: the process table, and devices.
+func (p *plan) kernel(s *sandbox.Spec, present func(string) bool) {
 	p.add("--proc", "/proc")
 	// bwrap leaves /proc/sys as it is, because access(2) says that it can't be
 	// written; but sysctl's own permission check gives root of the host, which a
@@ -94,10 +117,11 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 			}
 		}
 	}
-	p.add("--dev", "/dev")
+	if p.root == nil {
+		p.add("--dev", "/dev")
+	}
 	// Last, since mount points are made in it. The root is a tmpfs of bwrap's.
 	p.add("--remount-ro", "/")
-	return p, nil
 }
 
 func (p *plan) add(args ...string) { p.args = append(p.args, args...) }

@@ -50,9 +50,12 @@ func held(t *testing.T, s *sandbox.Spec) (*running, *posture.Expectation, *postu
 
 func TestPostureHolds(t *testing.T) {
 	home, work := homeWith(t, ".ssh/id", "project/.git/config", "project/.git/hooks/pre-commit")
+	direct := plain(t, "true")
+	direct.Env = append(direct.Env, withoutBuilder)
 	for name, s := range map[string]*sandbox.Spec{
-		"plain": plain(t, "true"),
-		"laid":  laid(t, home, work, func(in *layout.Input) { in.Read = []string{home} }, "true"),
+		"plain":           plain(t, "true"),
+		"mounts by bwrap": direct,
+		"laid":            laid(t, home, work, func(in *layout.Input) { in.Read = []string{home} }, "true"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, e, o := held(t, s)

@@ -78,8 +78,8 @@ func LandlockABI() int {
 	return int(v)
 }
 
-// restrict applies rs to the threads that on names. Regular files among stdio
-// are granted for opening them again (/dev/stdout leads to /proc/self/fd/1) as
+// restrict applies rs to the threads that on names. Files and terminals among
+// stdio are granted for opening them again (/dev/stdout leads to /proc/self/fd/1) as
 // they were opened: "< notes" must not become a way to write notes.
 func (rs ruleset) restrict(on threads, stdio ...int) error {
 	if rs.fs == 0 && rs.net == 0 && rs.scoped == 0 {
@@ -98,7 +98,10 @@ func (rs ruleset) restrict(on threads, stdio ...int) error {
 	}
 	for _, f := range stdio {
 		var st unix.Stat_t
-		if unix.Fstat(f, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if unix.Fstat(f, &st) != nil {
+			continue
+		}
+		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFREG || kind == unix.S_IFCHR {
 			flags, err := unix.FcntlInt(uintptr(f), unix.F_GETFL, 0)
 			if err != nil {
 				return fmt.Errorf("read mode of descriptor %d: %w", f, err)
@@ -116,7 +119,9 @@ func (rs ruleset) restrict(on threads, stdio ...int) error {
 
 // reopen is what a descriptor with these open flags may be opened for again.
 func reopen(flags int) uint64 {
-	const write = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+	// Commands to a device go by the descriptor already; refusing them on
+	// another of the same terminal would only break programs.
+	const write = unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 	switch flags & unix.O_ACCMODE {
 	case unix.O_WRONLY:
 		return write

@@ -43,6 +43,10 @@ func explain(step Step, err error, f Facts) *Error {
 		e.Fix = "sysctl -w net.ipv6.conf.default.disable_ipv6=0, or start the container with --sysctl net.ipv6.conf.default.disable_ipv6=0"
 	case step == StepNftables || step == StepNAT || step == StepRules || step == StepRedirect || step == StepReject || step == StepDrops:
 		e.Cause, e.Fix = explainNetfilter(step, err, f)
+	case step == StepRoot && errors.Is(err, fs.ErrNotExist):
+		e.Cause, e.Fix = "something that the pen shows went away meanwhile", "start again"
+	case step == StepRoot && errors.Is(err, syscall.ELOOP):
+		e.Cause, e.Fix = "a directory in the work directory became a symbolic link meanwhile", "look at who changes it, then start again"
 	case step == StepExec && errors.Is(err, fs.ErrNotExist):
 		e.Cause, e.Fix = "it is not installed", "install it: apt-get install bubblewrap"
 	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/sandbox/rootfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,6 +30,7 @@ type nextCommand struct {
 	Argv      []string `json:"argv"`
 	Env       []string `json:"env"`
 	FirstFile int      `json:"first_file"`
+	Root      int      `json:"root,omitempty"` // descriptor that describes the root to build before, see sandbox.Command
 }
 
 // reservedFiles are the descriptor numbers, from 3, that the starter fills so
@@ -127,6 +129,14 @@ func become(control int) error {
 	}
 	if err := placeFiles(next.FirstFile, fds); err != nil {
 		return &stepError{Step: StepReceive, Err: err}
+	}
+	if next.Root != 0 {
+		// Still root of U1, and on the thread that executes bwrap: the mount
+		// namespace made here is that thread's.
+		unix.CloseOnExec(next.Root)
+		if err := rootfs.Build(next.Root); err != nil {
+			return &stepError{Step: StepRoot, Err: err}
+		}
 	}
 	// Everything else, the control socket included, is close-on-exec: its end
 	// of file tells the starter that this worked.

@@ -154,7 +154,7 @@ func extraFiles(control *os.File, o Options) ([]*os.File, error) {
 // Execute tells the role what to become when the network is built. next.Files
 // stay the caller's and may be closed on return. It is called once.
 func (b *Building) Execute(next *sandbox.Command) error {
-	doc, err := json.Marshal(&nextCommand{Path: next.Path, Argv: next.Argv, Env: next.Env, FirstFile: next.FirstFile})
+	doc, err := json.Marshal(&nextCommand{Path: next.Path, Argv: next.Argv, Env: next.Env, FirstFile: next.FirstFile, Root: next.Root})
 	switch {
 	case err != nil:
 	case len(doc) > nextSize:

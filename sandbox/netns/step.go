@@ -21,6 +21,7 @@ const (
 	StepDrops     Step = "bind log of refused packets"
 	StepConnector Step = "start connector"
 	StepSend      Step = "hand out sockets"
+	StepRoot      Step = "put the pen's root together"
 	StepExec      Step = "execute"
 )
 
