@@ -134,7 +134,10 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request, hc *httpConn) {
 	inner.open = false
 	inner.bindTarget(t)
 	may := p.rules.Load().policy.Connect(t)
-	if !p.reachable(&may) {
+	// A refused CONNECT is a mystery to most clients, which show its status and
+	// drop its text. Where TLS or HTTP is to be expected, the refusal is given to
+	// the request inside, as it is for a captured connection.
+	if web := t.Port == 443 || t.Port == 80; !web && !p.reachable(&may) {
 		v := may.TCP
 		v.Action = hooks.Deny
 		p.answerDeny(w, r, &inner, v)

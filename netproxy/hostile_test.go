@@ -114,8 +114,8 @@ func TestInvariant03OneName(t *testing.T) {
 		"open: CONNECT path": {"", "-", "CONNECT /x HTTP/1.1\r\nHost: other.test:443\r\n\r\n", []int{400}},
 		"websocket, 421":     {"api.test:443", "api.test", "GET / HTTP/1.1\r\nHost: other.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET / HTTP/1.1\nHost: api.test\n\n", []int{421}},
 		"websocket, no 101":  {"api.test:443", "api.test", "GET / HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /2 HTTP/1.1\nHost: api.test\n\n", []int{200}},
-		"open: then another": {"", "-", "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\nGET http://web.test/ HTTP/1.1\nHost: web.test\n\n", []int{403}},
-		"open: denied":       {"", "-", "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n", []int{403}},
+		"open: then another": {"", "-", "CONNECT evil.test:22 HTTP/1.1\r\nHost: evil.test:22\r\n\r\nGET http://web.test/ HTTP/1.1\nHost: web.test\n\n", []int{403}},
+		"open: denied":       {"", "-", "CONNECT evil.test:22 HTTP/1.1\r\nHost: evil.test:22\r\n\r\n", []int{403}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pn := newPen(t, someRules)

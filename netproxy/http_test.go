@@ -121,13 +121,19 @@ func TestExplicit(t *testing.T) {
 		}
 	}
 	t.Run("denied", func(t *testing.T) {
-		tr := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: pn.explicit})}
-		defer tr.CloseIdleConnections()
-		resp, body := get(t, &http.Client{Transport: tr}, "http://evil.test/")
-		if resp.StatusCode != 403 || !strings.Contains(body, "test.yaml:") {
-			t.Errorf("%s %q", resp.Status, body)
+		tr := &http.Transport{
+			Proxy:           http.ProxyURL(&url.URL{Scheme: "http", Host: pn.explicit}),
+			TLSClientConfig: &tls.Config{RootCAs: pn.trust},
 		}
-		if _, err := (&http.Client{Transport: tr}).Get("https://evil.test/"); err == nil || !strings.Contains(err.Error(), "Forbidden") {
+		defer tr.CloseIdleConnections()
+		// The refusal says why, also inside a CONNECT tunnel.
+		for _, u := range []string{"http://evil.test/", "https://evil.test/"} {
+			resp, body := get(t, &http.Client{Transport: tr}, u)
+			if resp.StatusCode != 403 || !strings.Contains(body, "test.yaml:") {
+				t.Errorf("%s: %s %q", u, resp.Status, body)
+			}
+		}
+		if _, err := (&http.Client{Transport: tr}).Get("https://evil.test:8443/"); err == nil || !strings.Contains(err.Error(), "Forbidden") {
 			t.Errorf("CONNECT: %v", err)
 		}
 	})
