@@ -37,6 +37,7 @@ const JanitorRole = "role:janitor"
 const (
 	fileAlive      = "alive"
 	fileSupervisor = "supervisor"
+	filePIDFD      = "pidfd" // the supervisor's
 )
 
 // janitor is the running role, and the end of the pipe that keeps it waiting.
@@ -50,7 +51,7 @@ type janitor struct {
 
 // startJanitor starts the role, which guards the process group of a pen in which
 // nothing but the builder runs yet.
-func startJanitor(self string, group int) (*janitor, error) {
+func startJanitor(program string, group int) (*janitor, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
@@ -62,8 +63,15 @@ func startJanitor(self string, group int) (*janitor, error) {
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
 	defer r2.Close()
-	j := &janitor{cmd: exec.Command(self, JanitorRole), alive: w, end: r, ours: ours}
-	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r, fileSupervisor: r2})
+	j := &janitor{cmd: exec.Command(program, JanitorRole), alive: w, end: r, ours: ours}
+	self, err := openProcess(os.Getpid())
+	if err != nil {
+		j.close()
+		return nil, err
+	}
+	pidfd := os.NewFile(uintptr(self.pidfd), filePIDFD)
+	defer pidfd.Close()
+	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r, fileSupervisor: r2, filePIDFD: pidfd})
 	if err != nil {
 		j.close()
 		return nil, err
@@ -203,12 +211,12 @@ func (j *janitor) dismiss() {
 func JanitorMain() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	files, err := donate.Receive(&struct{}{})
-	if err != nil || files[fileAlive] == nil || files[fileSupervisor] == nil {
+	if err != nil || files[fileAlive] == nil || files[fileSupervisor] == nil || files[filePIDFD] == nil {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
 	go guard(files[fileSupervisor])
-	if err := tidy(files[fileAlive]); err != nil {
+	if err := tidy(files[fileAlive], int(files[filePIDFD].Fd())); err != nil {
 		return 1
 	}
 	return 0
@@ -230,9 +238,9 @@ func guard(r io.Reader) {
 	}
 }
 
-// tidy waits for the end of r and removes the placeholders that its first
+// tidy waits for the end of r and of the supervisor, whose pidfd is given, and removes the placeholders that its first
 // message names.
-func tidy(r io.Reader) error {
+func tidy(r io.Reader, supervisor int) error {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil // none were planned
@@ -254,6 +262,9 @@ func tidy(r io.Reader) error {
 	if o.Group != "" {
 		defer cgroup.Remove(o.Group) //nolint:errcheck // the next session sweeps
 	}
+	// A process that is killed closes its descriptors one by one: until it is
+	// dead it may still hold the locks that say that a placeholder is in use.
+	ready(supervisor, unix.POLLIN, unix.POLLIN, time.Now().Add(time.Hour))
 	var there []sandbox.Placeholder
 	var held []*os.File
 	for _, p := range o.Placeholders {
