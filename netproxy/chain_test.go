@@ -140,6 +140,11 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 		case "/echo/body":
 			fmt.Fprint(w, strings.Repeat("z", 100_000), a)
 			return
+		case "/echo/trailer":
+			w.Header().Set("Trailer", "X-Echo")
+			fmt.Fprint(w, "see below")
+			w.Header().Set("X-Echo", a)
+			return
 		}
 		fmt.Fprint(w, strings.Contains(a, "sk-real"), strings.Contains(a, placeholder))
 	})
@@ -196,19 +201,24 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 			}
 		})
 	}
-	req, _ := http.NewRequest("GET", "https://api.test/echo/body", nil)
-	req.Header.Set("Authorization", "Bearer "+placeholder)
-	resp, err := pn.client("h1").Do(req)
-	if err != nil {
-		t.Fatal(err)
+	for _, proto := range []string{"h1", "h2"} {
+		for _, where := range []string{"body", "trailer"} {
+			req, _ := http.NewRequest("GET", "https://api.test/echo/"+where, nil)
+			req.Header.Set("Authorization", "Bearer "+placeholder)
+			resp, err := pn.client(proto).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil || strings.Contains(string(b), "sk-real") || len(resp.Trailer["X-Echo"]) > 0 {
+				t.Errorf("%s: the value came back in a %s: %v %v", proto, where, err, resp.Trailer)
+			}
+			wait(t, pn.records, func(v *audit.Violation) bool {
+				return v.Kind == "secret-reflected" && (where == "trailer" || strings.Contains(v.Detail, "body"))
+			})
+		}
 	}
-	defer resp.Body.Close()
-	if b, err := io.ReadAll(resp.Body); err == nil || strings.Contains(string(b), "sk-real") {
-		t.Errorf("the value came back: %v", err)
-	}
-	wait(t, pn.records, func(v *audit.Violation) bool {
-		return v.Kind == "secret-reflected" && strings.Contains(v.Detail, "body")
-	})
 	wait(t, pn.records, func(u *audit.SecretUse) bool { return u.Name == "KEY" && u.Host == "api.test" })
 	pn.records.mu.Lock()
 	defer pn.records.mu.Unlock()

@@ -72,8 +72,32 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		delete(resp.Header, "Content-Length")
 		resp.ContentLength = -1
 	}
+	if len(used) > 0 {
+		resp.Body = &trailerGuard{resp.Body, resp, f.p.cfg.Secrets, used}
+	}
 	resp.Body = &responseBody{resp.Body, &f.web}
 	return resp, nil
+}
+
+// trailerGuard searches a response's trailers for a real value: they are known
+// only when the body has ended, and sent on only if it ended well.
+type trailerGuard struct {
+	io.ReadCloser
+	resp *http.Response
+	set  *secrets.Set
+	used []secrets.Swapped
+}
+
+func (g *trailerGuard) Read(p []byte) (int, error) {
+	n, err := g.ReadCloser.Read(p)
+	if err != io.EOF { //nolint:errorlint // readers return it bare
+		return n, err
+	}
+	if _, why := g.set.Response(g.resp.Trailer, http.NoBody, g.used); why != nil {
+		clear(g.resp.Trailer)
+		return n, why
+	}
+	return n, err
 }
 
 // onlyHTTP2 recognises upstreams that don't speak HTTP/1: the alert
