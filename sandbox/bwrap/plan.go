@@ -62,6 +62,8 @@ func arguments(s *sandbox.Spec, f features, fixed int, present func(string) bool
 		p.add("--disable-userns")
 	}
 	p.add("--hostname", s.Hostname, "--cap-drop", "ALL", "--die-with-parent", "--clearenv")
+	// For the shim, which lives a few milliseconds; the command gets its own.
+	p.add("--setenv", "GOMAXPROCS", "1", "--setenv", "GOGC", "off")
 	p.add("--seccomp", strconv.Itoa(fdSeccomp))
 
 	if f.prebuilt {
