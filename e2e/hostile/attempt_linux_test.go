@@ -89,7 +89,7 @@ func aimOf(a *attempt, n int, isTwin bool) *aim {
 func (m *aim) expand(s *scene, args []string) []string {
 	r := strings.NewReplacer("{c}", m.id, "{name}", m.own, "{addr}", m.addr.String(), "{addr6}", m.six.String(),
 		"{proxy}", "127.0.0.1:808", "{home}", s.home.Path, "{project}", s.home.Project, "{port}", s.hostPort, "{open}", s.openPort, "{rig}", s.rig,
-		"{hexaddr}", fmt.Sprintf("c633:%02x%02x", m.addr.As4()[2], m.addr.As4()[3]), "{arpa}", fmt.Sprintf("%d.%d.51.198.in-addr.arpa", m.addr.As4()[3], m.addr.As4()[2]), "{victim}", fmt.Sprint(s.victims[m.n]))
+		"{hexaddr}", fmt.Sprintf("c633:%02x%02x", m.addr.As4()[2], m.addr.As4()[3]), "{arpa}", fmt.Sprintf("%d.%d.51.198.in-addr.arpa", m.addr.As4()[3], m.addr.As4()[2]), "{shm}", fmt.Sprint(s.shm), "{victim}", fmt.Sprint(s.victims[m.n]))
 	out := make([]string, len(args))
 	for i, a := range args {
 		out[i] = r.Replace(a)

