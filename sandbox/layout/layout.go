@@ -56,6 +56,22 @@ type Link struct {
 	Path, Text string
 }
 
+// Changed returns those of the links that are not what they were when the pen
+// was planned: the tool replaced what could not be mounted over.
+func (p *Plan) Changed(host Host) []Link {
+	var out []Link
+	for _, l := range p.Links {
+		m, err := host.Lstat(l.Path)
+		if err == nil && m&fs.ModeSymlink != 0 {
+			if text, err := host.Readlink(l.Path); err == nil && text == l.Text {
+				continue
+			}
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
 // Plan is the file system of a pen.
 type Plan struct {
 	Mounts       []sandbox.Mount

@@ -221,9 +221,15 @@ func TestPlantedLinks(t *testing.T) {
 			t.Errorf("a link pulled in %s", m.Source)
 		}
 	}
-	if len(p.Links) != 3 {
+	if len(p.Links) != 3 || len(p.Changed(h)) != 0 {
 		t.Errorf("%v", p.Links)
 	}
+	h.text["/home/u/work/.vscode"] = "evil"
+	delete(h.nodes, "/home/u/work/.idea")
+	if got := p.Changed(h); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+	h.nodes["/home/u/work/.idea"], h.text["/home/u/work/.vscode"] = fs.ModeSymlink, "../.ssh"
 	if got := seen(p, "/home/u/work/conf/x"); got != "host" {
 		t.Errorf("what a protected link leads to is %s", got)
 	}
