@@ -14,8 +14,8 @@ import (
 )
 
 // realBwrap is where the machine's own bwrap is found while another stands in
-// its place.
-const realBwrap = "/tmp/programs/bwrap"
+// its place: not in /tmp, which the builder may have covered by then.
+const realBwrap = "/var/tmp/bwrap"
 
 // TestInvariant09HeldUntilVerified: a sandbox that does something else than it
 // was told builds a pen in which nothing is ever run. The one that does so is a
@@ -39,8 +39,8 @@ func TestInvariant09HeldUntilVerified(t *testing.T) {
 		}
 		for what, wrong := range map[string]struct{ edit, word string }{
 			"an added mount":             {`add --ro-bind / /host`, "/host"},
-			"a writable mount":           {`add --bind ` + c.Home.Path + ` /mnt`, "/mnt"},
-			"a system that is writable":  {`replace --ro-bind /usr --bind`, "/usr"},
+			"a writable mount":           {`add --bind /var/tmp /mnt`, "/mnt"},
+			"a system that is writable":  {`add --bind /usr /usr`, "/usr"},
 			"another work directory":     {`add --tmpfs ` + c.Home.Project, c.Home.Project},
 			"devices":                    {`add --dev-bind /dev /dev`, "/dev"},
 			"the host's processes":       {`drop --unshare-pid 1`, "pid"},
@@ -105,9 +105,7 @@ add() { local i; for ((i = 0; i < ${#args[@]}; i++)); do
 # drop takes the option $1 out, with its values: $2 arguments in all.
 drop() { local i; for ((i = 0; i < ${#args[@]}; i++)); do
 	if [ "${args[i]}" = "$1" ]; then args=("${args[@]:0:i}" "${args[@]:i+$2}"); return; fi; done; exit 98; }
-# replace makes the option $1 of the source $2 another.
-replace() { local i; for ((i = 0; i < ${#args[@]}; i++)); do
-	if [ "${args[i]} ${args[i+1]}" = "$1 $2" ]; then args[i]=$3; return; fi; done; exit 98; }
+# value gives the option $1 another value.
 value() { local i; for ((i = 0; i < ${#args[@]}; i++)); do
 	if [ "${args[i]}" = "$1" ]; then args[i+1]=$2; return; fi; done; exit 98; }
 %s
