@@ -13,10 +13,12 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/internal/version"
 	"github.com/penstock/penstock/policy"
 )
@@ -62,6 +64,7 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		return 0
 	}
 	code := 1
+	err = unknownCommand(err)
 	var exit *exitError
 	if errors.As(err, &exit) {
 		code = exit.code
@@ -110,10 +113,54 @@ a proxy that decides, records and routes every request.`,
 	}
 	root.SetVersionTemplate("penstock {{.Version}}\n")
 	root.AddCommand(commands()...)
+	wrapArgs(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{code: 2, err: &usageError{cmd: cmd.CommandPath(), err: err}}
 	})
 	return root
+}
+
+// wrapArgs makes every complaint about arguments a usage error.
+func wrapArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+		check := sub.Args
+		if check == nil {
+			continue
+		}
+		sub.Args = func(c *cobra.Command, args []string) error {
+			err := check(c, args)
+			var exit *exitError
+			if err == nil || errors.As(err, &exit) {
+				return err
+			}
+			if len(args) > 0 && !c.HasSubCommands() && strings.HasPrefix(err.Error(), "unknown command") {
+				err = fmt.Errorf("%s takes no argument, and %q is one", c.CommandPath(), args[0])
+			}
+			return &exitError{code: 2, err: &usageError{cmd: c.CommandPath(), err: err}}
+		}
+	}
+}
+
+// unknownCommand gives cobra's error for an unknown command, which has no type,
+// a hint. A program's name is a likely one.
+func unknownCommand(err error) error {
+	first, more, _ := strings.Cut(err.Error(), "\n")
+	name, ok := strings.CutPrefix(first, "unknown command ")
+	var exit *exitError
+	if !ok || errors.As(err, &exit) {
+		return err
+	}
+	hint := "see penstock --help"
+	if _, like, ok := strings.Cut(more, "Did you mean this?\n\t"); ok {
+		like, _, _ = strings.Cut(like, "\n")
+		hint = "did you mean penstock " + like + "?"
+	} else if q, err := strconv.QuotedPrefix(name); err == nil {
+		if name, err = strconv.Unquote(q); err == nil && !strings.ContainsAny(name, " \t") {
+			hint += "; to run a program in a pen: penstock run -- " + text.Escape(name)
+		}
+	}
+	return &exitError{code: 2, err: &hintError{err: errors.New(first), hint: hint}}
 }
 
 // usageError is a wrong flag or argument.

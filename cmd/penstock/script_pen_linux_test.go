@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -90,15 +91,29 @@ func fifo(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// await NAME waits until somebody has written to the pipe and closed it.
+// openFifo opens a pipe for both directions, so that neither end waits for the
+// other to be opened: a pen that failed must not hold up the script.
+func openFifo(ts *testscript.TestScript, name string) *os.File {
+	f, err := os.OpenFile(ts.MkAbs(name), os.O_RDWR|syscall.O_NONBLOCK, 0)
+	ts.Check(err)
+	return f
+}
+
+// await NAME waits until somebody has written a line to the pipe.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	_, err := os.ReadFile(ts.MkAbs(args[0]))
+	f := openFifo(ts, args[0])
+	defer f.Close()
+	ts.Check(f.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, err := f.Read(make([]byte, 64))
 	ts.Check(err)
 }
 
-// tell NAME lets somebody who reads the pipe go on.
+// tell NAME lets somebody who reads a line from the pipe go on.
 func tell(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("go\n"), 0o600))
+	f := openFifo(ts, args[0])
+	ts.Defer(func() { f.Close() }) // a line that nobody has read yet goes with the last descriptor
+	_, err := f.WriteString("go\n")
+	ts.Check(err)
 }
 
 // serve VAR [ADDR] starts a server on the host's loopback, and puts its port into VAR.
