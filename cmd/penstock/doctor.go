@@ -82,9 +82,9 @@ func (p *findingPrinter) print(f doctor.Finding) {
 		code := map[doctor.State]string{doctor.OK: "32", doctor.Warn: "33", doctor.Fail: "31"}[f.State]
 		state = "\x1b[" + code + "m" + state + "\x1b[0m"
 	}
-	fmt.Fprintf(p.w, "  %s  %-22s %s\n", state, f.Name, f.Detail)
+	fmt.Fprintf(p.w, "  %s  %-30s %s\n", state, f.Name, f.Detail)
 	if f.Fix != "" && f.State != doctor.OK {
-		fmt.Fprintf(p.w, "        %-22s fix: %s\n", "", f.Fix)
+		fmt.Fprintf(p.w, "        %-30s fix: %s\n", "", f.Fix)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
 )
@@ -25,7 +26,7 @@ const (
 
 // Finding is what was found about one thing.
 type Finding struct {
-	Group  string `json:"group"` // system, pen, files, clients
+	Group  string `json:"group"` // system, pen, files, session, clients
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Detail string `json:"detail"`        // one line
@@ -56,6 +57,7 @@ func Run(ctx context.Context, o Options) ([]Finding, error) {
 	x.system()
 	x.network()
 	x.tiers()
+	x.limits()
 	x.files()
 	if err := x.pens(); err != nil {
 		return x.findings, err
@@ -106,6 +108,37 @@ func (x *examination) network() {
 	x.ok("pen", "network", "user and network namespace, rules and sockets in %d ms, %s", took.Milliseconds(), with)
 }
 
+// limits makes a control group with every limit that a policy can set, and
+// removes it again: what is missing falls back to limits per process.
+func (x *examination) limits() {
+	group, _, caps, err := cgroup.Make(sandbox.Limits{Memory: 1 << 30, CPUs: 1, PIDs: 512, OpenFiles: 1024})
+	if group != nil {
+		defer group.Close()
+	}
+	x.capabilities("limit", caps)
+	if err != nil {
+		x.bad(Warn, "pen", "limits", err, "")
+	}
+}
+
+// capabilities adds a finding per control.
+func (x *examination) capabilities(prefix string, caps []sandbox.Capability) {
+	for _, c := range caps {
+		detail := string(c.State)
+		if c.By != "" {
+			detail += " by " + c.By
+		}
+		if c.Detail != "" {
+			detail += ": " + c.Detail
+		}
+		f := Finding{Group: "pen", Name: prefix + " " + c.Control, State: OK, Detail: oneLine(detail), Fix: oneLine(c.Fix)}
+		if c.State != sandbox.Enforced {
+			f.State = Warn
+		}
+		x.add(f)
+	}
+}
+
 // tiers asks each backend to try its controls.
 func (x *examination) tiers() {
 	if len(x.Backends) == 0 {
@@ -114,20 +147,7 @@ func (x *examination) tiers() {
 	}
 	for _, b := range x.Backends {
 		caps, err := b.Probe(x.ctx)
-		for _, c := range caps {
-			detail := string(c.State)
-			if c.By != "" {
-				detail += " by " + c.By
-			}
-			if c.Detail != "" {
-				detail += ": " + c.Detail
-			}
-			f := Finding{Group: "pen", Name: b.Name() + " " + c.Control, State: OK, Detail: oneLine(detail), Fix: oneLine(c.Fix)}
-			if c.State != sandbox.Enforced {
-				f.State = Warn
-			}
-			x.add(f)
-		}
+		x.capabilities(b.Name(), caps)
 		if err != nil {
 			x.bad(Fail, "pen", b.Name(), err, "")
 		} else if len(caps) == 0 {

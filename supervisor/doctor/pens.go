@@ -51,10 +51,10 @@ func (x *examination) pens() error {
 	}
 	begin := time.Now()
 	if out, err := w.run(penTime, nil, "true"); err != nil {
-		x.bad(Fail, "pen", "penstock run", fmt.Errorf("run true in a pen: %w%s", err, tail(out)), "see the findings above")
+		x.bad(Fail, "session", "penstock run", fmt.Errorf("run true in a pen: %w%s", err, tail(out)), "see the findings above")
 		return nil
 	}
-	x.ok("pen", "penstock run", "true ran in a pen in %d ms", time.Since(begin).Milliseconds())
+	x.ok("session", "penstock run", "true ran in a pen in %d ms", time.Since(begin).Milliseconds())
 	if x.Clients {
 		for _, c := range clients() {
 			w.probe(c)
