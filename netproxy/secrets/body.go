@@ -63,7 +63,7 @@ func (s *Set) Response(h http.Header, body io.ReadCloser, used []Swapped) (io.Re
 	if _, duplex := body.(io.Writer); duplex || len(groups) == 0 || body == nil || body == http.NoBody {
 		return body, nil
 	}
-	return &bodyScanner{body: body, scan: sc, found: func(i int, enc string) error {
+	return &bodyScanner{body: body, scan: sc, hold: true, found: func(i int, enc string) error {
 		return &Reflection{Secret: s.secrets[i].Name, Where: "body", Encoding: enc}
 	}}, nil
 }
@@ -76,24 +76,75 @@ type bodyScanner struct {
 	// pattern: one that lies across two reads begins in there.
 	tail []byte
 	err  error
+
+	// hold keeps back what may be the beginning of a pattern until the next
+	// bytes tell: else a value that comes in two reads is known but for its last
+	// byte when it is found. held are these bytes, out those that turned out to
+	// be something else and did not fit into the caller's buffer.
+	hold      bool
+	held, out []byte
 }
+
+// minHold is how many first bytes of a pattern are worth keeping back: so many
+// that an ordinary text does not end in them.
+const minHold = 8
 
 func (r *bodyScanner) Close() error { return r.body.Close() }
 
 func (r *bodyScanner) Read(p []byte) (int, error) {
-	if r.err != nil {
-		return 0, r.err
-	}
-	n, err := r.body.Read(p)
-	if n > 0 {
-		if v := r.inspect(p[:n]); v != nil {
-			// The bytes must not be used by a caller that ignores n.
-			clear(p[:n])
-			r.err = v
-			return 0, v
+	for {
+		if len(r.out) > 0 {
+			n := copy(p, r.out)
+			r.out = r.out[n:]
+			return n, nil
+		}
+		if r.err != nil || len(p) == 0 {
+			return 0, r.err
+		}
+		n, err := r.body.Read(p)
+		if n > 0 {
+			if v := r.inspect(p[:n]); v != nil {
+				// The bytes must not be used by a caller that ignores n.
+				clear(p[:n])
+				r.err, r.held = v, nil
+				return 0, v
+			}
+		}
+		n = r.release(p, n, err != nil)
+		if err != nil {
+			r.err = err
+			if len(r.out) > 0 {
+				err = nil
+			}
+		}
+		if n > 0 || err != nil || len(r.out) == 0 && len(r.held) == 0 {
+			return n, err
 		}
 	}
-	return n, err
+}
+
+// release settles what of the held bytes and of the n new ones in p the caller
+// gets now: all at the end of the body, else all but a possible beginning.
+func (r *bodyScanner) release(p []byte, n int, end bool) int {
+	if !r.hold {
+		return n
+	}
+	k := 0
+	if !end {
+		// The tail ends with these bytes, and knows what went before them.
+		k = min(r.scan.beginning(r.tail), len(r.held)+n)
+	}
+	if len(r.held) == 0 {
+		r.held = append(r.held, p[n-k:n]...)
+		clear(p[n-k : n])
+		return n - k
+	}
+	all := append(r.held, p[:n]...)
+	clear(p[:n])
+	m := copy(p, all[:len(all)-k])
+	r.out = append([]byte(nil), all[m:len(all)-k]...)
+	r.held = append([]byte(nil), all[len(all)-k:]...)
+	return m
 }
 
 func (r *bodyScanner) inspect(chunk []byte) error {

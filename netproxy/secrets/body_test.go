@@ -58,6 +58,68 @@ func TestResponse(t *testing.T) {
 	}
 }
 
+// However an answer is cut into reads, no more than the first bytes of a value
+// get through, and what only looks like one is whole.
+func TestResponseInPieces(t *testing.T) {
+	s, ph := newSet(t)
+	used, err := s.Swap(http.Header{"X-Api-Key": {ph}}, host("api.anthropic.com"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cuts := map[string]func(io.Reader) io.Reader{
+		"one byte": iotest.OneByteReader, "half": iotest.HalfReader, "error with data": iotest.DataErrReader,
+		"both": func(r io.Reader) io.Reader { return iotest.DataErrReader(iotest.OneByteReader(r)) },
+	}
+	encoded := base64.StdEncoding.EncodeToString([]byte("user:" + real))
+	for name, cut := range cuts {
+		for _, text := range []string{"key: " + real + ".", encoded, strings.Repeat("x", 4096-len(real)/2) + real} {
+			r, err := s.Response(nil, io.NopCloser(cut(strings.NewReader(text))), used)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := io.ReadAll(r)
+			var refl *Reflection
+			if !errors.As(err, &refl) || bytes.Contains(out, []byte(real[:minHold])) || bytes.Contains(out, []byte(encoded[8:8+minHold+4])) {
+				t.Errorf("%s: %q, %v", name, out, err)
+			}
+			if n, again := r.Read(make([]byte, 10)); n != 0 || again == nil {
+				t.Errorf("%s: %d bytes after the end, %v", name, n, again)
+			}
+		}
+		almost := real[:len(real)-1]
+		for _, text := range []string{"", "x", almost, almost + "?" + almost, almost[:9] + almost, strings.Repeat(almost+" ", 5000), real[:minHold]} {
+			r, err := s.Response(nil, io.NopCloser(cut(strings.NewReader(text))), used)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, size := range []int{1, 7, 5000} {
+				if size != 7 && len(text) > 5000 {
+					continue
+				}
+				r, _ = s.Response(nil, io.NopCloser(cut(strings.NewReader(text))), used)
+				var out []byte
+				buf := make([]byte, size)
+				for err = nil; err == nil; {
+					var n int
+					n, err = r.Read(buf)
+					out = append(out, buf[:n]...)
+				}
+				if err != io.EOF || string(out) != text {
+					t.Errorf("%s, reads of %d: %d of %d bytes, %v", name, size, len(out), len(text), err)
+				}
+			}
+		}
+	}
+	// An event is not kept back because its end looks like nothing.
+	pr, pw := io.Pipe()
+	r, _ := s.Response(nil, pr, used)
+	go pw.Write([]byte("data: s\n\n"))
+	if n, err := r.Read(make([]byte, 100)); n != 9 || err != nil {
+		t.Errorf("%d bytes of an event, %v", n, err)
+	}
+	pw.Close()
+}
+
 func BenchmarkResponse(b *testing.B) {
 	s, ph := newSet(b)
 	used, err := s.Swap(http.Header{"X-Api-Key": {ph}}, host("api.anthropic.com"), true)

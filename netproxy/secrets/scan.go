@@ -107,3 +107,22 @@ func (sc *scanner) find(b []byte) (int, string) {
 	}
 	return -1, ""
 }
+
+// beginning returns how many of b's last bytes are the first of a pattern, if
+// they are at least minHold and not the whole of it.
+func (sc *scanner) beginning(b []byte) (k int) {
+	if len(b) < minHold {
+		return 0
+	}
+	last := b[len(b)-1]
+	for _, g := range sc.groups {
+		for _, p := range g.patterns {
+			for n := min(len(p.text)-1, len(b)); n >= minHold && n > k; n-- {
+				if p.text[n-1] == last && bytes.HasSuffix(b, p.text[:n]) {
+					k = n
+				}
+			}
+		}
+	}
+	return k
+}
