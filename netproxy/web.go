@@ -78,7 +78,7 @@ func (x *web) gotConn(i httptrace.GotConnInfo) {
 // hook has everything that was written so far leave in the moment in which the
 // upstream has no more to read, and holds bulk data back until then.
 func (x *web) hook() {
-	x.hooked = true
+	x.setHooked(true)
 	x.client.cork.set(true)
 	x.up.probe.hook.Store(x)
 }
@@ -86,13 +86,21 @@ func (x *web) hook() {
 func (x *web) unhook() {
 	// The transport may have lent the connection to another request already.
 	x.up.probe.hook.CompareAndSwap(x, nil)
-	x.hooked = false
+	x.setHooked(false)
 	x.client.cork.set(false)
 	if err := x.client.cork.flush(x.client.TCPConn); err != nil {
 		x.f.fail(clientGone{err})
 	}
 }
 
+func (x *web) setHooked(on bool) {
+	x.mu.Lock()
+	x.hooked = on
+	x.mu.Unlock()
+}
+
+// flushBlocked is called by whoever reads the upstream's connection: mostly the
+// copy itself, after the body's end also the transport.
 func (x *web) flushBlocked() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
