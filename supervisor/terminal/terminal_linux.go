@@ -60,6 +60,7 @@ type Terminal struct {
 	stopper *os.File
 	in, out sync.WaitGroup
 	signals chan os.Signal
+	resized chan struct{} // closed when nobody listens to signals any more
 	once    sync.Once
 }
 
@@ -248,13 +249,14 @@ func (t *Terminal) takeOver() error {
 	fd := int(t.keys.Fd())
 	t.signals = make(chan os.Signal, 1)
 	signal.Notify(t.signals, unix.SIGWINCH)
-	sigs := t.signals
+	t.resize()
+	t.resized = make(chan struct{})
 	go func() {
-		for range sigs {
+		defer close(t.resized)
+		for range t.signals {
 			t.resize()
 		}
 	}()
-	t.resize()
 	foreground, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP)
 	if err != nil || foreground != unix.Getpgrp() {
 		return nil
@@ -323,6 +325,7 @@ func (t *Terminal) Finish() {
 		if t.signals != nil {
 			signal.Stop(t.signals)
 			close(t.signals)
+			<-t.resized
 		}
 		if t.saved != nil {
 			// TCSETSW: after what the pen wrote has left.

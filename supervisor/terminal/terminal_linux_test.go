@@ -179,6 +179,11 @@ func userTerminal(t *testing.T) (keyboard, terminal *os.File) {
 func readUntil(t *testing.T, f *os.File, want string) string {
 	t.Helper()
 	var all strings.Builder
+	defer func() {
+		if testing.Verbose() {
+			t.Logf("%q", all.String())
+		}
+	}()
 	buf := make([]byte, 4096)
 	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(all.String(), want) {
