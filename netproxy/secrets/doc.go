@@ -17,9 +17,9 @@
 // host that echoes requests. Against echoes: only the declared header is
 // swapped, TRACE and its like are refused, the value never goes into a path, a
 // query or a body, and the answer to a request with a real value is searched for
-// it, plain and in base64, in header and body (Response). A host that returns it
-// encrypted, hashed or in pieces can't be caught: declare a secret only for
-// hosts that are trusted with it.
+// it, plain and in base64, in header, body and trailers (Response). A host that
+// returns it compressed unasked, encrypted, hashed or in pieces can't be caught:
+// declare a secret only for hosts that are trusted with it.
 //
 // Splitting, compressing or encrypting a placeholder hides it from the alarm; the
 // alarm is not a boundary, and nothing is lost when it stays silent.
