@@ -143,6 +143,8 @@ func (s *session) layOut() error {
 	if c.AuditDir != "" {
 		in.Hide = append(in.Hide, c.AuditDir)
 	}
+	// A tool that replaced the binary would be the supervisor of the next run.
+	in.Protect = append(in.Protect, c.Host.Self)
 	for _, p := range c.Policy.Files() {
 		name := p.Name
 		if !filepath.IsAbs(name) {

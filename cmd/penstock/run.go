@@ -160,11 +160,30 @@ func inPen(h *config.Host) bool {
 	return h.Getenv("PENSTOCK") != "" && err == nil
 }
 
+// startable says in time what would end in an obscure failure: a process whose
+// binary it can't read may not be given a user namespace (proc(5), the owner of
+// /proc/PID/uid_map), and a root's proxy is started as nobody.
+func startable(self string) error {
+	f, err := os.Open(self)
+	if err != nil {
+		return &hintError{err: fmt.Errorf("read the penstock binary: %w", err), hint: "chmod a+rx " + text.Escape(self)}
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err == nil && os.Getuid() == 0 && fi.Mode().Perm()&0o005 != 0o005 {
+		err = &hintError{err: fmt.Errorf("start the proxy as nobody: mode %04o of %s does not let others execute it", fi.Mode().Perm(), text.Escape(self)), hint: "chmod a+rx " + text.Escape(self)}
+	}
+	return err
+}
+
 // thisHost gathers what a run takes from the caller's machine.
 func thisHost() (*config.Host, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the penstock binary: %w", err)
+	}
+	if err := startable(self); err != nil {
+		return nil, err
 	}
 	dir, err := os.Getwd()
 	if err != nil {

@@ -49,10 +49,12 @@ func realBinary(t *testing.T) string {
 }
 
 // penConditions adds [pens]: a pen can be built here, and where CI is set it
-// must; and [ipv6]: the host has a loopback of that kind.
+// must; [root]; and [ipv6]: the host has a loopback of that kind.
 func penConditions(cond string) (bool, error) {
 	switch cond {
 	case "pens":
+	case "root":
+		return os.Getuid() == 0, nil
 	case "ipv6":
 		l, err := net.Listen("tcp", "[::1]:0")
 		if err == nil {
