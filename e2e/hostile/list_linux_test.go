@@ -10,7 +10,7 @@ import (
 func attempts() []attempt {
 	var out []attempt
 	for _, f := range []func() []attempt{
-		names, resolving, addresses, oneName, framing, paths, sockets, local, processes, files, keys, forging, ports, sessions,
+		names, resolving, addresses, oneName, framing, paths, sockets, local, processes, files, keys, forging, ports, sessions, plants,
 	} {
 		out = append(out, f()...)
 	}

