@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/sandbox/layout"
 )
 
 // signals are those of the caller that are the command's to handle.
@@ -124,6 +126,22 @@ func (s *session) finish() (*Result, error) {
 	if exit > 128 && exit < 128+65 {
 		name = unix.SignalName(syscall.Signal(exit - 128))
 	}
+	s.compareLinks()
 	sum := s.end(exit, name)
 	return &Result{Session: s.audit.ID, ExitCode: exit, Summary: sum}, nil
+}
+
+// compareLinks tells of protected paths that are symbolic links, and that the
+// command replaced: nothing can be mounted over a link to keep it.
+func (s *session) compareLinks() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	for _, l := range s.files.Changed(layout.OS()) {
+		detail := fmt.Sprintf("protected link %s, which said %s, was changed by the command", l.Path, l.Text)
+		s.say.line("WARNING: %s: look at it before you use it", escape(detail))
+		ev := &audit.Violation{Kind: "protected-link", Detail: detail, Action: "reported"}
+		if err := s.proxy.client.Record(ctx, audit.TypeViolation, ev); err != nil {
+			s.say.line("%v", err)
+		}
+	}
 }
