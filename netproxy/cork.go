@@ -73,7 +73,7 @@ func (k *cork) drain(dst io.Writer) error {
 // before it waits. For one reader at a time.
 type probe struct {
 	raw  rawReader
-	hook atomic.Pointer[web]
+	hook atomic.Pointer[emptyHook]
 }
 
 func (b *probe) read(src io.Reader, p []byte) (int, error) {
@@ -81,6 +81,22 @@ func (b *probe) read(src io.Reader, p []byte) (int, error) {
 		return src.Read(p)
 	}
 	return b.raw.read(p)
+}
+
+// emptyHook is what is to leave before somebody waits for more: of a response
+// to the pen, or of a request to the upstream.
+type emptyHook struct {
+	response *web
+	request  *upstreamConn
+}
+
+func (h *emptyHook) run() {
+	if h.response != nil {
+		h.response.flushBlocked()
+	}
+	if h.request != nil {
+		h.request.cork.flush(h.request.Conn) //nolint:errcheck // the next write fails too
+	}
 }
 
 // upstreamConn is a connection of a transport.

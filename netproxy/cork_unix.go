@@ -53,8 +53,8 @@ func (b *probe) once(fd uintptr) bool {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
-			if x := b.hook.Load(); x != nil {
-				x.flushBlocked()
+			if h := b.hook.Load(); h != nil {
+				h.run()
 			}
 			return false
 		}

@@ -69,6 +69,7 @@ func (p *Proxy) serve(l net.Listener, handle func(*conn)) error {
 
 func (p *Proxy) accept(tc *net.TCPConn, handle func(*conn)) {
 	c := &conn{TCPConn: tc, p: p}
+	c.probe.open(tc)
 	c.conn = p.conns.Add(1)
 	if n := p.open.Add(1); n > int64(p.limits.Connections) {
 		p.open.Add(-1)

@@ -51,6 +51,66 @@ func TestSetPolicy(t *testing.T) {
 	wg.Wait()
 }
 
+// The same upwards: the origin has all that the pen has sent, at every pause.
+func TestBulkUp(t *testing.T) {
+	pn := newPen(t, someRules)
+	sizes := []int{1_000_000, 3_000_000, 5_000_000 - 70_000, 5_000_000 - 10, 5_000_000}
+	arrived := make(chan int)
+	pn.origin("api.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		n := 0
+		b := make([]byte, 64<<10)
+		for _, pause := range sizes {
+			for n < pause {
+				k, err := r.Body.Read(b[:min(len(b), pause-n)])
+				for i := range k {
+					if b[i] != byte((n+i)%251) {
+						t.Errorf("byte %d is wrong", n+i)
+						return
+					}
+				}
+				if n += k; err != nil && n < pause {
+					t.Errorf("%d bytes: %v", n, err)
+					return
+				}
+			}
+			arrived <- n
+		}
+	}))
+	for _, proto := range []string{"h1", "h2"} {
+		for range 2 {
+			r, w := io.Pipe()
+			req, _ := http.NewRequest("PUT", "https://api.test/", r)
+			req.ContentLength = 5_000_000
+			done := make(chan error, 1)
+			go func() {
+				resp, err := pn.client(proto).Do(req)
+				if err == nil {
+					resp.Body.Close()
+				}
+				done <- err
+			}()
+			n := 0
+			for _, pause := range sizes {
+				b := make([]byte, pause-n)
+				for i := range b {
+					b[i] = byte((n + i) % 251)
+				}
+				w.Write(b)
+				n = pause
+				if pause == 5_000_000 {
+					w.Close()
+				}
+				if got := <-arrived; got != pause {
+					t.Fatalf("%s: %d bytes arrived of %d", proto, got, pause)
+				}
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("nothing passed")

@@ -33,8 +33,9 @@ type web struct {
 
 	body     requestBody
 	up       *upstreamConn // that an HTTP/1 response comes from, if it does
-	hooked   bool          // up says when it would block: nothing else need flush
-	upErr    atomic.Bool   // the response's body broke off
+	downHook emptyHook
+	hooked   bool        // up says when it would block: nothing else need flush
+	upErr    atomic.Bool // the response's body broke off
 	hijacked *hijacked
 	trace    httptrace.ClientTrace
 	ctx      flowContext
@@ -80,12 +81,13 @@ func (x *web) gotConn(i httptrace.GotConnInfo) {
 func (x *web) hook() {
 	x.setHooked(true)
 	x.client.cork.set(true)
-	x.up.probe.hook.Store(x)
+	x.downHook.response = x
+	x.up.probe.hook.Store(&x.downHook)
 }
 
 func (x *web) unhook() {
 	// The transport may have lent the connection to another request already.
-	x.up.probe.hook.CompareAndSwap(x, nil)
+	x.up.probe.hook.CompareAndSwap(&x.downHook, nil)
 	x.setHooked(false)
 	x.client.cork.set(false)
 	if err := x.client.cork.flush(x.client.TCPConn); err != nil {
@@ -288,18 +290,54 @@ func (x *web) broken() bool { return x.upErr.Load() }
 // requestBody counts what goes up and looks for placeholders in it.
 type requestBody struct {
 	io.ReadCloser
-	f *flow
+	f      *flow
+	left   int64 // of a declared length
+	corked *upstreamConn
+	hook   emptyHook
 }
 
-func (x *web) requestBody(body io.ReadCloser) io.ReadCloser {
-	x.body = requestBody{x.f.p.cfg.Secrets.Body(body), x.f}
+func (x *web) requestBody(body io.ReadCloser, length int64) io.ReadCloser {
+	x.body = requestBody{ReadCloser: x.f.p.cfg.Secrets.Body(body), f: x.f, left: length}
 	return &x.body
 }
 
+// Read is called by the transport, one time after the other. A large body is
+// gathered on its way up until the pen has no more to read for now.
 func (b *requestBody) Read(p []byte) (int, error) {
+	x := &b.f.web
+	if b.corked == nil && b.left > 2*corkSize && x.up != nil && x.client != nil && x.client.probe.able() {
+		b.corked = x.up
+		b.corked.cork.set(true)
+		b.hook.request = b.corked
+		x.client.probe.hook.Store(&b.hook)
+	}
 	n, err := b.ReadCloser.Read(p)
 	b.f.up.Add(int64(n))
+	b.left -= int64(n)
+	if b.corked != nil && (err != nil || b.left <= corkSize) {
+		b.uncork() // the end is written directly: nobody would flush it
+		b.left = 0
+	}
 	return n, err
+}
+
+// Close may be called while a Read waits.
+func (b *requestBody) Close() error {
+	b.f.web.unhookUpload(b)
+	return b.ReadCloser.Close()
+}
+
+func (b *requestBody) uncork() {
+	b.f.web.unhookUpload(b)
+	b.corked.cork.set(false)
+	b.corked.cork.flush(b.corked.Conn) //nolint:errcheck // the next write fails too
+	b.corked = nil
+}
+
+func (x *web) unhookUpload(b *requestBody) {
+	if x.client != nil {
+		x.client.probe.hook.CompareAndSwap(&b.hook, nil)
+	}
 }
 
 // responseBody watches a response's body for its end before the end.
