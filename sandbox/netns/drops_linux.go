@@ -27,6 +27,7 @@ type Drops struct {
 	tally   tally
 	buf     []byte
 	pause   *time.Timer
+	closed  bool // Close has read the rest and closed file
 }
 
 // DropReader takes over s.Drops.
@@ -80,6 +81,13 @@ func (d *Drops) Read() (drops []Drop, lost uint64, err error) {
 		case <-d.done:
 		}
 		d.pause = nil
+	}
+	if d.closed { // between two Reads: Close has read the rest
+		if d.tally.empty() {
+			return nil, 0, os.ErrClosed
+		}
+		drops, lost = d.tally.take()
+		return drops, lost, nil
 	}
 	for wait := true; ; {
 		n, err := d.receive(wait)
@@ -147,6 +155,9 @@ func (d *Drops) receive(wait bool) (n int, err error) {
 	return n, err
 }
 
+// maxRest bounds what Close still reads, in datagrams.
+const maxRest = 4096
+
 // Close ends a Read that waits, and waits for that. It may be called twice and
 // from any goroutine.
 func (d *Drops) Close() error {
@@ -156,6 +167,18 @@ func (d *Drops) Close() error {
 	})
 	d.reading.Lock()
 	defer d.reading.Unlock()
+	// Bounded: a pen that lives could go on for ever.
+	for left := maxRest; !d.closed; left-- {
+		n, err := d.receive(false)
+		switch {
+		case errors.Is(err, unix.ENOBUFS):
+			d.tally.overflow()
+		case err != nil || left == 0:
+			d.closed = true
+		default:
+			parseReports(d.buf[:n], d.tally.add)
+		}
+	}
 	if err := d.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
