@@ -136,6 +136,9 @@ func (s *scene) nothingElse() {
 		if p.Protocol == "tcp" && a.Is4() && (strings.HasPrefix(a.String(), "198.51.101.") || strings.HasPrefix(a.String(), "198.51.103.")) {
 			continue
 		}
+		if tooLate(p) {
+			continue
+		}
 		s.t.Errorf("packet outside that no rule allows: %s", p)
 	}
 	for _, q := range s.queries {
@@ -147,4 +150,10 @@ func (s *scene) nothingElse() {
 			s.t.Errorf("DNS question outside that no rule allows: %s %s", q.Type, q.Name)
 		}
 	}
+}
+
+// tooLate recognises the host's own refusal of a DNS answer that nobody waits
+// for any more: the pen's part in it was to hang up.
+func tooLate(p world.Packet) bool {
+	return p.Protocol == "icmp" && p.From.Addr().String() == "192.0.2.2" && p.To.Addr().String() == "203.0.113.53"
 }
