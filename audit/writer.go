@@ -10,10 +10,10 @@ import (
 
 // Bounds of the Writer's memory, in bytes of encoded records.
 const (
-	maxPending  = 256 << 10            // Note drops beyond
-	hurry       = 64 << 10             // Note asks for a write at once beyond
-	keepBuffer  = 128 << 10            // a larger buffer is given back
-	noteLatency = 2 * time.Millisecond // a Note's record is written this late at most
+	maxPending  = 256 << 10             // Note drops beyond
+	hurry       = 64 << 10              // Note asks for a write at once beyond
+	keepBuffer  = 128 << 10             // a larger buffer is given back
+	noteLatency = 20 * time.Millisecond // a Note's record is written this late at most
 )
 
 // Writer is the one writer of a session's file. Its methods are safe for
