@@ -33,6 +33,8 @@ func sessions() []attempt {
 		{category: c, name: "a flood of datagrams, to the resolver and elsewhere", alone: exhaust(`$T act flood 20000 203.0.113.53:53 '\xff\xff{c}' & $T act flood 20000 198.51.100.9:9 '{c}'; wait`)},
 		{category: c, name: "HTTP/2 streams that are reset at once", alone: exhaust(`$T act rapid good.example:443 good.example 20000`)},
 		{category: c, name: "5000 names that are never connected to", alone: exhaust(`$T act manynames 5000 {c}.evil.example | tail -1`)},
+		{category: c, name: "1000 connections to the resolver that say nothing", alone: exhaust(`$T act conns 1000 203.0.113.53:53 '\x00' & $T act get GET http://good.example/{c}-during; wait`)},
+		{category: c, name: "2000 connections to the proxy port with half a greeting", alone: exhaust(`$T act conns 2000 127.0.0.1:808 '\x05' & $T act get GET http://good.example/{c}-during; wait`)},
 		{category: c, name: "more descriptors than allowed", alone: tooMany("open_files: 256", "openfiles", "descriptors", 256)},
 		{category: c, name: "more processes than allowed", alone: tooMany("pids: 40", "forks", "processes", 40)},
 		{category: c, name: "escapes in the command's own arguments, shown by ps", alone: namedCommand},

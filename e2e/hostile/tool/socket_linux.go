@@ -333,7 +333,7 @@ func conns(args []string) error {
 			}
 			continue
 		}
-		fmt.Fprint(c, args[2])
+		fmt.Fprint(c, text(args[2]))
 		held = append(held, c)
 	}
 	fmt.Println("held", len(held), "failed", failed)
