@@ -54,12 +54,24 @@ func writeTable(t *testing.T, user string, list []attempt, results []outcome) {
 	if !*update || user != "user" {
 		return
 	}
-	var b strings.Builder
-	held := 0
+	var b, lines strings.Builder
+	held, unproven := 0, 0
 	for i := range results {
 		if results[i].arrived == "" {
 			held++
 		}
+	}
+	for i, row := range rows(list) {
+		seen := results[i].seen
+		if results[i].arrived != "" {
+			seen = "ARRIVED: " + results[i].arrived
+		}
+		note := ""
+		if results[i].skipped {
+			note = ", as without a pen on this machine"
+			unproven++
+		}
+		fmt.Fprintf(&lines, "%s %s%s |\n", row, brief(seen), note)
 	}
 	fmt.Fprintf(&b, `# What a hostile tool tries
 
@@ -68,18 +80,13 @@ The list of %d attempts of the suite in e2e/hostile, written by
 root and as an ordinary user, and counts as held only if nothing of it arrived
 outside: no packet, no DNS question, no byte at a server, no change of the host's
 files or processes. The control shows that the act can arrive where nothing holds
-it. At the time of writing %d of %d were held.
+it. At the time of writing %d of %d were held; in %d of them the machine offered
+nothing to try, and that is noted.
 
 | # | category | attempt | control | what the tool saw |
 | --- | --- | --- | --- | --- |
-`, len(list), held, len(list))
-	for i, row := range rows(list) {
-		seen := results[i].seen
-		if results[i].arrived != "" {
-			seen = "ARRIVED: " + results[i].arrived
-		}
-		fmt.Fprintf(&b, "%s %s |\n", row, brief(seen))
-	}
+`, len(list), held, len(list), unproven)
+	b.WriteString(lines.String())
 	if err := os.WriteFile(table(), []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
