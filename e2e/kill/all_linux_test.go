@@ -1,0 +1,49 @@
+package kill
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/e2e/invariants/host"
+	"github.com/penstock/penstock/internal/world"
+)
+
+// TestKillAllAtOnce: with every process of a session killed at once nobody is
+// left to remove its placeholders. Nothing else stays, nothing gets out, and the
+// next session in that project removes them.
+func TestKillAllAtOnce(t *testing.T) {
+	const n = 12
+	for name, o := range world.Users() {
+		t.Run(name, func(t *testing.T) {
+			c := newCampaign(t, world.New(t), o)
+			before := host.Take(t, c.Home.Path)
+			for i := range n {
+				id := fmt.Sprintf("all-%d", i)
+				s := c.start(id)
+				if i%2 == 1 {
+					s.Expect("first round over")
+				} else {
+					<-time.After(beginning * time.Duration(i) / n) // the stimulus
+				}
+				for _, p := range append(host.Descendants(s.PID()), host.Process{PID: s.PID()}) {
+					syscall.Kill(p.PID, syscall.SIGKILL)
+				}
+				s.Wait()
+				host.Clean(t, before, c.Home.Path)
+				dir := filepath.Join(c.Home.Path, "projects", id)
+				if r := c.Run([]string{"--policy", c.policy, "--workdir", dir}, "/bin/true"); r.Code != 0 {
+					t.Errorf("the next session\n%s", r)
+				}
+				if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+					t.Errorf("left after the next session: %v, %v", left, err)
+				}
+			}
+			onlyAllowedLeft(t, c)
+			auditHonest(t, c)
+		})
+	}
+}
