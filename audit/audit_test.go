@@ -17,9 +17,9 @@ func events() []Event {
 	ap := netip.MustParseAddrPort
 	return []Event{
 		&SessionStart{
-			Argv: []string{"sh", "-c", "curl\n\x1b[31m"}, Dir: "/work", User: "anna", UID: 1000, Host: "box", Version: "0.1.0",
+			Argv: []string{"sh", "-c", "curl\n\x1b[31m"}, Dir: "/src", User: "anna", UID: 1000, Host: "box", Version: "0.1.0",
 			Kernel: "6.18.0", Agent: "opencode", Tier: "bwrap", Mode: ModeEnforce, PolicyHash: "ab12",
-			PolicyFiles:  []PolicyFile{{Path: "/work/.penstock.yaml", Layer: "project", Hash: "cd34"}, {Path: "--allow x", Layer: "command line"}},
+			PolicyFiles:  []PolicyFile{{Path: "/src/.penstock.yaml", Layer: "project", Hash: "cd34"}, {Path: "--allow x", Layer: "command line"}},
 			Capabilities: []Capability{{Control: "syscalls", State: "enforced", By: "seccomp-bpf"}, {Control: "memory", State: "partial", By: "rlimit", Detail: "d", Fix: "f"}},
 			Warnings:     []string{"mode audit: nothing is refused"},
 		},
@@ -43,7 +43,7 @@ func events() []Event {
 func openEvent() *FlowOpen {
 	return &FlowOpen{
 		Flow: 1, Conn: 1, Protocol: hooks.ProtocolHTTPS, Version: "HTTP/2.0", Target: hooks.Target{Host: "api.example.com", Port: 443},
-		Method: "POST", Path: "/v1/messages", Query: "beta=true&key=s3cr3t", Verdict: hooks.Allow, Rule: "/work/.penstock.yaml:12",
+		Method: "POST", Path: "/v1/messages", Query: "beta=true&key=s3cr3t", Verdict: hooks.Allow, Rule: "/src/.penstock.yaml:12",
 		Reason: "allowed by rule", Mode: ModeEnforce, Original: netip.MustParseAddrPort("198.18.0.1:443"), Client: netip.MustParseAddrPort("10.0.0.2:40000"),
 	}
 }

@@ -47,7 +47,7 @@ func begin(t testing.TB, s *audit.Store) *live {
 		t.Fatal(err)
 	}
 	l := &live{Session: ses, w: w}
-	l.add(t, &audit.SessionStart{Argv: []string{"curl", "-s"}, Dir: "/work", User: "anna", Tier: "bwrap", Mode: audit.ModeEnforce})
+	l.add(t, &audit.SessionStart{Argv: []string{"curl", "-s"}, Dir: "/src", User: "anna", Tier: "bwrap", Mode: audit.ModeEnforce})
 	return l
 }
 
