@@ -131,7 +131,6 @@ func f() { list := 1; list++; _ = list }
 			bad: []string{
 				"a.txt", "see /root/go/x",
 				"b.txt", "as asked in issue 12",
-				"c.md", "DESIGN.md says so",
 			},
 			good: []string{"a.txt", "under /proc and /home/user; ~/work; an issue"},
 		},
