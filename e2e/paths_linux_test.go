@@ -77,8 +77,11 @@ func TestLiteralAddress(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	world.Tool(t, "curl")
 	p, evil := web(t)
-	if bare() || !p.w.IPv6() {
-		t.Skip("no pen, or no IPv6 here")
+	if bare() {
+		t.Skip("nothing to compare without a pen")
+	}
+	if !p.w.IPv6() {
+		world.Missing(t, "IPv6", "boot without ipv6.disable=1")
 	}
 	good6 := p.w.HTTP("six.example.com", text("over six"))
 	p.w.Name("six.example.com", good6.Addr6)

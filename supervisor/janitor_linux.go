@@ -30,7 +30,6 @@ const JanitorRole = "role:janitor"
 // carries. Were a tool to get hold of it, it could still add nothing: only what
 // the supervisor wrote first counts, and only what is still a placeholder, and
 // no other session's, is removed (see layout.Claimed).
-
 //
 // It also kills what a killed supervisor's pen leaves behind: see guard.
 

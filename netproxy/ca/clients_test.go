@@ -116,6 +116,9 @@ func main() { for _, u := range os.Args[1:] { r, err := http.Get(u); if err != n
 			}
 			out, err := cmd.CombinedOutput()
 			if strings.Contains(string(out), "No module named 'requests'") {
+				if os.Getenv("CI") == "true" {
+					t.Fatal("install python3-requests")
+				}
 				t.Skip("install python3-requests")
 			}
 			if (err != nil && tt.program != "openssl") || !strings.Contains(string(out), want) {

@@ -284,10 +284,18 @@ func TestNameAskedIsNameDecided(t *testing.T) {
 // TestRebinding: the answer changes with each query, from an address that the
 // rule allows to the service on the loopback that it must not reach.
 func TestRebinding(t *testing.T) {
-	port, _ := listen(t, "127.0.0.2:0")
-	evil, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		t.Skip("the port is taken on 127.0.0.1")
+	// One port on both: others may have it on the second.
+	var port uint16
+	var evil net.Listener
+	for range 50 {
+		var err error
+		port, _ = listen(t, "127.0.0.2:0")
+		if evil, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			break
+		}
+	}
+	if evil == nil {
+		t.Fatal("no port is free on 127.0.0.1 and 127.0.0.2")
 	}
 	defer evil.Close()
 	reached := make(chan struct{}, 1)

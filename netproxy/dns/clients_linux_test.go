@@ -126,6 +126,9 @@ func inPen(t *testing.T, table *dns.Table, argv []string) string {
 	defer r.Close()
 	resolv, err := filepath.EvalSymlinks("/etc/resolv.conf")
 	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no /etc/resolv.conf to cover:", err)
+		}
 		t.Skip("no /etc/resolv.conf to cover:", err)
 	}
 	next := &sandbox.Command{Path: bwrap, Env: os.Environ(), Argv: append([]string{bwrap, "--unshare-user", "--unshare-pid",

@@ -113,9 +113,8 @@ const (
 // Summary is what the proxy tells at the end of a session. Every string in it
 // may hold bytes of the pen and is escaped before it is shown.
 type Summary struct {
-	Requests uint64  `json:"requests"`
-	Allowed  []Count `json:"allowed,omitempty"`
-	Denied   []Count `json:"denied,omitempty"`
+	Allowed []Count `json:"allowed,omitempty"`
+	Denied  []Count `json:"denied,omitempty"`
 	// AllowedTotal and DeniedTotal count all flows, also those not listed.
 	AllowedTotal uint64   `json:"allowed_total"`
 	DeniedTotal  uint64   `json:"denied_total"`

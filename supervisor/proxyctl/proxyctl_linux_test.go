@@ -49,7 +49,7 @@ func TestConversation(t *testing.T) {
 			case OpRecord:
 				p.Send(&Message{Op: OpRecorded, Error: "disk full"})
 			case OpEnd:
-				p.Send(&Message{Op: OpEnded, Summary: &Summary{Requests: 7}})
+				p.Send(&Message{Op: OpEnded, Summary: &Summary{AllowedTotal: 7}})
 			}
 		}
 	}()
@@ -63,7 +63,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("record: %v", err)
 	}
 	s, err := c.End(within(t), struct{}{})
-	if err != nil || s.Requests != 7 {
+	if err != nil || s.AllowedTotal != 7 {
 		t.Errorf("end: %+v, %v", s, err)
 	}
 }

@@ -295,7 +295,7 @@ const maxListed = 50
 
 // summarize puts the counts of the flows into the supervisor's words.
 func summarize(st netproxy.Stats) *proxyctl.Summary {
-	s := &proxyctl.Summary{Requests: st.Allowed + st.Denied, AllowedTotal: st.Allowed, DeniedTotal: st.Denied}
+	s := &proxyctl.Summary{AllowedTotal: st.Allowed, DeniedTotal: st.Denied}
 	for _, c := range st.Counts {
 		n := proxyctl.Count{Target: c.Target.String(), Rule: c.Rule, Reason: c.Reason, N: c.N}
 		switch {
