@@ -237,8 +237,8 @@ func guard(r io.Reader) {
 	}
 }
 
-// tidy waits for the end of r and of the supervisor, whose pidfd is given, and removes the placeholders that its first
-// message names.
+// tidy waits for the end of r and of the supervisor, whose pidfd is given, and
+// removes the placeholders that its first message names.
 func tidy(r io.Reader, supervisor int) error {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
