@@ -93,6 +93,10 @@ type Spec struct {
 // ShimPath is where the pen sees this binary.
 const ShimPath = "/run/penstock/penstock"
 
+// ShimRole is os.Args[1] of the shim's process, the number of its control
+// socket's descriptor the next.
+const ShimRole = "role:shim"
+
 // Enforcement of one control.
 type Enforcement string
 

@@ -136,11 +136,16 @@ func (p *proxyProcess) running() bool {
 	}
 }
 
-// stop ends the role, if it has not ended by itself, and waits for it.
-func (p *proxyProcess) stop() {
+// kill ends the role, if it has not ended by itself.
+func (p *proxyProcess) kill() {
 	p.client.Close()
 	p.sockets.Close()
 	p.cmd.Process.Kill()
+}
+
+// stop is kill, and waits for the end.
+func (p *proxyProcess) stop() {
+	p.kill()
 	<-p.exited
 }
 

@@ -78,9 +78,13 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 		}
 	}
 	if s.proxy != nil {
-		s.proxy.stop()
+		s.proxy.kill()
+		defer s.proxy.stop()
 	}
 	if sum == nil {
+		if s.proxy != nil {
+			s.proxy.stop() // a file has one writer
+		}
 		if err := s.endWithoutProxy(ev); err != nil {
 			s.say.line("the session's end is not recorded: %v", err)
 			return nil
@@ -97,7 +101,7 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 	return sum
 }
 
-// endWithoutProxy is possible because the proxy is dead: a file has one writer.
+// endWithoutProxy is possible because the proxy is dead.
 func (s *session) endWithoutProxy(ev *audit.SessionEnd) error {
 	w, err := audit.NewWriter(s.audit.File, s.audit.ID)
 	if err != nil {

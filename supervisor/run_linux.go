@@ -18,6 +18,7 @@ import (
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/janitor"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 	"github.com/penstock/penstock/supervisor/registry"
 	"github.com/penstock/penstock/supervisor/terminal"
@@ -58,7 +59,8 @@ type session struct {
 	line    *shim.Conn
 	pen     *netns.Building
 	tool    *process
-	janitor *janitor
+	janitor *janitor.Janitor
+	claimed *layout.Claimed
 
 	ended  bool   // its last record is written
 	reason string // why it ended
@@ -86,20 +88,11 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if s.cfg.DryRun {
 		return s.dryRun()
 	}
-	if err := s.openAudit(); err != nil {
-		return nil, err
-	}
-	if err := s.openTerminal(); err != nil {
-		return nil, err
-	}
-	// Signals count from here on: everything that they could leave is on the
-	// undo stack.
-	signals := newSignals()
-	s.undo.push(signals.stop)
-	if err := s.start(ctx); err != nil {
+	signals, err := s.start(ctx)
+	if err != nil {
 		return nil, s.abandon(err)
 	}
-	if err := s.verify(ctx, signals); err != nil {
+	if err := s.verify(ctx); err != nil {
 		return nil, s.abandon(err)
 	}
 	s.announce()
@@ -176,62 +169,80 @@ func (s *session) dryRun() (*Result, error) {
 // start brings up the pen's network, the proxy and the sandbox, side by side
 // with their planning, each as soon as what it needs is known. It returns when
 // the proxy serves the pen's sockets; the shim is then held or about to be.
-func (s *session) start(ctx context.Context) error {
+func (s *session) start(ctx context.Context) (*signals, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
+	taken := make(chan *signals, 1)
+	go func() { taken <- newSignals() }()
+	if err := s.openTerminal(); err != nil {
+		return nil, err
+	}
 	if err := s.limits(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.startNetwork(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.planTrust(); err != nil {
-		return err
+	// From here on there is something that a signal could leave: the terminal in
+	// raw mode first.
+	sigs := <-taken
+	if err := s.term.Started(); err != nil {
+		return nil, err
 	}
-	// Forking takes as long as planning the pen.
-	forked := make(chan error, 2)
+	// Forking takes as long as planning.
+	guarded := make(chan error, 1)
 	go func() {
-		janitor, err := startJanitor(s.cfg.Host.Self, s.pen.Process().Pid)
-		s.janitor = janitor
-		forked <- err
-		forked <- s.startProxy()
+		var err error
+		s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid)
+		guarded <- err
 	}()
-	err := s.planPen()
-	if jerr := <-forked; jerr != nil {
-		<-forked
-		if s.proxy != nil {
-			s.proxy.stop()
-		}
-		return jerr
+	trusted := s.openAudit()
+	if trusted == nil {
+		trusted = s.planTrust()
 	}
-	s.undo.push(func() { s.pen.Close(); s.janitor.dismiss() })
+	forked := make(chan error, 1)
+	if trusted == nil {
+		go func() { forked <- s.startProxy() }()
+	}
+	err := trusted
+	if err == nil {
+		err = s.planPen()
+	}
+	if jerr := <-guarded; jerr != nil {
+		err = errors.Join(jerr, err)
+	} else {
+		s.undo.push(s.putAway)
+	}
 	if err == nil {
 		err = s.claim()
 	}
 	if err == nil {
 		err = s.startSandbox()
 	}
-	if perr := <-forked; perr != nil {
-		return perr
+	if trusted == nil {
+		if perr := <-forked; perr == nil {
+			s.undo.push(s.proxy.stop)
+		} else if err == nil {
+			err = perr
+		}
 	}
-	s.undo.push(s.proxy.stop)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sockets, err := s.pen.Sockets(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = sockets.Send(s.proxy.sockets)
 	// The supervisor keeps none: when the proxy dies, so do the listeners.
 	sockets.Close()
 	if err != nil {
-		return s.proxyFailed(fmt.Errorf("hand the pen's sockets to the proxy: %w", err))
+		return nil, s.proxyFailed(fmt.Errorf("hand the pen's sockets to the proxy: %w", err))
 	}
 	if err := s.proxy.client.Listen(ctx); err != nil {
-		return s.proxyFailed(err)
+		return nil, s.proxyFailed(err)
 	}
-	return nil
+	return sigs, nil
 }
 
 // proxyFailed prefers what the proxy said at its end to what was seen of it.
@@ -297,7 +308,7 @@ func (s *session) startNetwork() error {
 	s.pen = pen
 	// The terminal is restored after the last process that could write to it.
 	s.undo.push(func() { pen.Close(); s.term.Finish() })
-	return s.term.Started()
+	return nil
 }
 
 // startSandbox tells the pen's first process what to become.
@@ -312,7 +323,7 @@ func (s *session) startSandbox() error {
 	if err := line.Configure(s.shimConfig()); err != nil {
 		return err
 	}
-	command, err := s.backend.Command(s.spec, end, s.aliveEnd())
+	command, err := s.backend.Command(s.spec, end, s.janitor.Alive())
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,3 @@ import (
 func Run(context.Context, *config.Config, Stdio, []sandbox.Backend) (*Result, error) {
 	return nil, errors.New("pens can't be built on this operating system yet")
 }
-
-// JanitorMain says that the role needs Linux.
-func JanitorMain() int { return 125 }

@@ -11,7 +11,7 @@ import (
 // verify waits for the held shim, reads it and its pen back from the kernel and
 // compares them with the plan. It returns nil only when they agree and the
 // session's start is recorded; the command may then be released.
-func (s *session) verify(ctx context.Context, sigs *signals) error {
+func (s *session) verify(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
 	ours, filters, err := posture.Self()
@@ -42,7 +42,7 @@ func (s *session) verify(ctx context.Context, sigs *signals) error {
 		return err
 	}
 	// The shim's parent is the pen's first process: its end is that of all in it.
-	if s.janitor.first, err = openProcess(seen.Parent); err != nil {
+	if err := s.janitor.Follow(seen.Parent); err != nil {
 		return err
 	}
 	if s.tool, err = openProcess(shim.PID); err != nil {

@@ -27,13 +27,13 @@ func forwarded() []os.Signal {
 	return []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 }
 
+// newSignals takes the signals over for good: one that comes while the session is
+// put away must not leave half of it.
 func newSignals() *signals {
 	s := &signals{c: make(chan os.Signal, 16)}
 	signal.Notify(s.c, forwarded()...)
 	return s
 }
-
-func (s *signals) stop() { signal.Stop(s.c) }
 
 // process is the command's first process, held by a pidfd so that a signal can
 // never reach another that took over its number.
@@ -127,7 +127,10 @@ func (s *session) finish() (*Result, error) {
 		name = unix.SignalName(syscall.Signal(exit - 128))
 	}
 	s.compareLinks()
+	away := make(chan struct{})
+	go func() { s.putAway(); close(away) }()
 	sum := s.end(exit, name)
+	<-away
 	return &Result{Session: s.audit.ID, ExitCode: exit, Summary: sum}, nil
 }
 

@@ -36,6 +36,3 @@ func (*Conn) Release() error { return errUnsupported }
 
 // WaitExec returns an error on this system.
 func (*Conn) WaitExec(context.Context) error { return errUnsupported }
-
-// Main returns 125 on this system.
-func Main([]string) int { return 125 }

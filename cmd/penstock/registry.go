@@ -6,9 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/penstock/penstock/agent/shim"
-	"github.com/penstock/penstock/sandbox/netns"
-	"github.com/penstock/penstock/supervisor"
+	_ "github.com/penstock/penstock/cmd/penstock/roles" // the small roles
 	"github.com/penstock/penstock/supervisor/proxyrole"
 )
 
@@ -27,19 +25,12 @@ func commands() []*cobra.Command {
 	}
 }
 
-// runRole is the main of the processes that penstock starts itself as. A role
-// gets its configuration and descriptors by internal/donate or over its socket,
-// and returns its exit code.
+// runRole is the main of the processes that penstock starts itself as and that
+// are not as small as those of package roles, which have ended before main is
+// called. A role gets its configuration and descriptors by internal/donate or
+// over its socket, and returns its exit code.
 func runRole(name string, args []string) int {
 	switch name {
-	case "netns":
-		return netns.Main()
-	case "connector":
-		return netns.ConnectorMain()
-	case "shim":
-		return shim.Main(args)
-	case "janitor":
-		return supervisor.JanitorMain()
 	case "proxy":
 		return proxyrole.Main()
 	case "democlient":

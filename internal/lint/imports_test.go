@@ -28,7 +28,7 @@ var layers = []layer{
 	{dir: "agent", may: []string{"agent", "sandbox", "internal/donate", "internal/text"}},
 	{dir: "netproxy", may: []string{"netproxy", "audit", "policy", "hooks", "internal/text"}},
 	{dir: "supervisor", may: []string{"supervisor", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},
-	{dir: "cmd", may: []string{"supervisor", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},
+	{dir: "cmd", may: []string{"cmd", "supervisor", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},
 	{dir: "internal/world", test: true},
 	{dir: "internal/fakemodel", test: true},
 	{dir: "internal/sessionbench", test: true},

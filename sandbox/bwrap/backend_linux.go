@@ -61,7 +61,7 @@ func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (_ *sandbox.Com
 	cmd := &sandbox.Command{
 		Path: b.path,
 		Argv: []string{"bwrap", "--args", strconv.Itoa(fdArgs), "--",
-			sandbox.ShimPath, "role:shim", strconv.Itoa(fdData)},
+			sandbox.ShimPath, sandbox.ShimRole, strconv.Itoa(fdData)},
 		FirstFile: firstFile,
 	}
 	var args bytes.Buffer

@@ -11,22 +11,37 @@ import (
 // maxRead bounds the files that planning reads: git's small ones.
 const maxRead = 1 << 20
 
-// OS returns the real machine.
-func OS() Host { return machine{} }
+// OS returns the real machine. It looks at each path once: a plan asks for the
+// same directories hundreds of times, and must not see two states of one. It is
+// for one plan and one goroutine.
+func OS() Host { return &machine{seen: map[string]look{}} }
 
-type machine struct{}
-
-func (machine) Lstat(name string) (fs.FileMode, error) {
-	st, err := os.Lstat(name)
-	if err != nil {
-		return 0, err
-	}
-	return st.Mode(), nil
+type machine struct {
+	seen map[string]look
 }
 
-func (machine) Readlink(name string) (string, error) { return os.Readlink(name) }
+// look is what was at a path.
+type look struct {
+	mode fs.FileMode
+	err  error
+}
 
-func (machine) ReadDir(name string) ([]string, error) {
+func (m *machine) Lstat(name string) (fs.FileMode, error) {
+	l, ok := m.seen[name]
+	if !ok {
+		st, err := os.Lstat(name)
+		if err == nil {
+			l.mode = st.Mode()
+		}
+		l.err = err
+		m.seen[name] = l
+	}
+	return l.mode, l.err
+}
+
+func (*machine) Readlink(name string) (string, error) { return os.Readlink(name) }
+
+func (*machine) ReadDir(name string) ([]string, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -40,7 +55,7 @@ func (machine) ReadDir(name string) ([]string, error) {
 	return names, nil
 }
 
-func (machine) ReadFile(name string) ([]byte, error) {
+func (*machine) ReadFile(name string) ([]byte, error) {
 	f, err := openRegular(name)
 	if err != nil {
 		return nil, err

@@ -2,26 +2,27 @@ package layout
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-func (machine) Writable(name string) bool { return unix.Access(name, unix.W_OK) == nil }
+func (*machine) Writable(name string) bool { return unix.Access(name, unix.W_OK) == nil }
 
-func (machine) Private(name string) bool {
-	var st unix.Stat_t
-	if unix.Lstat(name, &st) != nil {
+func (m *machine) Private(name string) bool {
+	mode, err := m.Lstat(name)
+	if err != nil {
 		return false
 	}
-	others := uint32(0o004)
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	others := fs.FileMode(0o004)
+	if mode.IsDir() {
 		others = 0o005
 	}
-	return st.Mode&others != others && unix.Access(name, unix.R_OK) == nil
+	return mode&others != others && unix.Access(name, unix.R_OK) == nil
 }
 
-func (machine) Sockets() []string {
+func (*machine) Sockets() []string {
 	b, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return nil

@@ -83,11 +83,5 @@ func (d *Dialer) Dial(context.Context, uint16) (*net.TCPConn, error) { return ni
 // Close does nothing.
 func (d *Dialer) Close() error { return nil }
 
-// Main needs Linux.
-func Main() int { return 125 }
-
-// ConnectorMain needs Linux.
-func ConnectorMain() int { return 125 }
-
 // Probe needs Linux.
 func Probe(context.Context, string) (bool, time.Duration, error) { return false, 0, ErrUnsupported }

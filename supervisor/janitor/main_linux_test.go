@@ -1,4 +1,4 @@
-package supervisor
+package janitor
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 )
 
 // told is what the supervisor writes to the janitor's pipe.
-func told(t *testing.T, o orders) []byte {
+func told(t *testing.T, o Orders) []byte {
 	t.Helper()
 	doc, err := json.Marshal(&o)
 	if err != nil {
@@ -49,8 +49,8 @@ func TestTidyRemovesPlaceholdersOnly(t *testing.T) {
 	}
 	missing := sandbox.Placeholder{Path: filepath.Join(dir, "missing"), Dir: true}
 
-	pipe := told(t, orders{Placeholders: []sandbox.Placeholder{ours, users, link, missing}})
-	pipe = append(pipe, told(t, orders{Placeholders: []sandbox.Placeholder{later}})...)
+	pipe := told(t, Orders{Placeholders: []sandbox.Placeholder{ours, users, link, missing}})
+	pipe = append(pipe, told(t, Orders{Placeholders: []sandbox.Placeholder{later}})...)
 	if err := tidy(bytes.NewReader(pipe), int(dead.Fd())); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestTidyRemovesPlaceholdersOnly(t *testing.T) {
 
 func TestTidyRefusesGarbage(t *testing.T) {
 	for name, pipe := range map[string][]byte{
-		"too long":  binary.BigEndian.AppendUint32(nil, maxPlaceholders+1),
+		"too long":  binary.BigEndian.AppendUint32(nil, maxOrders+1),
 		"cut short": {0, 0, 0, 9, '{'},
 		"not JSON":  {0, 0, 0, 2, '{', '{'},
 	} {
