@@ -176,30 +176,15 @@ func (h held) release() error {
 	return err
 }
 
-// Files returns the held descriptors in order, for a janitor that shares them.
-// They stay the Claimed's.
-func (c *Claimed) Files() []*os.File {
-	var out []*os.File
-	for _, h := range c.held {
-		out = append(out, h.f)
-	}
-	return out
-}
-
-// Placeholders returns what is held, in the order of Files.
-func (c *Claimed) Placeholders() []sandbox.Placeholder {
-	var out []sandbox.Placeholder
-	for _, h := range c.held {
-		out = append(out, h.Placeholder)
-	}
-	return out
-}
-
-// Adopt is Claim for a process that got Files and Placeholders of another.
-func Adopt(list []sandbox.Placeholder, files []*os.File) *Claimed {
+// Adopt takes over what is there of the placeholders of a session that is dead.
+func Adopt(list []sandbox.Placeholder) *Claimed {
 	c := &Claimed{}
-	for i := range min(len(list), len(files)) {
-		c.held = append(c.held, held{list[i], files[i]})
+	for _, p := range list {
+		fd, err := unix.Open(p.Path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue // never made, or removed already
+		}
+		c.held = append(c.held, held{p, os.NewFile(uintptr(fd), p.Path)})
 	}
 	return c
 }

@@ -167,7 +167,16 @@ func TestManySessionsAtOnce(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	dir := t.TempDir()
 	c := mustClaim(t, wanted(dir))
-	if err := Adopt(c.Placeholders(), c.Files()).Release(); err != nil {
+	if err := Adopt(wanted(dir)).Release(); err != nil {
+		t.Fatal(err)
+	}
+	if len(names(t, dir)) != len(c.held) {
+		t.Error("removed what a living session holds")
+	}
+	for _, h := range c.held { // it dies
+		h.f.Close()
+	}
+	if err := Adopt(wanted(dir)).Release(); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); len(got) != 0 {

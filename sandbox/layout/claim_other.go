@@ -4,7 +4,6 @@ package layout
 
 import (
 	"errors"
-	"os"
 
 	"github.com/penstock/penstock/sandbox"
 )
@@ -22,12 +21,3 @@ func Claim(list []sandbox.Placeholder) (*Claimed, error) {
 
 // Release does nothing on this system.
 func (*Claimed) Release() error { return nil }
-
-// Files returns nothing on this system.
-func (*Claimed) Files() []*os.File { return nil }
-
-// Placeholders returns nothing on this system.
-func (*Claimed) Placeholders() []sandbox.Placeholder { return nil }
-
-// Adopt returns an empty claim on this system.
-func Adopt([]sandbox.Placeholder, []*os.File) *Claimed { return &Claimed{} }

@@ -25,13 +25,18 @@ const (
 	filePIDFD      = "pidfd" // the supervisor's
 )
 
+// roleConfig is what the role is told at its start.
+type roleConfig struct {
+	Group int `json:"group"` // process group of the pen's first process
+}
+
 // Janitor is the running role. Its methods are not for concurrent use.
 type Janitor struct {
 	cmd   *exec.Cmd
 	alive *os.File // write end; the pen gets a copy
 	end   *os.File // read end: it hangs up when the supervisor and the pen have let go
 	first int      // pidfd of the pen's first process, 0 until it is known
-	ours  *os.File // write end of a pipe that only the supervisor holds
+	ours  *os.File // a socket that only the supervisor holds
 }
 
 // Start starts program as the role. It guards the process group of a pen in
@@ -41,14 +46,15 @@ func Start(program string, group int) (*Janitor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
-	r2, ours, err := os.Pipe()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		r.Close()
 		w.Close()
 		return nil, fmt.Errorf("start the janitor: %w", err)
 	}
-	defer r2.Close()
-	j := &Janitor{cmd: exec.Command(program, Role), alive: w, end: r, ours: ours}
+	theirs := os.NewFile(uintptr(pair[1]), fileSupervisor)
+	defer theirs.Close()
+	j := &Janitor{cmd: exec.Command(program, Role), alive: w, end: r, ours: os.NewFile(uintptr(pair[0]), fileSupervisor)}
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		j.close()
@@ -56,7 +62,7 @@ func Start(program string, group int) (*Janitor, error) {
 	}
 	pidfd := os.NewFile(uintptr(self), filePIDFD)
 	defer pidfd.Close()
-	extra, err := donate.Files(struct{}{}, map[string]*os.File{fileAlive: r, fileSupervisor: r2, filePIDFD: pidfd})
+	extra, err := donate.Files(&roleConfig{Group: group}, map[string]*os.File{fileAlive: r, fileSupervisor: theirs, filePIDFD: pidfd})
 	if err != nil {
 		j.close()
 		return nil, err
@@ -72,10 +78,6 @@ func Start(program string, group int) (*Janitor, error) {
 	if err := j.cmd.Start(); err != nil {
 		j.close()
 		return nil, fmt.Errorf("start the janitor: %w", err)
-	}
-	if _, err := j.ours.Write(binary.BigEndian.AppendUint32(nil, uint32(group))); err != nil {
-		j.Dismiss()
-		return nil, fmt.Errorf("instruct the janitor: %w", err)
 	}
 	// It has nothing to do while others are in a hurry.
 	syscall.Setpriority(syscall.PRIO_PROCESS, j.cmd.Process.Pid, 19) //nolint:errcheck // a courtesy
@@ -111,13 +113,18 @@ func (j *Janitor) Instruct(o Orders) error {
 // Alive is what the pen's first process holds open.
 func (j *Janitor) Alive() *os.File { return j.alive }
 
-// Follow makes PenGone wait for the end of the pen's first process too.
+// Follow makes PenGone, and the role after the supervisor's death, wait for the
+// end of process pid too, the first inside the pen. It is called before the
+// command is released.
 func (j *Janitor) Follow(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("open the pen's first process: %w", err)
 	}
 	j.first = fd
+	if err := unix.Sendmsg(int(j.ours.Fd()), []byte{0}, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("instruct the janitor: %w", err)
+	}
 	return nil
 }
 

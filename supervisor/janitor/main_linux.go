@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/internal/donate"
-	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/layout"
 )
@@ -22,37 +21,55 @@ import (
 // Main is the role's main; it returns the exit code.
 func Main() int {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	files, err := donate.Receive(&struct{}{})
+	var cfg roleConfig
+	files, err := donate.Receive(&cfg)
 	if err != nil || files[fileAlive] == nil || files[fileSupervisor] == nil || files[filePIDFD] == nil {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
-	go guard(files[fileSupervisor])
-	if err := tidy(files[fileAlive], int(files[filePIDFD].Fd())); err != nil {
+	first := make(chan int, 1)
+	go func() { first <- guard(int(files[fileSupervisor].Fd()), cfg.Group) }()
+	if err := tidy(files[fileAlive], int(files[filePIDFD].Fd()), first); err != nil {
 		return 1
 	}
 	return 0
 }
 
-// guard waits for the supervisor's end, however it comes, and kills the process
-// group it was told of. The pen's first process outside dies of the supervisor's
+// guard waits for the supervisor's end, however it comes, kills the pen's process
+// group and returns the pidfd of the first process inside the pen, -1 if the
+// supervisor had not named it. The pen's first process outside dies of the supervisor's
 // end by itself; but the one inside, if it has not asked yet to die with its
 // parent, would wait for ever, with the pen's namespaces. What is in the pen is
 // in other groups and dies with the latter.
-func guard(r io.Reader) {
-	var group [4]byte
-	if _, err := io.ReadFull(r, group[:]); err != nil {
-		return // no pen yet
+func guard(supervisor, group int) int {
+	first := -1
+	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	for {
+		n, on, _, _, err := unix.Recvmsg(supervisor, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || n == 0 {
+			break // it ends with its only holder
+		}
+		messages, err := unix.ParseSocketControlMessage(oob[:on])
+		if err != nil || len(messages) != 1 {
+			continue
+		}
+		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
+			first = fds[0]
+		}
 	}
-	io.Copy(io.Discard, r) //nolint:errcheck // it ends with its only holder
-	if n := int(binary.BigEndian.Uint32(group[:])); n > 1 {
-		syscall.Kill(-n, syscall.SIGKILL) //nolint:errcheck // mostly there is nobody left
+	if group > 1 {
+		syscall.Kill(-group, syscall.SIGKILL) //nolint:errcheck // mostly there is nobody left
 	}
+	return first
 }
 
 // tidy waits for the end of r and of the supervisor, whose pidfd is given, and
-// removes the placeholders that its first message names.
-func tidy(r io.Reader, supervisor int) error {
+// removes the placeholders that r's first message names, once the process that
+// first yields has ended.
+func tidy(r io.Reader, supervisor int, first <-chan int) error {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil // none were planned
@@ -77,14 +94,10 @@ func tidy(r io.Reader, supervisor int) error {
 	// A process that is killed closes its descriptors one by one: until it is
 	// dead it may still hold the locks that say that a placeholder is in use.
 	ready(supervisor, unix.POLLIN, unix.POLLIN, time.Now().Add(time.Hour))
-	var there []sandbox.Placeholder
-	var held []*os.File
-	for _, p := range o.Placeholders {
-		f, err := os.OpenFile(p.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			continue // never made, or removed already
-		}
-		there, held = append(there, p), append(held, f)
+	// So does the pen's first process: the others in it are killed in the course
+	// of its end, and until then the placeholders protect the host from them.
+	if fd := <-first; fd >= 0 {
+		ready(fd, unix.POLLIN, unix.POLLIN, time.Now().Add(time.Hour))
 	}
-	return layout.Adopt(there, held).Release()
+	return layout.Adopt(o.Placeholders).Release()
 }

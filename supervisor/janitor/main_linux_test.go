@@ -5,8 +5,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/sandbox"
 )
@@ -19,6 +23,13 @@ func told(t *testing.T, o Orders) []byte {
 		t.Fatal(err)
 	}
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(doc))), doc...)
+}
+
+// unknown is a pen whose first process was never named.
+func unknown() <-chan int {
+	c := make(chan int, 1)
+	c <- -1
+	return c
 }
 
 // The janitor removes what was announced first and still is a placeholder, and
@@ -51,7 +62,7 @@ func TestTidyRemovesPlaceholdersOnly(t *testing.T) {
 
 	pipe := told(t, Orders{Placeholders: []sandbox.Placeholder{ours, users, link, missing}})
 	pipe = append(pipe, told(t, Orders{Placeholders: []sandbox.Placeholder{later}})...)
-	if err := tidy(bytes.NewReader(pipe), int(dead.Fd())); err != nil {
+	if err := tidy(bytes.NewReader(pipe), int(dead.Fd()), unknown()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(ours.Path); !os.IsNotExist(err) {
@@ -70,11 +81,71 @@ func TestTidyRefusesGarbage(t *testing.T) {
 		"cut short": {0, 0, 0, 9, '{'},
 		"not JSON":  {0, 0, 0, 2, '{', '{'},
 	} {
-		if err := tidy(bytes.NewReader(pipe), -1); err == nil {
+		if err := tidy(bytes.NewReader(pipe), -1, unknown()); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if err := tidy(bytes.NewReader(nil), -1); err != nil {
+	if err := tidy(bytes.NewReader(nil), -1, unknown()); err != nil {
 		t.Errorf("nothing planned: %v", err)
+	}
+}
+
+// A placeholder protects the host from the pen's processes, which may live a
+// moment longer than whoever held the pipe.
+func TestTidyWaitsForThePen(t *testing.T) {
+	place := filepath.Join(t.TempDir(), "place")
+	if err := unix.Mkdir(place, 0o555|unix.S_ISVTX); err != nil {
+		t.Fatal(err)
+	}
+	// The last thing that the pen does is to look whether it is still there.
+	pen := exec.Command("sh", "-c", `read x; [ -d "$0" ] && echo there`, place)
+	var seen bytes.Buffer
+	pen.Stdout = &seen
+	in, err := pen.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pen.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pidfd, err := unix.PidfdOpen(pen.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	dead, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close()
+
+	// As from a supervisor that named the process and died.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Sendmsg(pair[0], []byte{0}, unix.UnixRights(pidfd), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	first := make(chan int, 1)
+	first <- guard(pair[1], 0)
+
+	done := make(chan error, 1)
+	pipe := told(t, Orders{Placeholders: []sandbox.Placeholder{{Path: place, Dir: true}}})
+	go func() { done <- tidy(bytes.NewReader(pipe), int(dead.Fd()), first) }()
+	for len(first) > 0 { // it has come to the wait
+		runtime.Gosched()
+	}
+	in.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := pen.Wait(); err != nil || seen.String() != "there\n" {
+		t.Errorf("removed while the pen lived: %v", err)
+	}
+	if _, err := os.Lstat(place); !os.IsNotExist(err) {
+		t.Errorf("still there after the pen: %v", err)
 	}
 }
