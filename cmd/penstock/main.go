@@ -113,11 +113,34 @@ a proxy that decides, records and routes every request.`,
 	}
 	root.SetVersionTemplate("penstock {{.Version}}\n")
 	root.AddCommand(commands()...)
+	strictHelp(root)
 	wrapArgs(root)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &exitError{code: 2, err: &usageError{cmd: cmd.CommandPath(), err: err}}
 	})
 	return root
+}
+
+// strictHelp makes the help command fail on a command that there is not.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		if c.Name() != "help" {
+			continue
+		}
+		c.Run = nil
+		c.RunE = func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err == nil && len(rest) > 0 {
+				err = &exitError{code: 2, err: &usageError{cmd: about.CommandPath(), err: fmt.Errorf("unknown command %q for %q", rest[0], about.CommandPath())}}
+			}
+			if err != nil {
+				return err
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		}
+	}
 }
 
 // wrapArgs makes every complaint about arguments a usage error.
