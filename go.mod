@@ -2,6 +2,8 @@ module github.com/penstock/penstock
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require (
 	github.com/coder/websocket v1.8.15
 	github.com/elazarl/goproxy v1.9.2

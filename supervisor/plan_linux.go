@@ -295,11 +295,8 @@ func (s *session) openAudit() error {
 	if err != nil {
 		return err
 	}
-	if s.audit, err = store.Create(time.Now()); err != nil {
-		return err
-	}
-	s.undo.push(func() { s.audit.File.Close() })
-	return nil
+	s.audit, err = store.Create(time.Now())
+	return err
 }
 
 // listenPublished opens a host port, whose listener is donated to the proxy.

@@ -172,20 +172,23 @@ func (s *session) dryRun() (*Result, error) {
 func (s *session) start(ctx context.Context) (*signals, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
-	taken := make(chan *signals, 1)
-	go func() { taken <- newSignals() }()
-	if err := s.openTerminal(); err != nil {
-		return nil, err
-	}
-	if err := s.limits(); err != nil {
-		return nil, err
-	}
-	if err := s.startNetwork(); err != nil {
-		return nil, err
-	}
+	taken, opened := make(chan *signals, 1), make(chan error, 1)
+	go func() {
+		taken <- newSignals()
+		opened <- s.openAudit()
+	}()
+	err := s.startNetwork()
 	// From here on there is something that a signal could leave: the terminal in
 	// raw mode first.
 	sigs := <-taken
+	if aerr := <-opened; aerr != nil {
+		err = errors.Join(aerr, err)
+	} else {
+		s.undo.push(func() { s.audit.File.Close() })
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := s.term.Started(); err != nil {
 		return nil, err
 	}
@@ -196,16 +199,12 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid)
 		guarded <- err
 	}()
-	trusted := s.openAudit()
-	if trusted == nil {
-		trusted = s.planTrust()
-	}
+	trusted := s.planTrust()
 	forked := make(chan error, 1)
 	if trusted == nil {
 		go func() { forked <- s.startProxy() }()
 	}
-	err := trusted
-	if err == nil {
+	if err = trusted; err == nil {
 		err = s.planPen()
 	}
 	if jerr := <-guarded; jerr != nil {
@@ -296,6 +295,12 @@ func (s *session) notice(line string) {
 // startNetwork begins the pen: its first process builds the network, and
 // becomes the sandbox later.
 func (s *session) startNetwork() error {
+	if err := s.openTerminal(); err != nil {
+		return err
+	}
+	if err := s.limits(); err != nil {
+		return err
+	}
 	in, out, errs := s.term.Files()
 	o := netns.Options{Publish: len(s.cfg.Publish) > 0}
 	if s.group != nil {

@@ -40,12 +40,12 @@ type features struct {
 // procBlank are files of /proc that describe or steer the machine. Only root
 // of the host can read or write them, but a caller who is root stays that user
 // in the pen, without a capability, and procfs looks at the user alone. From
-// runc's list, without what asks for a capability itself; bwrap makes
-// sysrq-trigger, irq and bus read-only. A mount costs bwrap 0.1 ms (it reads
+// runc's list, without what asks for a capability itself (kcore, mtrr); bwrap
+// makes sysrq-trigger, irq and bus read-only. A mount costs bwrap 0.1 ms (it reads
 // mountinfo again for each), so the list is what matters.
 func procBlank() (dirs, files []string) {
 	return []string{"/proc/acpi", "/proc/scsi", "/proc/fs", "/proc/driver"},
-		[]string{"/proc/kcore", "/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup", "/proc/mtrr", "/proc/vmallocinfo"}
+		[]string{"/proc/kpagecount", "/proc/kpageflags", "/proc/kpagecgroup", "/proc/vmallocinfo"}
 }
 
 // arguments lays out the options: namespaces, root, mounts in the order of the
