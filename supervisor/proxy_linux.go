@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,14 +30,11 @@ type proxyProcess struct {
 	client  *proxyctl.Client
 	sockets *net.UnixConn // carries the pen's sockets, once
 	cmd     *exec.Cmd
-	exited  chan struct{} // closed after err is set
-	err     error
+	process *donate.Process
 	stderr  *head
 }
 
-// startProxy starts the role. The process gets SIGKILL when ours dies; because
-// that signal follows the thread that forked (prctl(2) PR_SET_PDEATHSIG), one is
-// kept for the life of the role.
+// startProxy starts the role.
 func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
 	var err error
 	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
@@ -66,7 +62,7 @@ func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(str
 		return fail(err)
 	}
 	defer extra[0].Close()
-	p := &proxyProcess{sockets: sockets, exited: make(chan struct{}), stderr: &head{}}
+	p := &proxyProcess{sockets: sockets, stderr: &head{}}
 	// Not by its path: nobody may not be able to walk to where root keeps the binary.
 	p.cmd = exec.Command("/proc/self/exe", ProxyRole)
 	p.cmd.Args[0] = "penstock"
@@ -77,23 +73,11 @@ func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(str
 	p.cmd.Stderr = p.stderr
 	// In a process group of its own, so that a Ctrl-C at the terminal ends the
 	// command and not the record of it.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if os.Geteuid() == 0 && mapped(nobody) {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		p.err = p.cmd.Wait()
-		close(p.exited)
-	}()
-	if err := <-started; err != nil {
+	if p.process, err = donate.Start(p.cmd, nil); err != nil {
 		return fail(fmt.Errorf("start the proxy: %w", err))
 	}
 	p.client = proxyctl.NewClient(proxyctl.NewConn(control), notice)
@@ -129,7 +113,7 @@ func readRoots(files []string) ([][]byte, error) {
 // running says whether the role has not ended yet.
 func (p *proxyProcess) running() bool {
 	select {
-	case <-p.exited:
+	case <-p.process.Done():
 		return false
 	default:
 		return true
@@ -146,7 +130,7 @@ func (p *proxyProcess) kill() {
 // stop is kill, and waits for the end.
 func (p *proxyProcess) stop() {
 	p.kill()
-	<-p.exited
+	<-p.process.Done()
 }
 
 // why says how the role ended, with the end of what it had printed.
@@ -157,10 +141,11 @@ func (p *proxyProcess) why() error {
 		said = said[:i]
 	}
 	if said == "" {
-		if p.err == nil {
+		err := p.process.Wait()
+		if err == nil {
 			return errors.New("the proxy ended")
 		}
-		return fmt.Errorf("the proxy ended: %w", p.err)
+		return fmt.Errorf("the proxy ended: %w", err)
 	}
 	return &proxyError{text.Escape(strings.TrimPrefix(said, "penstock: ")), text.Escape(hint)}
 }

@@ -247,7 +247,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 // proxyFailed prefers what the proxy said at its end to what was seen of it.
 func (s *session) proxyFailed(err error) error {
 	select {
-	case <-s.proxy.exited:
+	case <-s.proxy.process.Done():
 		return s.proxy.why()
 	case <-time.After(100 * time.Millisecond):
 		return err

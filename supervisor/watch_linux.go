@@ -97,7 +97,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			return s.finish()
 		case sig := <-sigs.c:
 			s.tool.signal(sig.(syscall.Signal))
-		case <-s.proxy.exited:
+		case <-s.proxy.process.Done():
 			// Nothing can leave any more; the command must not go on as if it could.
 			return nil, s.abandon(s.proxy.why())
 		case <-wall:

@@ -1,4 +1,5 @@
-// Package donate hands a child role its configuration and its descriptors.
+// Package donate hands a child role its configuration and its descriptors, and
+// starts one that dies with its parent.
 //
 // A role gets one sealed memfd as descriptor 3, holding a JSON document with
 // the configuration and the names of the descriptors that follow it. Nothing

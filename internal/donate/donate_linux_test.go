@@ -21,8 +21,11 @@ type config struct {
 const child = "DONATE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(child) == "" {
+	switch os.Getenv(child) {
+	case "":
 		os.Exit(m.Run())
+	case "parent":
+		parent()
 	}
 	if err := receive(); err != nil {
 		fmt.Println("error:", err)

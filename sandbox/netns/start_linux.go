@@ -29,8 +29,7 @@ type Building struct {
 	sockets *Sockets
 	err     error // of the sockets
 
-	done    chan struct{} // closed when the process has been waited for
-	waitErr error
+	process *donate.Process
 }
 
 // Start is Prepare and Execute.
@@ -53,9 +52,7 @@ func Start(self string, next *sandbox.Command, stdio [3]*os.File, o Options) (*B
 // is told by Sockets, Executed and Wait. The caller keeps owning stdio, and may
 // close it on return.
 //
-// The process gets SIGKILL when the caller's process dies, whatever kills that
-// (prctl(2) PR_SET_PDEATHSIG). Because that signal is tied to the thread that
-// forked, Prepare keeps an OS thread for the life of the pen.
+// The process gets SIGKILL when the caller's process dies, see donate.Start.
 func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -69,7 +66,7 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 	if err != nil {
 		return nil, failed(StepNamespace, err)
 	}
-	b := &Building{control: conn.(*net.UnixConn), done: make(chan struct{})}
+	b := &Building{control: conn.(*net.UnixConn)}
 	extra, err := extraFiles(theirs, o)
 	if err != nil {
 		b.control.Close()
@@ -87,7 +84,6 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 			UidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
 			GidMappings:                []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
 			GidMappingsEnableSetgroups: false, // or a group could be dropped that a file's mode denies (CVE-2014-8989)
-			Pdeathsig:                  unix.SIGKILL,
 			// A group of its own, see endGroup; and what a terminal sends to the
 			// caller's group is the caller's to pass on.
 			Setpgid: true,
@@ -106,22 +102,7 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 		b.cmd.SysProcAttr.UseCgroupFD = true
 		b.cmd.SysProcAttr.CgroupFD = int(o.Cgroup.Fd())
 	}
-	started := make(chan error)
-	go func() {
-		// Never unlocked before the process has ended, and the thread is not
-		// returned to the scheduler while locked: it lives as long as the pen.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := b.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		endGroup(b.cmd.Process.Pid)
-		b.waitErr = b.cmd.Wait()
-		close(b.done)
-	}()
-	if err := <-started; err != nil {
+	if b.process, err = donate.Start(b.cmd, endGroup); err != nil {
 		b.control.Close()
 		return nil, failed(StepNamespace, err)
 	}
@@ -224,19 +205,19 @@ func (b *Building) Executed(ctx context.Context) error {
 	return fmt.Errorf("start the sandbox: %w", frameError(f))
 }
 
-// Process is the pen's first process. It is reaped by Start's own goroutine:
-// use Wait, not Process.Wait.
+// Process is the pen's first process. It is reaped by itself: use Wait, not
+// Process.Wait.
 func (b *Building) Process() *os.Process { return b.cmd.Process }
 
 // Done is closed when the pen's first process has ended and is reaped.
-func (b *Building) Done() <-chan struct{} { return b.done }
+func (b *Building) Done() <-chan struct{} { return b.process.Done() }
 
 // Wait waits for the end of the pen's first process.
 func (b *Building) Wait() (*os.ProcessState, error) {
-	<-b.done
+	err := b.process.Wait()
 	var exit *exec.ExitError
-	if b.waitErr != nil && !errors.As(b.waitErr, &exit) {
-		return b.cmd.ProcessState, b.waitErr
+	if err != nil && !errors.As(err, &exit) {
+		return b.cmd.ProcessState, err
 	}
 	return b.cmd.ProcessState, nil
 }
@@ -246,6 +227,6 @@ func (b *Building) Wait() (*os.ProcessState, error) {
 func (b *Building) Close() error {
 	b.control.Close()
 	_ = b.cmd.Process.Kill() // "already done" is what we want
-	<-b.done
+	<-b.process.Done()
 	return nil
 }

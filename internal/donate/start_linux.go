@@ -1,0 +1,58 @@
+package donate
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// Process is a child that dies when this process does, whatever kills that
+// (prctl(2) PR_SET_PDEATHSIG).
+type Process struct {
+	done chan struct{}
+	err  error
+}
+
+// Start starts cmd. beforeReap, if it is not nil, is called when the child has
+// ended and its number can't be another's yet.
+//
+// The signal follows the thread that forked, so one is kept for the life of the
+// child.
+func Start(cmd *exec.Cmd, beforeReap func(pid int)) (*Process, error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	p := &Process{done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// Never unlocked before the child has ended, and the thread is not returned
+		// to the scheduler while locked.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		if beforeReap != nil {
+			beforeReap(cmd.Process.Pid)
+		}
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Done is closed when the child has ended and is reaped.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait waits for the child's end and returns what exec.Cmd.Wait did. It may be
+// called any number of times, concurrently.
+func (p *Process) Wait() error {
+	<-p.done
+	return p.err
+}
