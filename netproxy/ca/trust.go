@@ -70,6 +70,10 @@ func PrepareTrust(o TrustOptions) (*Trust, error) {
 		return t, nil
 	}
 	if err := makeDir(o.Dir); err != nil {
+		var e *Error
+		if errors.As(err, &e) { // of the cache, not of the authority's directory
+			e.Fix = "set XDG_CACHE_HOME to a directory of your own, where nobody else can write"
+		}
 		return nil, err
 	}
 	own, bundle, err := roots(o, system)

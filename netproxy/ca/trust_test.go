@@ -3,6 +3,7 @@ package ca
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -189,5 +190,18 @@ func BenchmarkPrepareTrustCold(b *testing.B) {
 			b.Fatal(err)
 		}
 		os.Remove(t.Bundle)
+	}
+}
+
+// The hint is about the cache, which is not where the authority is.
+func TestPrepareTrustNamesTheCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := PrepareTrust(TrustOptions{Dir: filepath.Join(file, "trust")})
+	var e *Error
+	if !errors.As(err, &e) || !strings.Contains(e.Hint(), "XDG_CACHE_HOME") {
+		t.Errorf("%v, %+v", err, e)
 	}
 }
