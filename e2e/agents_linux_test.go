@@ -97,6 +97,8 @@ func testAgent(t *testing.T, a agentCase) {
 	secret := "sk-REAL-KEY-of-" + a.name
 	p.opts.Env = append(p.opts.Env, a.key+"="+secret)
 	p.secrets = []string{fmt.Sprintf("{name: %[1]s, from: \"env:%[1]s\", hosts: [%[2]s], header: %[3]s, prefix: %[4]q}", a.key, a.api, a.header, a.prefix)}
+	// .ci/install puts a node beside the agents where the machine's is too old.
+	p.env["PATH"] = filepath.Join(dir, "bin") + ":/usr/local/bin:/usr/bin:/bin"
 	for k, v := range a.env {
 		p.env[k] = v
 	}
