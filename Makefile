@@ -1,5 +1,6 @@
 # Penstock. `make` alone lists the targets. Needs Go and git; `make demo` and
-# `make test` install bubblewrap by apt-get when it is missing.
+# `make test` install bubblewrap by apt-get when it is missing, and root's
+# `make test` also the programs that the tests drive.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -38,18 +39,20 @@ build: ## build bin/penstock, one static binary
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
 	@chmod 0755 $(BIN) # the proxy role of a root's pen is nobody, whatever the umask
 
-test: build bubblewrap ## run all tests as you and, if you are root, as an ordinary user too
-	@failed=0; \
+test: bubblewrap build ## run all tests as you and, if you are root, as an ordinary user too
+	@failed=0; all=; [ "$(PKGS)" != ./... ] || all=1; \
+	if [ "$$all" ] && [ "$$(id -u)" = 0 ]; then .ci/install || echo "not everything could be installed"; fi; \
 	$(GOTEST) $(PKGS) || failed=1; \
 	if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS) || failed=1; \
 	else echo "tested as $$(id -un); \"make root\" runs the tests that need root"; fi; \
+	[ -z "$$all" ] || .ci/install missing || true; \
 	exit $$failed
 
-root: build bubblewrap ## run all tests as root, by sudo if need be
+root: bubblewrap build ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
 	else sudo env CGO_ENABLED=0 "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
-bench: build bubblewrap ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
+bench: bubblewrap build ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
 	@mkdir -p dist
 	go build -trimpath -buildvcs=false -o dist/ ./internal/sessionbench ./internal/bench
 	dist/sessionbench -penstock $(BIN)
@@ -72,7 +75,7 @@ lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rul
 	go test -count=1 ./internal/lint/...
 	.ci/shellcheck
 
-demo: build bubblewrap ## build, install what is missing, and show the main job, offline
+demo: bubblewrap build ## build, install what is missing, and show the main job, offline
 	$(BIN) demo
 
 install: build ## install binary, manual pages and completions under PREFIX (/usr/local)
