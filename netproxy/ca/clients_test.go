@@ -66,11 +66,10 @@ func TestClients(t *testing.T) {
 	byName, byAddr := fmt.Sprintf("https://localhost:%d/", port), fmt.Sprintf("https://127.0.0.1:%d/", port)
 	java := filepath.Join(dir, "Get.java")
 	os.WriteFile(java, []byte(javaGet), 0o600)
-	goDir := filepath.Join(dir, "go")
-	os.MkdirAll(goDir, 0o700)
-	os.WriteFile(filepath.Join(goDir, "main.go"), []byte(`package main
-import ("io"; "net/http"; "os")
-func main() { for _, u := range os.Args[1:] { r, err := http.Get(u); if err != nil { println(err.Error()); os.Exit(1) }; io.Copy(os.Stdout, r.Body) } }`), 0o600)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	for _, tt := range []struct {
 		program string
@@ -83,13 +82,13 @@ func main() { for _, u := range os.Args[1:] { r, err := http.Get(u); if err != n
 		{"python3", []string{"-c", pythonGet, byName, byAddr}, nil},
 		{"python3", []string{"-c", "import requests,sys\nfor u in sys.argv[1:]: print(requests.get(u).text, end='')", byName, byAddr}, nil},
 		{"node", []string{"-e", "(async()=>{for(const u of process.argv.slice(1))process.stdout.write(await (await fetch(u)).text())})().catch(e=>{console.error(e);process.exit(1)})", byName, byAddr}, nil},
-		{"go", []string{"run", "./main.go", byName, byAddr}, []string{"GOFLAGS=-mod=mod", "GO111MODULE=off"}},
+		{self, []string{goClient, byName, byAddr}, nil},
 		// Java 17 opens its default store without a password, others with one.
 		{"java", []string{"-Djavax.net.ssl.trustStore=" + tr.Java, java, byName, byAddr}, nil},
 		{"keytool", []string{"-list", "-keystore", tr.Java, "-storepass", "changeit", "-alias", "penstock-000"}, nil},
 		{"openssl", []string{"s_client", "-quiet", "-x509_strict", "-verify_return_error", "-verify_hostname", "localhost", "-CAfile", tr.Bundle, "-connect", fmt.Sprintf("127.0.0.1:%d", port), "-servername", "localhost"}, nil},
 	} {
-		t.Run(tt.program, func(t *testing.T) {
+		t.Run(filepath.Base(tt.program), func(t *testing.T) {
 			t.Parallel()
 			path, err := exec.LookPath(tt.program)
 			if err != nil {
@@ -101,7 +100,7 @@ func main() { for _, u := range os.Args[1:] { r, err := http.Get(u); if err != n
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, path, tt.args...)
-			cmd.Dir = goDir
+			cmd.Dir = dir
 			cmd.Env = append(append(os.Environ(), TrustEnv(tr.Bundle, tr.Own)...), tt.env...)
 			for _, p := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
 				cmd.Env = append(cmd.Env, p+"=")

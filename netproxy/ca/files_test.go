@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,22 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be one of a hundred first runs.
+// goClient as first argument makes the test binary a client written in Go.
+const goClient = "client:go"
+
+// TestMain lets the test binary be one of a hundred first runs, or a client.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == goClient {
+		for _, u := range os.Args[2:] {
+			r, err := http.Get(u)
+			if err != nil {
+				os.Stderr.WriteString(err.Error())
+				os.Exit(1)
+			}
+			io.Copy(os.Stdout, r.Body)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv("PENSTOCK_TEST_CA_DIR"); dir != "" {
 		f, err := LoadOrCreate(dir)
 		if err != nil {
