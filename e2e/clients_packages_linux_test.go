@@ -241,6 +241,7 @@ func TestGoModDownload(t *testing.T) {
 	w.HTTPS("goproxy.example.com", proxy)
 	evil := w.HTTPS("evil-goproxy.example.com", proxy)
 	p := newPen(t, w)
+	p.read = []string{filepath.Dir(filepath.Dir(goBin))} // it may be one that the go command fetched
 	p.allow = []string{"{host: goproxy.example.com}"}
 	p.home.Write(t, "project/go.mod", "module demo\n\ngo 1.20\n\nrequire example.com/lib v1.0.0\n")
 	p.env = map[string]string{

@@ -80,6 +80,8 @@ func debian(more ...string) *machineOf {
 		"/home/u/.ssh/id", "/home/u/.nvm/versions/node/v1/bin/node", "/home/u/.cargo/credentials.toml", "/home/u/.cargo/bin/cargo",
 		"/home/u/work/.git/config", "/home/u/work/.git/HEAD", "/home/u/work/.git/hooks/", "/home/u/work/.git/info/exclude=# none\n",
 		"/home/u/other/file", "/srv/tools/bin/", "/srv/tools/lib/", "/srv/tools/secret",
+		"/home/u/go/pkg/mod/toolchain/bin/go", "/home/u/go/pkg/mod/toolchain/pkg/tool/", "/home/u/go/pkg/mod/toolchain/src/runtime/",
+		"/home/u/gopath/bin/x", "/home/u/gopath/pkg/mod/", "/home/u/gopath/src/x",
 	}, more...)...)
 }
 
@@ -124,7 +126,8 @@ func TestSeen(t *testing.T) {
 	named := input()
 	named.Read = []string{"/home/u/.ssh"}
 	tools := input()
-	tools.Path = []string{"/usr/bin", "/srv/tools/bin", "relative", "/home/u/.nvm/versions/node/v1/bin", "/nonexistent", "/tmp", "/home/u"}
+	tools.Path = []string{"/usr/bin", "/srv/tools/bin", "relative", "/home/u/.nvm/versions/node/v1/bin", "/nonexistent", "/tmp", "/home/u",
+		"/home/u/go/pkg/mod/toolchain/bin", "/home/u/gopath/bin"}
 	write := input()
 	write.Write = []string{"/home/u/other"}
 	write.Hide = []string{"/home/u/other/file", "/opt"}
@@ -146,7 +149,8 @@ func TestSeen(t *testing.T) {
 			"/home/u/other/file": "host", "/home/u/.ssh/id": "blank", "/home/u/.cargo/credentials.toml": "blank", "/home/u/work/x": "host rw",
 		}},
 		{"credential by name", named, map[string]string{"/home/u/.ssh/id": "host"}},
-		{"search path", tools, map[string]string{"/srv/tools/bin/x": "host", "/srv/tools/lib/x": "host", "/srv/tools/secret": "nothing", "/home/u/other/file": "own", "/tmp/x": "own"}},
+		{"search path", tools, map[string]string{"/srv/tools/bin/x": "host", "/srv/tools/lib/x": "host", "/srv/tools/secret": "nothing", "/home/u/other/file": "own", "/tmp/x": "own",
+			"/home/u/go/pkg/mod/toolchain/go.env": "host", "/home/u/go/pkg/mod/x": "own", "/home/u/gopath/bin/x": "host", "/home/u/gopath/src/x": "own"}},
 		{"write and hide", write, map[string]string{"/home/u/other/x": "host rw", "/home/u/other/file": "blank", "/opt/tool": "blank"}},
 		{"home as work", work, map[string]string{
 			"/home/u/other/file": "host rw", "/home/u/.ssh/id": "blank", "/home/u/.cargo/credentials.toml": "blank", "/home/u/.cargo/bin/x": "host",

@@ -187,9 +187,15 @@ func (b *builder) programDir(dir string) bool {
 			return false
 		}
 	}
-	b.bind(toolchain, dir, false)
 	parent := path.Dir(dir)
 	base := path.Base(dir)
+	// Go is whole or not at all: it needs go.env, src and pkg/tool beside bin.
+	if base == "bin" && !within(b.plan.Home, parent) && forbidden(parent) == "" &&
+		b.isDir(path.Join(parent, "pkg/tool")) && b.isDir(path.Join(parent, "src/runtime")) {
+		b.bind(toolchain, parent, false)
+		return true
+	}
+	b.bind(toolchain, dir, false)
 	if (base == "bin" || base == "sbin" || base == "shims") && parent != "/" && parent != b.plan.Home {
 		for _, sibling := range []string{"lib", "lib64", "libexec", "share", "Cellar", "opt", "node_modules", "versions"} {
 			if p := path.Join(parent, sibling); b.isDir(p) && !b.visible(p) {
