@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"testing"
@@ -19,10 +20,15 @@ func register(t *testing.T, id string, kill func()) Status {
 	return s
 }
 
+// named returns a session name of this process's own: the names of all test
+// processes of a machine stand in one table.
+func named(name string) string { return fmt.Sprintf("t%d-%s", os.Getpid(), name) }
+
 func TestListAndKill(t *testing.T) {
 	killed := make(chan string, 2)
-	register(t, "t1-aaaa", func() { killed <- "t1" })
-	register(t, "t2-bbbb", func() { killed <- "t2" })
+	first, second := named("aaaa"), named("bbbb")
+	register(t, first, func() { killed <- "first" })
+	register(t, second, func() { killed <- "second" })
 	list, err := List()
 	if err != nil {
 		t.Fatal(err)
@@ -31,26 +37,26 @@ func TestListAndKill(t *testing.T) {
 	for _, s := range list {
 		got[s.Session] = true
 	}
-	if !got["t1-aaaa"] || !got["t2-bbbb"] {
+	if !got[first] || !got[second] {
 		t.Fatalf("list = %v", list)
 	}
-	if _, err := Kill("t"); err == nil {
+	if _, err := Kill(named("")); err == nil {
 		t.Error("a prefix of two sessions killed one")
 	}
-	if _, err := Kill("t2"); err != nil {
+	if _, err := Kill(named("b")); err != nil {
 		t.Fatal(err)
 	}
-	if k := <-killed; k != "t2" {
+	if k := <-killed; k != "second" {
 		t.Errorf("killed %s", k)
 	}
 	var none *NoSessionError
-	if _, err := Kill("nope"); !errors.As(err, &none) {
+	if _, err := Kill(named("nope")); !errors.As(err, &none) {
 		t.Errorf("kill of nothing: %v", err)
 	}
 }
 
 func TestGarbageIsAnswered(t *testing.T) {
-	s := register(t, "g1", func() { t.Error("garbage killed the session") })
+	s := register(t, named("g"), func() { t.Error("garbage killed the session") })
 	for _, in := range []string{"\n", "{}\n", "kill\n", `{"op":"kill"`, "\x00\xff\n"} {
 		c, err := net.Dial("unix", prefix(s.UID)+s.Session)
 		if err != nil {
@@ -68,7 +74,7 @@ func TestGarbageIsAnswered(t *testing.T) {
 }
 
 func TestClosedSessionIsNotListed(t *testing.T) {
-	e, err := Register(Status{Session: "c1", UID: os.Getuid()}, func() {})
+	e, err := Register(Status{Session: named("c"), UID: os.Getuid()}, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +82,7 @@ func TestClosedSessionIsNotListed(t *testing.T) {
 	e.Close()
 	list, _ := List()
 	for _, s := range list {
-		if s.Session == "c1" {
+		if s.Session == named("c") {
 			t.Error("closed session is listed")
 		}
 	}
