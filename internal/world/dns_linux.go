@@ -20,6 +20,9 @@ type Query struct {
 	Type string // A, AAAA, ...
 }
 
+// markerName is the name that settle asks for; it is not written down.
+const markerName = "settled.invalid"
+
 // dnsServer answers for the names of the rig and writes every question down.
 type dnsServer struct {
 	mu      sync.Mutex
@@ -102,7 +105,9 @@ func (d *dnsServer) answer(msg []byte) []byte {
 	name := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
 	kind := strings.TrimPrefix(q.Type.String(), "Type")
 	d.mu.Lock()
-	d.queries = append(d.queries, Query{Time: time.Now(), Name: name, Type: kind})
+	if name != markerName {
+		d.queries = append(d.queries, Query{Time: time.Now(), Name: name, Type: kind})
+	}
 	lookup := d.names[name]
 	key := name + " " + kind
 	times := d.asked[key]
@@ -135,6 +140,31 @@ func (d *dnsServer) answer(msg []byte) []byte {
 		return nil
 	}
 	return out
+}
+
+// settle returns when every datagram with a question that left H before the call
+// has been written down: it asks one more, which is read after them.
+func (d *dnsServer) settle() error {
+	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{ID: 1})
+	b.StartQuestions()
+	b.Question(dnsmessage.Question{Name: dnsmessage.MustNewName(markerName + "."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET})
+	msg, err := b.Finish()
+	if err != nil {
+		return fmt.Errorf("make marker question: %w", err)
+	}
+	conn, err := net.Dial("udp4", netip.AddrPortFrom(resolver, 53).String())
+	if err != nil {
+		return fmt.Errorf("ask marker question: %w", err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conn.Write(msg); err != nil {
+		return fmt.Errorf("ask marker question: %w", err)
+	}
+	if _, err := conn.Read(make([]byte, 512)); err != nil {
+		return fmt.Errorf("the DNS server did not answer the marker question: %w", err)
+	}
+	return nil
 }
 
 func (d *dnsServer) set(name string, f func(int) []netip.Addr) {

@@ -9,7 +9,7 @@
 // and, by a user namespace with the caller's own id, as an ordinary user.
 //
 // Its hazard is being believed: a rig that loses a packet or a query would turn
-// a leak into a passed test. So the sniffer counts what the kernel dropped and
-// Outside waits for a marker packet that was sent after everything else. Only
+// a leak into a passed test. So the sniffer counts what the kernel dropped, and
+// Outside and Queries wait for markers that were sent after everything else. Only
 // tests import it.
 package world

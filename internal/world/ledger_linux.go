@@ -1,6 +1,7 @@
 package world
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 )
@@ -51,7 +52,7 @@ func (w *World) Reached(o *Origin) bool {
 
 func (w *World) settle() {
 	w.t.Helper()
-	if err := w.n.sniffer.settle(); err != nil {
+	if err := errors.Join(w.n.dns.settle(), w.n.sniffer.settle()); err != nil {
 		w.t.Fatalf("world: %v", err)
 	}
 }
