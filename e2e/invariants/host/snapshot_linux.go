@@ -32,7 +32,7 @@ func Take(t testing.TB, but ...string) Snapshot {
 		return strings.Join(f[2:], " ") // without the ids
 	})...)
 	s = append(s, network(t)...)
-	s = append(s, table(t, "socket", "/proc/self/net/unix", func(f []string) string {
+	s = append(s, table(t, "socket", "/proc/thread-self/net/unix", func(f []string) string {
 		if len(f) < 8 || !strings.HasPrefix(f[7], "@") {
 			return "" // a socket with a file is seen as one
 		}
