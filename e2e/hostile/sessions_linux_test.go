@@ -202,6 +202,9 @@ func killAll(t *testing.T, o world.Options) (arrived, seen string) {
 	return arrived, fmt.Sprint("exit ", s.result.Code)
 }
 
+// ours makes a mark this test process's own: left sees those of every other.
+func ours(mark string) string { return fmt.Sprintf("%s-%d", mark, os.Getpid()) }
+
 // left returns the processes that have the mark in their command line.
 func left(mark string) (pids []int) {
 	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -234,13 +237,14 @@ func gone(mark string, patience time.Duration) []int {
 
 func outlive(t *testing.T, o world.Options) (arrived, seen string) {
 	s := small(t, o)
-	s.in("", s.tool, "act", "daemon", "mark-of-pen", "marks")
+	inside, bare := ours("mark-of-pen"), ours("mark-of-bare")
+	s.in("", s.tool, "act", "daemon", inside, "marks")
 	seen = s.result.Stdout
-	if pids := gone("mark-of-pen", 3*time.Second); len(pids) > 0 {
+	if pids := gone(inside, 3*time.Second); len(pids) > 0 {
 		arrived = fmt.Sprintf("processes %v are still there after the session", pids)
 	}
-	s.w.Run(s.home, s.o, s.tool, "act", "daemon", "mark-of-bare", "marks")
-	pids := left("mark-of-bare")
+	s.w.Run(s.home, s.o, s.tool, "act", "daemon", bare, "marks")
+	pids := left(bare)
 	if len(pids) == 0 {
 		t.Error("control: nothing was left without a pen")
 	}
@@ -253,22 +257,23 @@ func outlive(t *testing.T, o world.Options) (arrived, seen string) {
 func outliveKill(t *testing.T, o world.Options) (arrived, seen string) {
 	s := small(t, o)
 	p := s.home.Write(t, "policy.yaml", s.policy())
-	cmd := s.w.Command(s.home, s.o, world.Penstock(t), "run", "-q", "--policy", p, "--", s.tool, "act", "sh", "$T act daemon mark-of-killed marks; kill -STOP -- -1; kill -STOP $$")
+	mark := ours("mark-of-killed")
+	cmd := s.w.Command(s.home, s.o, world.Penstock(t), "run", "-q", "--policy", p, "--", s.tool, "act", "sh", "$T act daemon "+mark+" marks; kill -STOP -- -1; kill -STOP $$")
 	if err := world.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for len(left("mark-of-killed")) == 0 && time.Now().Before(deadline) {
+	for len(left(mark)) == 0 && time.Now().Before(deadline) {
 		<-tick.C
 	}
-	if len(left("mark-of-killed")) == 0 {
+	if len(left(mark)) == 0 {
 		t.Error("control: there was no such process")
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	if pids := gone("mark-of-killed", 5*time.Second); len(pids) > 0 {
+	if pids := gone(mark, 5*time.Second); len(pids) > 0 {
 		return fmt.Sprintf("processes %v are still there after the supervisor's death", pids), ""
 	}
 	return "", "everything died with it"
