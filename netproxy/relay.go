@@ -85,23 +85,45 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 
 // relay is one pair of directions. It has no deadlines, which a short connection
 // would only set and clear: the sweeper pokes it now and then, which interrupts
-// both directions, so that they look what has moved since.
+// whoever reads, so that they look what has moved since.
 type relay struct {
 	pen, up net.Conn
 	idle    time.Duration
 	last    atomic.Int64 // unix nanoseconds when a byte was last seen to move, either way
 	poked   int64        // the sweeper's
 	dead    atomic.Bool
+	stuck   atomic.Bool // ended by the sweeper
 }
 
-// poke interrupts both directions every half of the idle time.
+// poke interrupts both directions every half of the idle time. It ends a relay
+// of which both are held up in a write: neither of them would look.
 func (r *relay) poke(now int64) {
-	if now-r.poked > int64(r.idle)/2 {
-		r.poked = now
-		past := time.Unix(1, 0)
-		r.pen.SetDeadline(past) //nolint:errcheck // gone already, then
-		r.up.SetDeadline(past)  //nolint:errcheck // the same
+	if now-r.poked <= int64(r.idle)/2 {
+		return
 	}
+	r.poked = now
+	if now-r.last.Load() > int64(r.idle)*2 {
+		r.stuck.Store(true)
+		r.end(r.pen, r.up)
+		return
+	}
+	r.interrupt()
+}
+
+// interrupt has both directions look. It must not interrupt a write: what was
+// read for it, into the pipe of a splice(2) too, would be lost.
+func (r *relay) interrupt() {
+	past := time.Unix(1, 0)
+	r.pen.SetReadDeadline(past) //nolint:errcheck // gone already, then
+	r.up.SetReadDeadline(past)  //nolint:errcheck // the same
+}
+
+// end wakes both directions for good.
+func (r *relay) end(a, b net.Conn) {
+	r.dead.Store(true)
+	past := time.Unix(1, 0)
+	a.SetDeadline(past) //nolint:errcheck // gone already, then
+	b.SetDeadline(past) //nolint:errcheck // the same
 }
 
 // copy moves bytes from src to dst, then ends dst's direction. A direction may
@@ -122,17 +144,19 @@ func (r *relay) copy(dst, src net.Conn, count *atomic.Int64) error {
 				r.last.Store(now)
 			}
 			if now-r.last.Load() < int64(r.idle) {
-				src.SetReadDeadline(time.Time{})  //nolint:errcheck // fails in the copy
-				dst.SetWriteDeadline(time.Time{}) //nolint:errcheck // the same
+				src.SetReadDeadline(time.Time{}) //nolint:errcheck // fails in the copy
+				if r.dead.Load() {
+					r.end(src, dst) // what ended it came before our taking it back
+				}
 				continue
 			}
 			err = errIdle
 		}
+		if r.stuck.Load() {
+			err = errIdle
+		}
 		// Wake the other direction: what it waits for has no reader any more.
-		r.dead.Store(true)
-		past := time.Unix(1, 0)
-		src.SetDeadline(past) //nolint:errcheck // gone already, then
-		dst.SetDeadline(past) //nolint:errcheck // the same
+		r.end(src, dst)
 		return err
 	}
 }
