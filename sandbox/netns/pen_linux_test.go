@@ -64,16 +64,19 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 	}
 	had := s.IPv6()
 	server := dns.NewServer(dns.Config{Table: table, NoIPv6: !had})
+	// A descriptor is closed when the last who uses it is done: tests count them.
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
 	t.Cleanup(func() { server.Close() })
 	for _, c := range packets {
-		go server.ServeUDP(c)
+		serving.Go(func() { server.ServeUDP(c) })
 	}
 	streams, err := s.DNSListeners()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, l := range streams {
-		go server.ServeTCP(l)
+		serving.Go(func() { server.ServeTCP(l) })
 	}
 	capture, err := s.CaptureListeners()
 	if err != nil {
@@ -95,28 +98,30 @@ func serve(t testing.TB, s *Sockets) (*dns.Table, *dns.Server) {
 			if err != nil {
 				return
 			}
-			go func() {
+			serving.Go(func() {
 				defer c.Close()
 				io.WriteString(c, say(c)+"\n")
 				c.SetReadDeadline(time.Now().Add(5 * time.Second))
 				io.Copy(io.Discard, c)
-			}()
+			})
 		}
 	}
 	for _, l := range capture {
-		go accept(l, func(c *net.TCPConn) string {
-			dst, err := OriginalDst(c)
-			if errors.Is(err, ErrNotRedirected) {
-				return "not redirected"
-			}
-			if err != nil {
-				return "error: " + err.Error()
-			}
-			return "captured " + dst.String()
+		serving.Go(func() {
+			accept(l, func(c *net.TCPConn) string {
+				dst, err := OriginalDst(c)
+				if errors.Is(err, ErrNotRedirected) {
+					return "not redirected"
+				}
+				if err != nil {
+					return "error: " + err.Error()
+				}
+				return "captured " + dst.String()
+			})
 		})
 	}
 	for _, l := range explicit {
-		go accept(l, func(c *net.TCPConn) string { return "proxy" })
+		serving.Go(func() { accept(l, func(*net.TCPConn) string { return "proxy" }) })
 	}
 	return table, server
 }
