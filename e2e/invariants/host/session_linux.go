@@ -77,8 +77,9 @@ func (s *Session) start() {
 	c, cmd := s.c, s.Cmd
 	c.T.Helper()
 	// Only what penstock itself holds open is waited for: a process that is left
-	// behind must not hang the test that looks for it.
-	cmd.WaitDelay = time.Second
+	// behind must not hang the test that looks for it. What is not read by then is
+	// lost, so it is for a machine under load too.
+	cmd.WaitDelay = Patience / 6
 	if cmd.Stdin == nil {
 		in, err := cmd.StdinPipe()
 		if err != nil {
