@@ -239,7 +239,13 @@ func TestInvariant10KilledStarterLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	// Held, so that no other process's new namespace gets its number.
+	held, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	ns, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", held.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
