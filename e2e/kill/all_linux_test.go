@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -29,8 +30,8 @@ func TestKillAllAtOnce(t *testing.T) {
 				} else {
 					<-time.After(beginning * time.Duration(i) / n) // the stimulus
 				}
-				for _, p := range append(host.Descendants(s.PID()), host.Process{PID: s.PID()}) {
-					syscall.Kill(p.PID, syscall.SIGKILL)
+				for _, pid := range frozen(s.PID()) {
+					syscall.Kill(pid, syscall.SIGKILL)
 				}
 				s.Wait()
 				host.Clean(t, before, c.Home.Path)
@@ -46,4 +47,21 @@ func TestKillAllAtOnce(t *testing.T) {
 			auditHonest(t, c)
 		})
 	}
+}
+
+// frozen stops a process and all below it, and returns them: one that is stopped
+// forks no other, which the list would lack and which would then live on.
+func frozen(root int) []int {
+	stopped := []int{root}
+	syscall.Kill(root, syscall.SIGSTOP)
+	for more := true; more; {
+		more = false
+		for _, p := range host.Descendants(root) {
+			if !slices.Contains(stopped, p.PID) {
+				syscall.Kill(p.PID, syscall.SIGSTOP)
+				stopped, more = append(stopped, p.PID), true
+			}
+		}
+	}
+	return stopped
 }
