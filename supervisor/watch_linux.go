@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,10 +29,12 @@ func forwarded() []os.Signal {
 }
 
 // newSignals takes the signals over for good: one that comes while the session is
-// put away must not leave half of it.
+// put away must not leave half of it. What the caller ignores, as nohup does,
+// stays so, and the command inherits it: taken over, it would be the command's or
+// not by who is first, this or the fork of the pen's first process.
 func newSignals() *signals {
 	s := &signals{c: make(chan os.Signal, 16)}
-	signal.Notify(s.c, forwarded()...)
+	signal.Notify(s.c, slices.DeleteFunc(forwarded(), signal.Ignored)...)
 	return s
 }
 
