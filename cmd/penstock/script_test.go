@@ -3,7 +3,9 @@ package main
 import (
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +22,10 @@ func TestMain(m *testing.M) {
 // TestScript runs the command line as a user would: testdata/*.txtar.
 func TestScript(t *testing.T) {
 	real := realBinary(t)
+	// Who ran the tests by nohup has not run the scripts' programs so.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:       "testdata",
 		Condition: penConditions,
