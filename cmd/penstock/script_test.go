@@ -22,9 +22,12 @@ func TestMain(m *testing.M) {
 // TestScript runs the command line as a user would: testdata/*.txtar.
 func TestScript(t *testing.T) {
 	real := realBinary(t)
-	// Who ran the tests by nohup has not run the scripts' programs so.
-	if signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	// Who ran the tests by nohup, or behind a script, has not run the scripts'
+	// programs so.
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:       "testdata",
