@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -222,6 +223,10 @@ func asForeground(t *testing.T) (keyboard *os.File, child bool) {
 	if os.Getenv("TERMINAL_TEST_CHILD") == "1" {
 		return nil, true
 	}
+	// A shell can't trap what was ignored when it started, as in a script's background.
+	if signal.Ignored(os.Interrupt) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	}
 	keyboard, terminal := userTerminal(t)
 	size := &unix.Winsize{Row: 33, Col: 101}
 	if err := unix.IoctlSetWinsize(int(keyboard.Fd()), unix.TIOCSWINSZ, size); err != nil {
@@ -236,6 +241,9 @@ func asForeground(t *testing.T) (keyboard *os.File, child bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			cmd.Process.Kill() // it waits for a key that does not come
+		}
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
 		}
