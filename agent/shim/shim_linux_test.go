@@ -73,7 +73,7 @@ func config(argv ...string) *Config {
 }
 
 func TestHeldThenReleased(t *testing.T) {
-	cfg := config("sh", "-c", "echo $A$LEAKED; pwd; umask; ulimit -n; ls /proc/self/fd | wc -l; ps -o sid= -p $$ | tr -d ' '; echo $$")
+	cfg := config("sh", "-c", "echo $A$LEAKED; pwd; umask; ulimit -n; ls /proc/self/fd | wc -l; cut -d' ' -f6 /proc/$$/stat; echo $$")
 	cfg.Umask = 0o27
 	cfg.Rlimits = []Rlimit{{unix.RLIMIT_NOFILE, 99}}
 	conn, cmd, out := begin(t, cfg)
