@@ -178,6 +178,15 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		opened <- s.openAudit()
 	}()
 	err := s.startNetwork()
+	// Forking takes as long as planning.
+	guarded := make(chan error, 1)
+	if err == nil {
+		go func() {
+			var err error
+			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid)
+			guarded <- err
+		}()
+	}
 	// From here on there is something that a signal could leave: the terminal in
 	// raw mode first.
 	sigs := <-taken
@@ -186,20 +195,16 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	} else {
 		s.undo.push(func() { s.audit.File.Close() })
 	}
-	if err != nil {
+	if s.pen == nil {
 		return nil, err
 	}
-	if err := s.term.Started(); err != nil {
-		return nil, err
+	if err == nil {
+		err = s.term.Started()
 	}
-	// Forking takes as long as planning.
-	guarded := make(chan error, 1)
-	go func() {
-		var err error
-		s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid)
-		guarded <- err
-	}()
-	trusted := s.planTrust()
+	trusted := err
+	if trusted == nil {
+		trusted = s.planTrust()
+	}
 	forked := make(chan error, 1)
 	if trusted == nil {
 		go func() { forked <- s.startProxy() }()
