@@ -107,7 +107,7 @@ func TestNothingInArguments(t *testing.T) {
 	defer w.Close()
 	c, err := b.Command(s, shim, w)
 	if err != nil {
-		t.Skip(err) // no filter for this architecture
+		t.Fatal(err)
 	}
 	defer c.Close()
 	all := strings.Join(append(c.Argv, c.Env...), " ")
