@@ -106,6 +106,7 @@ type Request struct {
 	Flow     uint64 // number of the flow in the session, from 1
 	Protocol Protocol
 	Target   Target
+	Process  *Process // who opened the connection; nil: not known
 
 	// The rest is set for ProtocolHTTP and ProtocolHTTPS only.
 
