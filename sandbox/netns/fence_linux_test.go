@@ -145,19 +145,20 @@ func TestRulesAsText(t *testing.T) {
 	if v, err := exec.Command(nft, "--version").Output(); err != nil || !strings.Contains(string(v), "v1.0.6") {
 		t.Skipf("written by nftables v1.0.6, here is %s (other versions print rules differently)", v)
 	}
-	p := openPen(t, Options{}, &sandbox.Command{Path: nft, Argv: []string{"nft", "-n", "-s", "list", "ruleset"}})
-	got := strings.Join(p.result(t), "\n") + "\n"
-	const golden = "testdata/ruleset.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+	for golden, o := range map[string]Options{"testdata/ruleset.golden": {}, "testdata/steered.golden": {Steered: true}} {
+		p := openPen(t, o, &sandbox.Command{Path: nft, Argv: []string{"nft", "-n", "-s", "list", "ruleset"}})
+		got := strings.Join(p.result(t), "\n") + "\n"
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+		if got != string(want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", golden, got, want)
+		}
 	}
 }

@@ -41,6 +41,9 @@ func OwnAddrs() (v4, v6 netip.Addr) {
 type Options struct {
 	// Publish starts the connector, which makes Sockets.Connector.
 	Publish bool
+	// Steered leaves the redirection of TCP to somebody who can attach an
+	// sk_lookup program to the pen's network namespace. See OriginalDst.
+	Steered bool
 	// Cgroup, if not nil, is an open cgroup v2 directory that the pen's first
 	// process is born in (clone3, CLONE_INTO_CGROUP).
 	Cgroup *os.File

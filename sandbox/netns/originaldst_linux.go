@@ -63,3 +63,19 @@ func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 func bigEndian(port uint16) uint16 {
 	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port))
 }
+
+// SteeredDst is OriginalDst in a pen whose connections an sk_lookup program
+// steers (Options.Steered): nothing is rewritten on their way, so the accepted
+// connection's own address is the one that the tool asked for.
+func SteeredDst(c *net.TCPConn) (netip.AddrPort, error) {
+	local, ok := c.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("read original destination: %w", net.ErrClosed)
+	}
+	at := local.AddrPort()
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	if at.Port() == CapturePort && at.Addr().IsLoopback() {
+		return netip.AddrPort{}, ErrNotRedirected
+	}
+	return at, nil
+}

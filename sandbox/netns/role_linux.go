@@ -21,6 +21,7 @@ const exitFailed = 125
 // roleConfig is what role:netns is told at its start.
 type roleConfig struct {
 	Publish bool
+	Steered bool
 }
 
 // nextCommand is what the role is told to become, once its network is built. Its
@@ -53,6 +54,12 @@ func Main() int {
 	}
 	if err := markInherited(); err != nil {
 		fmt.Fprintln(os.Stderr, "penstock: close inherited descriptors:", err)
+		return exitFailed
+	}
+	// For good, and for all that this process becomes: a privileged supervisor
+	// takes a process into its care only when it can't gain a privilege any more.
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "penstock: set no_new_privs:", err)
 		return exitFailed
 	}
 	var cfg roleConfig
@@ -92,7 +99,7 @@ func build(cfg *roleConfig, control int) error {
 	}
 	// Rules before listeners: from the first moment that somebody could
 	// connect, only what is meant to be open is.
-	if err := installRules(ruleset()); err != nil {
+	if err := installRules(ruleset(cfg.Steered)); err != nil {
 		return err
 	}
 	tune()

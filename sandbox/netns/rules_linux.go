@@ -58,7 +58,12 @@ type chain struct {
 // alone loses one of the two.
 //
 // in and forward stay closed to whatever interface somebody may add.
-func ruleset() []chain {
+//
+// steered: another mechanism (an sk_lookup program attached to this namespace)
+// brings connections to the capture listener, so there is no nat, and nothing
+// that needs connection tracking. TCP to anywhere is let through to the routing,
+// where every address is local: without that mechanism nobody answers.
+func ruleset(steered bool) []chain {
 	own4, own6 := OwnAddrs()
 	own := []rule{
 		{StepRules, join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, accept())},
@@ -66,7 +71,44 @@ func ruleset() []chain {
 		{StepRules, join(v4dst(255, 255, 255, 255), own4.AsSlice(), accept())},
 		{StepRules, join(v6dst(16), own6.AsSlice(), accept())},
 	}
-	return []chain{
+	closed := []rule{
+		{StepReject, join(v4dst(240, 0, 0, 0), []byte{224, 0, 0, 0}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
+		{StepReject, join(v4dst(255, 255, 255, 255), []byte{255, 255, 255, 255}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
+		{StepReject, join(v6dst(1), []byte{0xff}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
+	}
+	unreachable := []rule{
+		// Destination unreachable, which the reject below makes, on its way
+		// back to the tool. To forge one takes a raw socket.
+		{StepRules, cat(proto(unix.IPPROTO_ICMP), icmpType(3), accept())},
+		{StepRules, cat(proto(unix.IPPROTO_ICMPV6), icmpType(1), accept())},
+	}
+	always := []chain{
+		{name: "in", kind: "filter", hook: hookInput, priority: filterPriority, policy: policyDrop, rules: []rule{
+			{StepRules, []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: appendU32(nil, 1)},
+				&expr.Verdict{Kind: expr.VerdictAccept},
+			}},
+		}},
+		{name: "forward", kind: "filter", hook: hookForward, priority: filterPriority, policy: policyDrop},
+	}
+	if steered {
+		return append([]chain{
+			{name: "out", kind: "filter", hook: hookOutput, priority: filterPriority, policy: policyDrop, rules: slices.Concat([]rule{
+				// A connection made to the capture port itself has no destination to be judged by.
+				{StepReject, cat(proto(unix.IPPROTO_TCP), port(2, CapturePort), join(v4dst(255, 0, 0, 0), []byte{127, 0, 0, 0}, refuse(unix.NFT_REJECT_TCP_RST)))},
+				{StepReject, cat(proto(unix.IPPROTO_TCP), port(2, CapturePort), join(v6dst(16), loopback6(), refuse(unix.NFT_REJECT_TCP_RST)))},
+			}, own, closed, []rule{
+				{StepRules, cat(proto(unix.IPPROTO_TCP), accept())},
+				{StepRules, cat(proto(unix.IPPROTO_UDP), port(2, DNSPort), accept())},
+				// Our answers: nobody else in the pen can bind a port below 1024.
+				{StepRules, cat(proto(unix.IPPROTO_UDP), port(0, DNSPort), accept())},
+			}, unreachable, []rule{
+				{StepReject, refuse(unix.NFT_REJECT_ICMPX_UNREACH)},
+			})},
+		}, always...)
+	}
+	return append([]chain{
 		{name: "nat", kind: "nat", hook: hookOutput, priority: natPriority, policy: policyAccept, rules: slices.Concat(own, []rule{
 			{StepRules, cat(proto(unix.IPPROTO_TCP), port(2, DNSPort), accept())},
 			{StepRedirect, cat(proto(unix.IPPROTO_TCP), []expr.Any{
@@ -88,29 +130,16 @@ func ruleset() []chain {
 			// Stray ends of connections that conntrack has forgotten: not an
 			// attempt to go anywhere, so neither let through nor reported.
 			{StepRules, cat(proto(unix.IPPROTO_TCP), state(ctInvalid), drop())},
-			{StepReject, join(v4dst(240, 0, 0, 0), []byte{224, 0, 0, 0}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
-			{StepReject, join(v4dst(255, 255, 255, 255), []byte{255, 255, 255, 255}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
-			{StepReject, join(v6dst(1), []byte{0xff}, refuse(unix.NFT_REJECT_ICMPX_UNREACH))},
+		}, closed, []rule{
 			{StepRules, cat(proto(unix.IPPROTO_TCP), port(2, DNSPort), accept())},
 			{StepRules, cat(proto(unix.IPPROTO_UDP), port(2, DNSPort), accept())},
 			// Our answers: nobody else in the pen can bind a port below 1024.
 			{StepRules, cat(proto(unix.IPPROTO_UDP), port(0, DNSPort), state(ctEstablished), accept())},
-			// Destination unreachable, which the reject below makes, on its way
-			// back to the tool. To forge one takes a raw socket.
-			{StepRules, cat(proto(unix.IPPROTO_ICMP), icmpType(3), accept())},
-			{StepRules, cat(proto(unix.IPPROTO_ICMPV6), icmpType(1), accept())},
+		}, unreachable, []rule{
 			{StepReject, cat(proto(unix.IPPROTO_TCP), refuse(unix.NFT_REJECT_TCP_RST))},
 			{StepReject, refuse(unix.NFT_REJECT_ICMPX_UNREACH)},
 		})},
-		{name: "in", kind: "filter", hook: hookInput, priority: filterPriority, policy: policyDrop, rules: []rule{
-			{StepRules, []expr.Any{
-				&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: appendU32(nil, 1)},
-				&expr.Verdict{Kind: expr.VerdictAccept},
-			}},
-		}},
-		{name: "forward", kind: "filter", hook: hookForward, priority: filterPriority, policy: policyDrop},
-	}
+	}, always...)
 }
 
 func accept() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} }
