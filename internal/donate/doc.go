@@ -1,5 +1,6 @@
 // Package donate hands a child role its configuration and its descriptors, and
-// starts one that dies with its parent.
+// starts one that dies with its parent; a role that runs already gets both over
+// a socket (Send, Accept).
 //
 // A role gets one sealed memfd as descriptor 3, holding a JSON document with
 // the configuration and the names of the descriptors that follow it. Nothing
