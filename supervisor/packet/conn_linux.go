@@ -1,0 +1,176 @@
+package packet
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is one end of a conversation. Send may be called concurrently, Recv by
+// one goroutine.
+type Conn struct {
+	uc    *net.UnixConn
+	size  int // of a packet, in bytes
+	files int // descriptors of a packet
+}
+
+// NewConn speaks over uc, a seqpacket socket, which it takes over. No packet has
+// more than size bytes or files descriptors, in either direction.
+func NewConn(uc *net.UnixConn, size, files int) *Conn {
+	return &Conn{uc: uc, size: size, files: files}
+}
+
+// SetDeadline bounds the calls that follow, see net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error { return c.uc.SetDeadline(t) }
+
+// SetReadDeadline bounds the Recv calls that follow, see net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.uc.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds the Send calls that follow, see net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.uc.SetWriteDeadline(t) }
+
+// Close ends the conversation.
+func (c *Conn) Close() error { return c.uc.Close() }
+
+// Raw gives the socket, for peer credentials.
+func (c *Conn) Raw() *net.UnixConn { return c.uc }
+
+// Send writes one packet and copies of files, which stay the caller's.
+func (c *Conn) Send(b []byte, files ...*os.File) error {
+	if len(b) == 0 || len(b) > c.size {
+		return fmt.Errorf("send message: %d bytes, not from 1 to %d", len(b), c.size)
+	}
+	if len(files) > c.files {
+		return fmt.Errorf("send message: %d descriptors, more than %d", len(files), c.files)
+	}
+	var oob []byte
+	if len(files) > 0 {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			// Fd would make the file blocking for every process that shares it.
+			raw, err := f.SyscallConn()
+			if err == nil {
+				err = raw.Control(func(fd uintptr) { fds[i] = int(fd) })
+			}
+			if err != nil {
+				return fmt.Errorf("send message: %w", err)
+			}
+		}
+		oob = unix.UnixRights(fds...)
+	}
+	_, _, err := c.uc.WriteMsgUnix(b, oob, nil)
+	runtime.KeepAlive(files)
+	if err != nil {
+		return fmt.Errorf("send message: %w", err)
+	}
+	return nil
+}
+
+// Recv reads one packet and its descriptors, which are close-on-exec and the
+// caller's. io.EOF means that the other end is gone. After any other error
+// nothing of the packet is left open, and the conversation is over.
+func (c *Conn) Recv() ([]byte, []*os.File, error) {
+	buf := make([]byte, c.size+1)
+	// One more than allowed: too many are seen, received and closed rather than
+	// cut off by the kernel.
+	oob := make([]byte, unix.CmsgSpace((c.files+1)*4))
+	n, oobn, flags, _, err := c.uc.ReadMsgUnix(buf, oob)
+	if err != nil {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) {
+			return nil, nil, io.EOF
+		}
+		return nil, nil, fmt.Errorf("receive message: %w", err)
+	}
+	files, err := rights(oob[:oobn])
+	switch {
+	case err != nil:
+	case n == 0 && len(files) == 0:
+		return nil, nil, io.EOF
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 || n > c.size:
+		err = fmt.Errorf("receive message: more than %d bytes or %d descriptors", c.size, c.files)
+	case len(files) > c.files:
+		err = fmt.Errorf("receive message: more than %d descriptors", c.files)
+	case n == 0:
+		err = errors.New("receive message: empty")
+	}
+	if err != nil {
+		CloseAll(files)
+		return nil, nil, err
+	}
+	return buf[:n:n], files, nil
+}
+
+// rights takes the descriptors out of a control message.
+func rights(oob []byte) (files []*os.File, err error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, fmt.Errorf("receive message: %w", err)
+	}
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue // another kind of control message
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd) // ReadMsgUnix asks for MSG_CMSG_CLOEXEC as well
+			files = append(files, unpolled(fd))
+		}
+	}
+	return files, nil
+}
+
+// unpolled wraps fd without giving it to the runtime poller, which decides by
+// O_NONBLOCK: a pen's listener in it would wake this process for each connection.
+func unpolled(fd int) *os.File {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK == 0 {
+		return os.NewFile(uintptr(fd), "received")
+	}
+	unix.SetNonblock(fd, false) //nolint:errcheck // then it is polled
+	f := os.NewFile(uintptr(fd), "received")
+	unix.SetNonblock(fd, true) //nolint:errcheck // as it came
+	return f
+}
+
+// CloseAll closes files that nobody asked for.
+func CloseAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// Pair makes the two ends of a connection. The second is for another process.
+func Pair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create socket pair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "their socket")
+	ours, err := Open(os.NewFile(uintptr(fds[0]), "our socket"))
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// Open makes a connection of a donated socket; it takes over f.
+func Open(f *os.File) (*net.UnixConn, error) {
+	defer f.Close()
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		nc.Close()
+		return nil, fmt.Errorf("open socket: %T is no unix socket", nc)
+	}
+	return uc, nil
+}
