@@ -22,6 +22,7 @@ func events() []Event {
 			PolicyFiles:  []PolicyFile{{Path: "/src/.penstock.yaml", Layer: "project", Hash: "cd34"}, {Path: "--allow x", Layer: "command line"}},
 			Capabilities: []Capability{{Control: "syscalls", State: "enforced", By: "seccomp-bpf"}, {Control: "memory", State: "partial", By: "rlimit", Detail: "d", Fix: "f"}},
 			Warnings:     []string{"mode audit: nothing is refused"},
+			Supervisor:   &Attested{UID: 1000, GID: 100, Cgroup: "/penstock/pens/u1000/s1", Net: 4026532001, UserNS: 4026532000, PID: 77, Start: 12345, FloorHash: "ef56"},
 		},
 		&Process{Action: "exec", PID: 12, PPID: 3, Exe: "/usr/bin/curl", Argv: []string{"curl", "-s"}},
 		&Process{Action: "exit", PID: 12, PPID: 3, ExitCode: 7, Signal: "KILL"},

@@ -177,6 +177,21 @@ func (l *line) sessionStart(e *SessionStart) {
 	}
 	l.buf = append(l.buf, ']')
 	l.list("warnings", e.Warnings)
+	if a := e.Supervisor; a != nil {
+		l.key("supervisor")
+		l.buf = append(l.buf, '{')
+		at := len(l.buf)
+		l.int("uid", a.UID)
+		l.int("gid", a.GID)
+		l.str("cgroup", a.Cgroup, maxPath)
+		l.uint("net", a.Net)
+		l.uint("userns", a.UserNS)
+		l.int("pid", a.PID)
+		l.uint("start", a.Start)
+		l.str("floor_hash", a.FloorHash, maxName)
+		l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
+		l.buf = append(l.buf, '}')
+	}
 }
 
 // item starts an object that is element i of a list, with its first member.

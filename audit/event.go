@@ -48,6 +48,23 @@ type SessionStart struct {
 	Capabilities           []Capability
 	// Warnings says everything that loosens isolation, as printed at start.
 	Warnings []string
+	// Supervisor is what the privileged supervisor attests; nil without one.
+	Supervisor *Attested
+}
+
+// Attested is what the privileged supervisor read from the kernel before the
+// pen's sockets were handed to the proxy. User and UID of the record are its
+// word too; the other fields are the caller's.
+type Attested struct {
+	UID    int    `json:"uid"`
+	GID    int    `json:"gid"`
+	Cgroup string `json:"cgroup,omitempty"` // path in its hierarchy
+	Net    uint64 `json:"net"`              // inode numbers of the pen's namespaces
+	UserNS uint64 `json:"userns"`
+	PID    int    `json:"pid"`   // the pen's first process, as the host sees it
+	Start  uint64 `json:"start"` // when that began, in clock ticks since boot
+	// FloorHash is the SHA-256 of the administrator's policy, "" if there is none.
+	FloorHash string `json:"floor_hash,omitempty"`
 }
 
 // PolicyFile is one source of the effective policy.

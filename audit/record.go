@@ -82,6 +82,7 @@ type Record struct {
 	Policy       PolicyRecord `json:"policy"`
 	Capabilities []Capability `json:"capabilities"`
 	Warnings     []string     `json:"warnings"`
+	Supervisor   *Attested    `json:"supervisor"`
 	Counts       Counts       `json:"counts"`
 }
 

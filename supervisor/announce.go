@@ -14,6 +14,7 @@ import (
 // announcement is what is said before the command runs, and, as JSON, what
 // --dry-run prints.
 type announcement struct {
+	Supervisor   string               `json:"supervisor"` // rootless | supervised
 	Tier         string               `json:"tier"`
 	Mode         string               `json:"mode"`
 	Default      string               `json:"default"`
@@ -38,7 +39,7 @@ func escape(s string) string { return text.Escape(s) }
 // brief says in a line or two what the pen is. Warnings are never left out.
 func (a *announcement) brief(p *printer) {
 	if !p.quiet {
-		p.line("%s pen in %s; %s", a.Tier, escape(a.Workdir), a.rules())
+		p.line("%s %s pen in %s; %s", a.Supervisor, a.Tier, escape(a.Workdir), a.rules())
 	}
 	for _, w := range a.Warnings {
 		p.line("WARNING: %s", escape(w))

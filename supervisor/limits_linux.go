@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ const defaultOpenFiles = 65536
 // limits puts the policy's resource limits into force, as far as they belong to
 // the pen's start: its control group and its resource limits. A limit that was
 // asked for and that nothing enforces here is an error.
-func (s *session) limits() error {
+func (s *session) limits(ctx context.Context) error {
 	p := s.cfg.Policy.Sandbox()
 	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V}
 	l := s.bounds
@@ -33,6 +34,27 @@ func (s *session) limits() error {
 	if hard.Max < uint64(l.OpenFiles) {
 		l.OpenFiles = int64(hard.Max)
 	}
+	if s.daemon != nil && !s.cfg.DryRun {
+		if err := s.open(ctx, l); err != nil {
+			return err
+		}
+	} else if err := s.ownGroup(l); err != nil {
+		return err
+	}
+	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From}
+	for _, c := range s.caps {
+		switch c.State {
+		case sandbox.Unavailable:
+			return &limitError{c, from[c.Control].Ref()}
+		case sandbox.Partial:
+			s.cfg.Warnings = append(s.cfg.Warnings, fmt.Sprintf("%s: the limit of %s is only partly enforced, by %s: %s", from[c.Control].Ref(), c.Control, c.By, c.Detail))
+		}
+	}
+	return nil
+}
+
+// ownGroup puts limits into force with the caller's rights.
+func (s *session) ownGroup(l sandbox.Limits) error {
 	group, rlimits, caps, err := cgroup.Make(l)
 	if err != nil {
 		return err
@@ -49,15 +71,6 @@ func (s *session) limits() error {
 		s.rlimits = append(s.rlimits, shim.Rlimit{Resource: r.Resource, Value: r.Value})
 	}
 	s.caps = caps
-	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From}
-	for _, c := range caps {
-		switch c.State {
-		case sandbox.Unavailable:
-			return &limitError{c, from[c.Control].Ref()}
-		case sandbox.Partial:
-			s.cfg.Warnings = append(s.cfg.Warnings, fmt.Sprintf("%s: the limit of %s is only partly enforced, by %s: %s", from[c.Control].Ref(), c.Control, c.By, c.Detail))
-		}
-	}
 	return nil
 }
 

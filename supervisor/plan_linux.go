@@ -287,6 +287,9 @@ func (s *session) shimConfig() *shim.Config {
 
 // openAudit creates the session's file and enters it in the ledger.
 func (s *session) openAudit() error {
+	if s.daemon != nil {
+		return nil // see open
+	}
 	dir := s.cfg.AuditDir
 	if dir == "" {
 		dir = filepath.Join(s.cfg.Paths.State, "audit")
@@ -295,8 +298,11 @@ func (s *session) openAudit() error {
 	if err != nil {
 		return err
 	}
-	s.audit, err = store.Create(time.Now())
-	return err
+	if s.audit, err = store.Create(time.Now()); err != nil {
+		return err
+	}
+	s.id = s.audit.ID
+	return nil
 }
 
 // listenPublished opens a host port, whose listener is donated to the proxy.

@@ -25,7 +25,8 @@ const ProxyRole = "role:proxy"
 // even before it has confined itself.
 const nobody = 65534
 
-// proxyProcess is the running proxy role.
+// proxyProcess is the running proxy role. The privileged supervisor's has a
+// client only: its process and the way of the sockets to it are the daemon's.
 type proxyProcess struct {
 	client  *proxyctl.Client
 	sockets *net.UnixConn // carries the pen's sockets, once
@@ -36,10 +37,6 @@ type proxyProcess struct {
 
 // startProxy starts the role.
 func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
-	var err error
-	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
-		return nil, err
-	}
 	control, theirs, err := proxyctl.Pair()
 	if err != nil {
 		return nil, err
@@ -110,10 +107,18 @@ func readRoots(files []string) ([][]byte, error) {
 	return out, nil
 }
 
+// done is closed when the role has ended.
+func (p *proxyProcess) done() <-chan struct{} {
+	if p.process == nil {
+		return p.client.Done()
+	}
+	return p.process.Done()
+}
+
 // running says whether the role has not ended yet.
 func (p *proxyProcess) running() bool {
 	select {
-	case <-p.process.Done():
+	case <-p.done():
 		return false
 	default:
 		return true
@@ -123,18 +128,23 @@ func (p *proxyProcess) running() bool {
 // kill ends the role, if it has not ended by itself.
 func (p *proxyProcess) kill() {
 	p.client.Close()
-	p.sockets.Close()
-	p.cmd.Process.Kill()
+	if p.process != nil {
+		p.sockets.Close()
+		p.cmd.Process.Kill()
+	}
 }
 
 // stop is kill, and waits for the end.
 func (p *proxyProcess) stop() {
 	p.kill()
-	<-p.process.Done()
+	<-p.done()
 }
 
 // why says how the role ended, with the end of what it had printed.
 func (p *proxyProcess) why() error {
+	if p.process == nil {
+		return errors.New("the supervisor's proxy ended")
+	}
 	said, hint := strings.TrimSpace(p.stderr.String()), ""
 	if i := strings.IndexByte(said, '\n'); i > 0 && !strings.HasPrefix(said, "panic") {
 		hint = strings.TrimPrefix(strings.TrimSpace(said[i:]), "hint: ")

@@ -62,8 +62,11 @@ func (s *session) abandon(cause error) error {
 // end writes the session's last record, through the proxy or, if that is gone,
 // with a writer of our own on the same file, and seals the session.
 func (s *session) end(exit int, signal string) *proxyctl.Summary {
-	if s.ended || s.audit == nil {
+	if s.ended || s.id == "" {
 		return nil
+	}
+	if s.daemon != nil {
+		defer s.daemon.end(s, exit)
 	}
 	s.ended = true
 	ev := &audit.SessionEnd{ExitCode: exit, Signal: signal, Reason: s.reason, Duration: time.Since(s.started)}
@@ -80,6 +83,9 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 	if s.proxy != nil {
 		s.proxy.kill()
 		defer s.proxy.stop()
+	}
+	if s.daemon != nil {
+		return sum // the daemon seals
 	}
 	if sum == nil {
 		if s.proxy != nil {

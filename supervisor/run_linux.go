@@ -18,6 +18,7 @@ import (
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/daemonctl"
 	"github.com/penstock/penstock/supervisor/janitor"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 	"github.com/penstock/penstock/supervisor/registry"
@@ -41,7 +42,9 @@ type session struct {
 
 	backend  sandbox.Backend
 	caps     []sandbox.Capability
-	audit    *audit.Session
+	daemon   *daemon        // the privileged supervisor's part; nil: there is none, or it is not used
+	id       string         // of the session
+	audit    *audit.Session // nil: the daemon's
 	started  time.Time
 	secrets  *secrets.Set
 	ca       *ca.Files
@@ -85,6 +88,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.choose(backends); err != nil {
 		return nil, err
 	}
+	if err := s.connectDaemon(ctx); err != nil {
+		return nil, err
+	}
 	if s.cfg.DryRun {
 		return s.dryRun()
 	}
@@ -110,7 +116,7 @@ func (s *session) announcement() *announcement {
 	a := &announcement{
 		// Lists are never null in JSON.
 		Policies: []string{}, Writable: []string{}, Secrets: []string{}, Published: []string{},
-		Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
+		Supervisor: s.supervisor(), Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
 		Command: c.Command, Workdir: c.Workdir, Protected: append([]string{}, s.files.Protected...), Hidden: append([]string{}, s.files.Hidden...),
 		Withheld:     append([]string{}, s.withheld...),
 		Capabilities: s.caps, Warnings: append([]string{}, c.Warnings...), Hints: append([]string{}, c.Hints...),
@@ -147,13 +153,13 @@ func (s *session) announce() {
 var errKilled = errors.New("ended by penstock kill")
 
 func (s *session) status() registry.Status {
-	return registry.Status{Session: s.audit.ID, PID: os.Getpid(), UID: os.Getuid(), Started: s.started,
+	return registry.Status{Session: s.id, PID: os.Getpid(), UID: os.Getuid(), Started: s.started,
 		Tier: s.backend.Name(), Mode: string(s.cfg.Mode), Workdir: s.cfg.Workdir, Command: clipArgv(s.cfg.Command, 8<<10)}
 }
 
 // dryRun plans the session and says what it would be.
 func (s *session) dryRun() (*Result, error) {
-	if err := s.limits(); err != nil {
+	if err := s.limits(context.Background()); err != nil {
 		return nil, err
 	}
 	if err := s.planTrust(); err != nil {
@@ -177,7 +183,8 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		taken <- newSignals()
 		opened <- s.openAudit()
 	}()
-	err := s.startNetwork()
+	err := s.startNetwork(ctx)
+	joined := s.join(ctx, err)
 	// Forking takes as long as planning.
 	guarded := make(chan error, 1)
 	if err == nil {
@@ -192,10 +199,11 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	sigs := <-taken
 	if aerr := <-opened; aerr != nil {
 		err = errors.Join(aerr, err)
-	} else {
+	} else if s.audit != nil {
 		s.undo.push(func() { s.audit.File.Close() })
 	}
 	if s.pen == nil {
+		<-joined
 		return nil, err
 	}
 	if err == nil {
@@ -207,7 +215,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	}
 	forked := make(chan error, 1)
 	if trusted == nil {
-		go func() { forked <- s.startProxy() }()
+		go func() { forked <- s.startProxy(ctx) }()
 	}
 	if err = trusted; err == nil {
 		err = s.planPen()
@@ -219,6 +227,11 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	}
 	if err == nil {
 		err = s.claim()
+	}
+	// What the pen's first process becomes, and all that it starts, is in the
+	// session's control group from its first moment.
+	if jerr := <-joined; err == nil {
+		err = jerr
 	}
 	if err == nil {
 		err = s.startSandbox()
@@ -237,6 +250,11 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.daemon != nil {
+		err = s.daemon.network(ctx, sockets, s.pen.Process().Pid)
+		sockets.Close()
+		return sigs, err // the proxy gets them when the pen is verified
+	}
 	err = sockets.Send(s.proxy.sockets)
 	// The supervisor keeps none: when the proxy dies, so do the listeners.
 	sockets.Close()
@@ -252,25 +270,22 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 // proxyFailed prefers what the proxy said at its end to what was seen of it.
 func (s *session) proxyFailed(err error) error {
 	select {
-	case <-s.proxy.process.Done():
+	case <-s.proxy.done():
 		return s.proxy.why()
 	case <-time.After(100 * time.Millisecond):
 		return err
 	}
 }
 
-func (s *session) startProxy() error {
-	files := map[string]*os.File{
-		proxyctl.FileAudit: s.audit.File,
-		proxyctl.FileCAKey: s.ca.Key,
-	}
+func (s *session) startProxy(ctx context.Context) error {
+	files := map[string]*os.File{proxyctl.FileCAKey: s.ca.Key}
 	cert, err := memory("ca-cert", s.ca.Certificate)
 	if err != nil {
 		return err
 	}
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.audit.ID, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate()}
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate()}
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {
@@ -282,7 +297,15 @@ func (s *session) startProxy() error {
 		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
 		s.cfg.Publish[i].Listen = addr
 	}
-	s.proxy, err = startProxy(cfg, files, s.notice)
+	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
+		return err
+	}
+	if s.daemon != nil {
+		s.proxy, err = s.daemon.proxy(ctx, cfg, files, s.notice)
+	} else {
+		files[proxyctl.FileAudit] = s.audit.File
+		s.proxy, err = startProxy(cfg, files, s.notice)
+	}
 	if err != nil {
 		return err
 	}
@@ -299,15 +322,15 @@ func (s *session) notice(line string) {
 
 // startNetwork begins the pen: its first process builds the network, and
 // becomes the sandbox later.
-func (s *session) startNetwork() error {
+func (s *session) startNetwork(ctx context.Context) error {
 	if err := s.openTerminal(); err != nil {
 		return err
 	}
-	if err := s.limits(); err != nil {
+	if err := s.limits(ctx); err != nil {
 		return err
 	}
 	in, out, errs := s.term.Files()
-	o := netns.Options{Publish: len(s.cfg.Publish) > 0}
+	o := netns.Options{Publish: len(s.cfg.Publish) > 0, Steered: s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF}
 	if s.group != nil {
 		o.Cgroup = s.group.File()
 	}

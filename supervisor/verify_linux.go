@@ -50,8 +50,19 @@ func (s *session) verify(ctx context.Context) error {
 	}
 	s.undo.push(s.tool.close)
 	s.reportCapabilities(shim.Landlock)
+	if s.daemon != nil {
+		// Once more, with eyes that the caller has no part in.
+		if err := s.daemon.verify(ctx, s.tool); err != nil {
+			return err
+		}
+	}
 	if err := s.proxy.client.Record(ctx, audit.TypeSessionStart, s.sessionStart()); err != nil {
 		return s.proxyFailed(err)
+	}
+	if s.daemon != nil {
+		if err := s.proxy.client.Listen(ctx); err != nil {
+			return s.proxyFailed(err)
+		}
 	}
 	return nil
 }

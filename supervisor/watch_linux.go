@@ -100,7 +100,9 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			return s.finish()
 		case sig := <-sigs.c:
 			s.tool.signal(sig.(syscall.Signal))
-		case <-s.proxy.process.Done():
+		case <-s.daemon.gone():
+			return nil, s.abandon(s.daemon.client.Why())
+		case <-s.proxy.done():
 			// Nothing can leave any more; the command must not go on as if it could.
 			return nil, s.abandon(s.proxy.why())
 		case <-wall:
@@ -134,7 +136,7 @@ func (s *session) finish() (*Result, error) {
 	go func() { s.putAway(); close(away) }()
 	sum := s.end(exit, name)
 	<-away
-	return &Result{Session: s.audit.ID, ExitCode: exit, Summary: sum}, nil
+	return &Result{Session: s.id, ExitCode: exit, Summary: sum}, nil
 }
 
 // compareLinks tells of protected paths that are symbolic links, and that the

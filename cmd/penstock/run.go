@@ -16,6 +16,7 @@ import (
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/supervisor"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/daemonctl"
 )
 
 func newRunCmd() *cobra.Command {
@@ -77,6 +78,9 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVar(&o.EphemeralCA, "ephemeral-ca", false, "use a certificate authority made for this session only")
 	f.BoolVar(&o.TrustProject, "trust-project", false, "trust the project's .penstock.yaml as it is (for CI)")
 	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
+	f.BoolVar(&o.Rootless, "rootless", false, "don't use the privileged supervisor, even if there is one")
+	f.BoolVar(&o.Supervised, "supervised", false, "use the privileged supervisor, or fail")
+	f.StringVar(&o.Socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
 	f.BoolVar(&o.CI, "ci", false, "for CI jobs: append a summary to $GITHUB_STEP_SUMMARY, if that is set")
 	f.BoolVar(&o.DryRun, "dry-run", false, "print what the pen would be, and run nothing")
 	f.BoolVar(&o.JSON, "json", false, "with --dry-run: print JSON")
@@ -96,6 +100,7 @@ func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
 		values []string
 	}{
 		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
+		{"socket", []string{o.Socket}},
 		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},
 		{"env", o.Env}, {"publish", o.Publish}, {"add-host", o.AddHost}, {"ca", o.CA},
 	} {

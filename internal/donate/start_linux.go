@@ -1,9 +1,12 @@
 package donate
 
 import (
+	"fmt"
 	"os/exec"
 	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process is a child that dies when this process does, whatever kills that
@@ -16,8 +19,10 @@ type Process struct {
 // Start starts cmd. beforeReap, if it is not nil, is called when the child has
 // ended and its number can't be another's yet.
 //
-// The signal follows the thread that forked, so one is kept for the life of the
-// child.
+// The child is born with no_new_privs, so that whoever takes it into care can
+// rely on it at any moment. It is an attribute of the thread that forks, and the
+// signal follows that thread too: so one is kept for the life of the child, and
+// ends with it.
 func Start(cmd *exec.Cmd, beforeReap func(pid int)) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -26,11 +31,14 @@ func Start(cmd *exec.Cmd, beforeReap func(pid int)) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// Never unlocked before the child has ended, and the thread is not returned
-		// to the scheduler while locked.
+		// Never unlocked: the runtime ends the thread with this goroutine.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err != nil {
+			err = fmt.Errorf("set no_new_privs: %w", err)
+		} else {
+			err = cmd.Start()
+		}
 		started <- err
 		if err != nil {
 			return

@@ -13,15 +13,21 @@ import (
 const ip6tOriginalDst = 80 // IP6T_SO_ORIGINAL_DST, linux/netfilter_ipv6/ip6_tables.h
 
 // OriginalDst returns where the tool meant to connect to when its connection
-// was redirected to a capture listener. A connection that was made to the
-// listener itself is ErrNotRedirected.
+// came to a capture listener. A connection that was made to the listener itself
+// is ErrNotRedirected.
 //
-// The address is the kernel's, from conntrack (SO_ORIGINAL_DST); nothing in it
-// is the tool's word.
+// The address is the kernel's; nothing in it is the tool's word. A connection
+// that was redirected has the listener's own address, and conntrack knows the
+// other (SO_ORIGINAL_DST). One that an sk_lookup program steered
+// (Options.Steered) was not rewritten on its way: its own address is the answer.
 func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 	local, ok := c.LocalAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.AddrPort{}, fmt.Errorf("read original destination: %w", net.ErrClosed)
+	}
+	// Loopback is never steered.
+	if at := local.AddrPort(); !at.Addr().Unmap().IsLoopback() {
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -47,8 +53,8 @@ func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 	}); cerr != nil {
 		return netip.AddrPort{}, fmt.Errorf("read original destination: %w", cerr)
 	}
-	if errno == unix.ENOENT {
-		return netip.AddrPort{}, ErrNotRedirected // no conntrack entry: nothing was rewritten
+	if errno == unix.ENOENT || errno == unix.ENOPROTOOPT {
+		return netip.AddrPort{}, ErrNotRedirected // no conntrack entry, or no conntrack: nothing was rewritten
 	}
 	if errno != 0 {
 		return netip.AddrPort{}, fmt.Errorf("read original destination: %w", errno)
@@ -62,20 +68,4 @@ func OriginalDst(c *net.TCPConn) (netip.AddrPort, error) {
 // bigEndian reads a port that the kernel wrote in network order.
 func bigEndian(port uint16) uint16 {
 	return binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, port))
-}
-
-// SteeredDst is OriginalDst in a pen whose connections an sk_lookup program
-// steers (Options.Steered): nothing is rewritten on their way, so the accepted
-// connection's own address is the one that the tool asked for.
-func SteeredDst(c *net.TCPConn) (netip.AddrPort, error) {
-	local, ok := c.LocalAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("read original destination: %w", net.ErrClosed)
-	}
-	at := local.AddrPort()
-	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
-	if at.Port() == CapturePort && at.Addr().IsLoopback() {
-		return netip.AddrPort{}, ErrNotRedirected
-	}
-	return at, nil
 }

@@ -59,9 +59,6 @@ func (s *Sockets) DNSPacketConns() ([]*net.UDPConn, error) { return nil, ErrUnsu
 // OriginalDst needs Linux.
 func OriginalDst(*net.TCPConn) (netip.AddrPort, error) { return netip.AddrPort{}, ErrUnsupported }
 
-// SteeredDst needs Linux.
-func SteeredDst(*net.TCPConn) (netip.AddrPort, error) { return netip.AddrPort{}, ErrUnsupported }
-
 // Drops reads the reports of refused packets.
 type Drops struct{}
 

@@ -56,12 +56,6 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "penstock: close inherited descriptors:", err)
 		return exitFailed
 	}
-	// For good, and for all that this process becomes: a privileged supervisor
-	// takes a process into its care only when it can't gain a privilege any more.
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		fmt.Fprintln(os.Stderr, "penstock: set no_new_privs:", err)
-		return exitFailed
-	}
 	var cfg roleConfig
 	files, err := donate.Receive(&cfg)
 	if err != nil {

@@ -34,6 +34,9 @@ type Options struct {
 	AuditDir     string
 	EphemeralCA  bool
 	TrustProject bool
+	Rootless     bool   // without the privileged supervisor, even if there is one
+	Supervised   bool   // with the privileged supervisor, or not at all
+	Socket       string // the privileged supervisor's; "": the usual one
 	CI           bool
 	DryRun       bool
 	JSON         bool
@@ -166,6 +169,9 @@ type Config struct {
 
 	AuditDir    string
 	EphemeralCA bool
+	Rootless    bool   // see Options
+	Supervised  bool   // see Options
+	Socket      string // see Options
 	CI          bool
 	DryRun      bool
 	JSON        bool // of DryRun

@@ -94,11 +94,17 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	}
 	c := &Config{
 		Host: *h, Paths: DefaultPaths(h), Command: o.Command,
-		EphemeralCA: o.EphemeralCA, CI: o.CI, DryRun: o.DryRun, JSON: o.JSON, Quiet: o.Quiet, Verbose: o.Verbose,
+		EphemeralCA: o.EphemeralCA, Rootless: o.Rootless, Supervised: o.Supervised, Socket: o.Socket, CI: o.CI, DryRun: o.DryRun, JSON: o.JSON, Quiet: o.Quiet, Verbose: o.Verbose,
 	}
 	var err error
 	if c.Workdir, err = workdir(o.Workdir, h.Dir); err != nil {
 		return nil, err
+	}
+	if o.Rootless && o.Supervised {
+		return nil, &FlagError{Flag: "--supervised", Value: "true", Why: "--rootless is there too", Fix: "leave one of them out; without both, the privileged supervisor is used where there is one"}
+	}
+	if o.Supervised && o.AuditDir != "" {
+		return nil, &FlagError{Flag: "--audit-dir", Value: o.AuditDir, Why: "the privileged supervisor keeps the audit where nobody else can change it", Fix: "leave it out, or use --rootless"}
 	}
 	if c.AuditDir = o.AuditDir; c.AuditDir != "" && !filepath.IsAbs(c.AuditDir) {
 		c.AuditDir = filepath.Join(h.Dir, c.AuditDir)

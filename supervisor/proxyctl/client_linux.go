@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+
+	"github.com/penstock/penstock/internal/donate"
 )
 
 // Client is the supervisor's side. Its calls are made one at a time.
@@ -34,7 +37,7 @@ func (c *Client) read(notice func(string)) {
 		switch m.Op {
 		case OpNotice:
 			notice(m.Text)
-		case OpListening, OpRecorded, OpEnded:
+		case OpConfigured, OpListening, OpRecorded, OpEnded:
 			select {
 			case c.replies <- m:
 			default:
@@ -53,6 +56,16 @@ func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Close ends the conversation; the proxy role exits on it.
 func (c *Client) Close() error { return c.conn.Close() }
+
+// Configure sends a supervised proxy its configuration and files, which stay
+// the caller's, and returns when it has taken them. It is called once, first.
+func (c *Client) Configure(ctx context.Context, cfg *Config, files map[string]*os.File) error {
+	if err := donate.Send(c.conn.uc, cfg, files); err != nil {
+		return err
+	}
+	_, err := c.await(ctx, "the configuration", OpConfigured)
+	return err
+}
 
 // Listen says that the pen's sockets were sent, and returns when the proxy
 // serves them.
@@ -92,6 +105,11 @@ func (c *Client) call(ctx context.Context, m *Message, want Op) (*Message, error
 	if err := c.conn.Send(m); err != nil {
 		return nil, err
 	}
+	return c.await(ctx, string(m.Op), want)
+}
+
+// await returns the answer to what.
+func (c *Client) await(ctx context.Context, what string, want Op) (*Message, error) {
 	var r *Message
 	select {
 	case r = <-c.replies:
@@ -100,13 +118,13 @@ func (c *Client) call(ctx context.Context, m *Message, want Op) (*Message, error
 		select {
 		case r = <-c.replies:
 		default:
-			return nil, fmt.Errorf("proxy ended before it answered %s: %w", m.Op, c.err)
+			return nil, fmt.Errorf("proxy ended before it answered %s: %w", what, c.err)
 		}
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for the proxy's answer to %s: %w", m.Op, ctx.Err())
+		return nil, fmt.Errorf("wait for the proxy's answer to %s: %w", what, ctx.Err())
 	}
 	if r.Op != want {
-		return nil, fmt.Errorf("proxy answered %s with %s", m.Op, r.Op)
+		return nil, fmt.Errorf("proxy answered %s with %s", what, r.Op)
 	}
 	if r.Error != "" {
 		return nil, fmt.Errorf("proxy: %s", r.Error)

@@ -30,8 +30,11 @@ const (
 
 // Messages of the proxy role.
 const (
-	OpListening Op = "listening"
-	OpRecorded  Op = "recorded"
+	// OpConfigured answers the configuration that a supervised proxy gets over
+	// the conversation's socket, before the first message (donate.Send).
+	OpConfigured Op = "configured"
+	OpListening  Op = "listening"
+	OpRecorded   Op = "recorded"
 	// OpNotice is one line for the user; it can come at any time.
 	OpNotice Op = "notice"
 	OpEnded  Op = "ended"
@@ -42,7 +45,7 @@ type Message struct {
 	Op    Op              `json:"op"`
 	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
-	Error string          `json:"error,omitempty"` // OpListening, OpRecorded, OpEnded
+	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpEnded
 	Text  string          `json:"text,omitempty"`  // OpNotice
 	// Summary is in OpEnded.
 	Summary *Summary `json:"summary,omitempty"`
@@ -70,7 +73,7 @@ func Decode(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("decode message: %w", err)
 	}
 	switch m.Op {
-	case OpListen, OpRecord, OpEnd, OpListening, OpRecorded, OpNotice, OpEnded:
+	case OpListen, OpRecord, OpEnd, OpConfigured, OpListening, OpRecorded, OpNotice, OpEnded:
 		return &m, nil
 	case "":
 		return nil, errors.New("decode message: no op")

@@ -44,6 +44,10 @@ type engine struct {
 	answers sync.WaitGroup // of published ports, on their way out; see awaitAnswers
 	closed  bool
 	serving sync.WaitGroup
+
+	supervised *supervised // nil: the caller's own proxy
+	finishing  sync.Mutex
+	finished   bool // the session's last record is written
 }
 
 // readable is what the role may still read once it is confined: how the host
@@ -137,6 +141,11 @@ func roots(more [][]byte) (*x509.CertPool, error) {
 
 // listen takes the pen's sockets from the supervisor and serves them.
 func (e *engine) listen() error {
+	if e.supervised != nil {
+		if err := e.supervised.awaitAdmission(); err != nil {
+			return err
+		}
+	}
 	s, err := netns.ReceiveSockets(e.sockets)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
@@ -38,6 +39,9 @@ func serve() error {
 	files, err := donate.Receive(&cfg)
 	if err != nil {
 		return err
+	}
+	if boss := files[bossctl.FileBoss]; boss != nil {
+		return serveSupervised(boss)
 	}
 	for _, name := range []string{proxyctl.FileControl, proxyctl.FileSockets, proxyctl.FileAudit, proxyctl.FileCACert, proxyctl.FileCAKey} {
 		if files[name] == nil {
@@ -133,22 +137,50 @@ func (e *engine) record(m *proxyctl.Message) error {
 	if err := json.Unmarshal(m.Event, ev); err != nil {
 		return fmt.Errorf("record event: %w", err)
 	}
+	if start, ok := ev.(*audit.SessionStart); ok && e.supervised != nil {
+		if err := e.supervised.awaitAdmission(); err != nil {
+			return fmt.Errorf("record session start: %w", err)
+		}
+		e.supervised.attest(start)
+	}
 	return e.writer.Append(ev)
 }
 
-// end closes every flow, writes the session's last record and sums up.
+// end is the supervisor's OpEnd.
 func (e *engine) end(m *proxyctl.Message) (*proxyctl.Summary, error) {
-	e.closeFlows()
 	var ev audit.SessionEnd
 	if err := json.Unmarshal(m.Event, &ev); err != nil {
 		return nil, fmt.Errorf("record session end: %w", err)
 	}
+	return e.finish(&ev)
+}
+
+// finish closes every flow, writes the session's last record and sums up. It is
+// done once, whoever asks for it.
+func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
+	e.finishing.Lock()
+	defer e.finishing.Unlock()
+	if e.finished {
+		return nil, errors.New("record session end: the session has ended")
+	}
+	e.closeFlows()
 	ev.Counts = e.writer.Counts()
 	if ev.Duration == 0 {
 		ev.Duration = time.Since(e.started)
 	}
-	if err := e.writer.Append(&ev); err != nil {
+	if err := e.writer.Append(ev); err != nil {
 		return nil, err
 	}
+	e.finished = true
+	if e.supervised != nil {
+		e.supervised.closed(e)
+	}
 	return e.summary(), nil
+}
+
+// ended tells whether the session's last record is written.
+func (e *engine) ended() bool {
+	e.finishing.Lock()
+	defer e.finishing.Unlock()
+	return e.finished
 }

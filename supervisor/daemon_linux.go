@@ -1,0 +1,189 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/daemonctl"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// daemon is the privileged supervisor's part of a session: control group, eBPF,
+// proxy and audit. This process builds the pen with the caller's rights, as
+// without it, and passes descriptors of what it built. The conversation's end is
+// the session's.
+type daemon struct {
+	client  *daemonctl.Client
+	opened  *daemonctl.Opened
+	control *os.File // to the session's proxy, until it is configured
+}
+
+// connectDaemon uses the privileged supervisor where there is one, or where it is
+// asked for.
+func (s *session) connectDaemon(ctx context.Context) error {
+	if s.cfg.Rootless {
+		return nil
+	}
+	path := s.cfg.Socket
+	if path == "" {
+		path = daemonctl.Path
+	}
+	client, err := daemonctl.Dial(ctx, path)
+	switch {
+	case err == nil:
+	case s.cfg.Supervised:
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		// It is there for others, or was: not to use it must be visible.
+		s.cfg.Hints = append(s.cfg.Hints, fmt.Sprintf("this pen is not supervised: %v", err))
+		return nil
+	}
+	if s.cfg.AuditDir != "" {
+		client.Close()
+		return &auditDirError{s.cfg.AuditDir}
+	}
+	s.daemon = &daemon{client: client}
+	s.undo.push(func() { client.Close() })
+	return nil
+}
+
+type auditDirError struct{ dir string }
+
+func (e *auditDirError) Error() string {
+	return fmt.Sprintf("--audit-dir %s: the privileged supervisor keeps the audit where nobody else can change it", e.dir)
+}
+
+// Hint says what to type instead.
+func (e *auditDirError) Hint() string { return "leave it out, or use --rootless" }
+
+// supervisor says which kind of session it is.
+func (s *session) supervisor() string {
+	if s.daemon != nil {
+		return "supervised"
+	}
+	return "rootless"
+}
+
+// open begins the session at the daemon, which gives it its id, limits and proxy.
+func (s *session) open(ctx context.Context, l sandbox.Limits) error {
+	o := &daemonctl.Open{
+		Command: clipArgv(s.cfg.Command, 8<<10), Workdir: clipText(s.cfg.Workdir, 4<<10), Tier: s.backend.Name(), Mode: string(s.cfg.Mode),
+		Limits: l, Publish: len(s.cfg.Publish) > 0,
+	}
+	opened, control, audit, err := s.daemon.client.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	audit.Close() // penstock audit opens it again
+	s.daemon.opened, s.daemon.control = opened, control
+	s.undo.push(func() { control.Close() })
+	s.id, s.caps = opened.Session, opened.Capabilities
+	for _, r := range opened.Rlimits {
+		s.rlimits = append(s.rlimits, shim.Rlimit{Resource: r.Resource, Value: r.Value})
+	}
+	return nil
+}
+
+func clipText(s string, most int) string {
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}
+
+// join puts the pen's first process into the session's group, beside everything
+// else that goes on. The channel gets one value.
+func (s *session) join(ctx context.Context, before error) <-chan error {
+	done := make(chan error, 1)
+	if s.daemon == nil || before != nil {
+		done <- nil
+		return done
+	}
+	go func() {
+		f, err := pidfdOf(s.pen.Process().Pid)
+		if err == nil {
+			err = s.daemon.client.Join(ctx, f)
+			f.Close()
+		}
+		done <- err
+	}()
+	return done
+}
+
+func pidfdOf(pid int) (*os.File, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the pen's first process: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// proxy configures the session's proxy.
+func (d *daemon) proxy(ctx context.Context, cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
+	uc, err := proxyctl.Open(d.control)
+	if err != nil {
+		return nil, err
+	}
+	p := &proxyProcess{client: proxyctl.NewClient(proxyctl.NewConn(uc), notice)}
+	if err := p.client.Configure(ctx, cfg, files); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// network hands the pen's sockets over. pid is a process in the pen's network.
+func (d *daemon) network(ctx context.Context, sockets *netns.Sockets, pid int) error {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return fmt.Errorf("open the pen's network namespace: %w", err)
+	}
+	defer f.Close()
+	return d.client.Network(ctx, sockets.Files(), f)
+}
+
+// verify has the daemon look at the held shim.
+func (d *daemon) verify(ctx context.Context, tool *process) error {
+	fd, err := unix.FcntlInt(uintptr(tool.pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the pen's first process: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	return d.client.Verify(ctx, f)
+}
+
+// gone is closed when the daemon has ended the session; nil, which never is,
+// without one.
+func (d *daemon) gone() <-chan struct{} {
+	if d == nil {
+		return nil
+	}
+	return d.client.Done()
+}
+
+// end tells the daemon how the session ended and waits until nothing of it is
+// left.
+func (d *daemon) end(s *session, exit int) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	err := d.client.End(ctx, &daemonctl.End{ExitCode: exit, Reason: clipText(oneLine(s.reason), 1<<10)})
+	if err != nil {
+		s.say.line("%v", err)
+	}
+	d.client.Close()
+}
+
+// oneLine makes a reason fit for a message.
+func oneLine(s string) string { return escape(s) }

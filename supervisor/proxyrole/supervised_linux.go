@@ -1,0 +1,262 @@
+package proxyrole
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/bossctl"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+)
+
+// supervised is what the role knows and obeys beside its caller when the
+// privileged supervisor has started it. The caller is not trusted then: the
+// daemon says whose session it is, under which floor, and when the pen is
+// verified; nothing of the caller's can take the place of it.
+type supervised struct {
+	boss   *bossctl.Conn
+	assign *bossctl.Assign
+
+	admitted chan struct{} // closed when admit is there
+	admit    *bossctl.Admit
+	gone     chan struct{} // closed when the daemon is gone
+	closing  sync.Once
+}
+
+// serveSupervised waits for a session and serves it. The role is confined before
+// it hears of anybody.
+func serveSupervised(f *os.File) error {
+	boss, err := bossctl.Open(f)
+	if err != nil {
+		return err
+	}
+	if err := confineSelf(); err != nil {
+		return err
+	}
+	if err := boss.Send(&bossctl.Message{Op: bossctl.OpReady}); err != nil {
+		return err
+	}
+	m, files, err := boss.Recv()
+	if errors.Is(err, io.EOF) {
+		return nil // the daemon ended, or has no use for it
+	}
+	if err != nil {
+		return err
+	}
+	if m.Op != bossctl.OpAssign {
+		return fmt.Errorf("daemon sent %s before a session", m.Op)
+	}
+	s := &supervised{boss: boss, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{})}
+	control, err := proxyctl.Open(files[bossctl.AssignControl])
+	if err != nil {
+		return err
+	}
+	conn := proxyctl.NewConn(control)
+	e, err := s.configure(control, files, conn)
+	if err != nil {
+		conn.Send(&proxyctl.Message{Op: proxyctl.OpConfigured, Error: clip(err.Error())}) //nolint:errcheck // the caller may be gone
+		return err
+	}
+	defer e.close()
+	if err := conn.Send(&proxyctl.Message{Op: proxyctl.OpConfigured}); err != nil {
+		return err
+	}
+	go s.obey(e, conn)
+	go s.count(e)
+	err = e.converse(conn)
+	if !e.ended() {
+		// The caller is gone without a word. The daemon sees that too, kills the
+		// pen and says why.
+		<-s.gone
+	}
+	return err
+}
+
+// configure takes the caller's configuration and puts it under the daemon's.
+func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *proxyctl.Conn) (*engine, error) {
+	var cfg proxyctl.Config
+	given, err := donate.Accept(control, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Policy == nil {
+		return nil, errors.New("configure the proxy: no policy")
+	}
+	cfg.Session = s.assign.Session
+	if cfg.Policy, err = s.underFloor(cfg.Policy); err != nil {
+		return nil, err
+	}
+	cfg.Mode = string(cfg.Policy.Mode())
+	for _, p := range cfg.Publish {
+		if given[p.Name] == nil {
+			return nil, fmt.Errorf("configure the proxy: no listener %.40q", p.Name)
+		}
+	}
+	for _, name := range []string{proxyctl.FileCACert, proxyctl.FileCAKey} {
+		if given[name] == nil {
+			return nil, fmt.Errorf("configure the proxy: no descriptor %q", name)
+		}
+	}
+	given[proxyctl.FileSockets] = files[bossctl.AssignSockets]
+	given[proxyctl.FileAudit] = files[bossctl.AssignAudit]
+	e, err := newEngine(&cfg, given, func(line string) {
+		conn.Send(&proxyctl.Message{Op: proxyctl.OpNotice, Text: clip(line)}) //nolint:errcheck // the caller may be gone
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.supervised = s
+	if err := s.guard(cfg.Policy); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// underFloor puts the administrator's policy below the caller's.
+func (s *supervised) underFloor(p *policy.Policy) (*policy.Policy, error) {
+	var floor *policy.File
+	if s.assign.FloorName != "" {
+		var err error
+		if floor, err = policy.Parse(s.assign.FloorName, policy.System, s.assign.FloorText); err != nil {
+			return nil, err
+		}
+	}
+	return policy.UnderFloor(floor, p)
+}
+
+// guard asks for the addresses beside public ones that the policy names. It is
+// asked before anything of the pen can have been read.
+func (s *supervised) guard(p *policy.Policy) error {
+	var reach []bossctl.Reach
+	for _, r := range p.Reach() {
+		reach = append(reach, bossctl.Reach{Prefix: r.Prefix, From: r.From, To: r.To})
+	}
+	if len(reach) == 0 {
+		return nil
+	}
+	if len(reach) > bossctl.MaxReach {
+		return fmt.Errorf("the policy names %d ranges of addresses beside public ones, more than %d", len(reach), bossctl.MaxReach)
+	}
+	if err := s.boss.Send(&bossctl.Message{Op: bossctl.OpGuard, Reach: reach}); err != nil {
+		return err
+	}
+	m, _, err := s.boss.Recv()
+	if err != nil {
+		return err
+	}
+	if m.Op != bossctl.OpGuarded {
+		return fmt.Errorf("daemon answered guard with %s", m.Op)
+	}
+	if m.Text != "" {
+		return errors.New(m.Text)
+	}
+	return nil
+}
+
+// obey hears the daemon until it is gone, which ends the caller's conversation
+// too, and with it the role.
+func (s *supervised) obey(e *engine, conn *proxyctl.Conn) {
+	defer conn.Close()
+	defer close(s.gone)
+	for {
+		m, _, err := s.boss.Recv()
+		if err != nil {
+			return
+		}
+		switch m.Op {
+		case bossctl.OpAdmit:
+			if s.admit == nil {
+				s.admit = m.Admit
+				close(s.admitted)
+			}
+		case bossctl.OpEnd:
+			// Nobody else will: the caller is gone, or its session is not wanted.
+			if _, err := e.finish(&audit.SessionEnd{ExitCode: abandonedExit, Reason: m.Text}); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// abandonedExit is the exit code in the record of a session whose end nobody
+// reported: the one of SIGKILL.
+const abandonedExit = 137
+
+// awaitAdmission returns when the daemon has verified the pen. The daemon says so
+// before the caller can go on, so it is on its way at most.
+func (s *supervised) awaitAdmission() error {
+	select {
+	case <-s.admitted:
+		return nil
+	case <-s.gone:
+		return errors.New("the daemon is gone")
+	case <-time.After(admissionTimeout):
+		return errors.New("the pen is not verified")
+	}
+}
+
+const admissionTimeout = 10 * time.Second
+
+// attest puts the daemon's word in the place of the caller's.
+func (s *supervised) attest(ev *audit.SessionStart) {
+	ev.UID, ev.User = s.assign.UID, s.assign.User
+	ev.Supervisor = &audit.Attested{
+		UID: s.admit.UID, GID: s.admit.GID, Cgroup: s.admit.Cgroup, Net: s.admit.Net, UserNS: s.admit.User, PID: s.admit.PID, Start: s.admit.Start,
+		FloorHash: s.floorHash(),
+	}
+}
+
+func (s *supervised) floorHash() string {
+	if s.assign.FloorName == "" {
+		return ""
+	}
+	sum := sha256.Sum256(s.assign.FloorText)
+	return hex.EncodeToString(sum[:])
+}
+
+// closed tells the daemon, once, what the audit's last record is.
+func (s *supervised) closed(e *engine) {
+	s.closing.Do(func() {
+		seq, hash := e.writer.Head()
+		st := e.proxy.Stats()
+		s.boss.Send(&bossctl.Message{Op: bossctl.OpClosed, Closed: &bossctl.Closed{ //nolint:errcheck // it may be gone
+			Seq: seq, Head: hex.EncodeToString(hash[:]), Counts: bossctl.Counts{Flows: st.Allowed + st.Denied, Denied: st.Denied},
+		}})
+	})
+}
+
+// countEvery is how often the daemon hears of new flows, at most.
+const countEvery = time.Second
+
+// count tells the daemon how many flows there were, when there are new ones.
+func (s *supervised) count(e *engine) {
+	t := time.NewTicker(countEvery)
+	defer t.Stop()
+	var last bossctl.Counts
+	for {
+		select {
+		case <-s.gone:
+			return
+		case <-t.C:
+		}
+		if e.ended() {
+			return
+		}
+		st := e.proxy.Stats()
+		now := bossctl.Counts{Flows: st.Allowed + st.Denied, Denied: st.Denied}
+		if now != last && s.boss.Send(&bossctl.Message{Op: bossctl.OpCounts, Counts: &now}) != nil {
+			return
+		}
+		last = now
+	}
+}
