@@ -51,7 +51,10 @@ func (s *Store) openLedger() (*ledger, error) {
 		return nil, &StoreError{Op: "open", Path: path, Err: err, Fix: "choose another place with --audit-dir"}
 	}
 	l := &ledger{f: f}
-	if _, err = lock(f, lockExclusive); err == nil {
+	if err = s.share(f); err == nil {
+		_, err = lock(f, lockExclusive)
+	}
+	if err == nil {
 		l.tail, err = readTail(f, ledgerChain)
 	}
 	if torn := l.tail.torn; err == nil && len(torn) > 0 {

@@ -17,7 +17,10 @@ const (
 )
 
 // Store is a directory with a file per session and the ledger of all of them.
-type Store struct{ dir string }
+type Store struct {
+	dir  string
+	mode fs.FileMode // of the files that it makes
+}
 
 // DefaultDir returns $XDG_STATE_HOME/penstock/audit, or the same under
 // ~/.local/state. getenv is usually os.Getenv.
@@ -41,6 +44,25 @@ func Open(dir string) (*Store, error) {
 	return OpenExisting(dir)
 }
 
+// OpenReadable is Open for a store that its user may read and not write: the
+// directory and what is made in it belong to the caller, and everybody who gets
+// as far as the directory may read. Its parent decides who does.
+func OpenReadable(dir string) (*Store, error) {
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // whatever the umask is
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, &StoreError{Op: "create", Path: dir, Err: err}
+	}
+	s, err := OpenExisting(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.mode = 0o644
+	return s, nil
+}
+
 // OpenExisting returns the store in dir without creating anything.
 func OpenExisting(dir string) (*Store, error) {
 	dir, err := filepath.Abs(dir)
@@ -60,7 +82,7 @@ func OpenExisting(dir string) (*Store, error) {
 	case exposed(fi):
 		return nil, &StoreError{Op: "open", Path: dir, Err: errors.New("others may write to it"), Fix: "chmod 700 " + dir}
 	}
-	return &Store{dir: dir}, nil
+	return &Store{dir: dir, mode: 0o600}, nil
 }
 
 // Dir returns the store's directory, absolute.
@@ -133,6 +155,14 @@ func openRegular(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
+// share gives a file that the store has made its mode, whatever the umask is.
+func (s *Store) share(f *os.File) error {
+	if s.mode == 0o600 {
+		return nil
+	}
+	return f.Chmod(s.mode)
+}
+
 // Session is a new session's place in the store.
 type Session struct {
 	ID   string
@@ -164,10 +194,14 @@ func (s *Store) Create(now time.Time) (*Session, error) {
 		if err != nil {
 			return nil, &StoreError{Op: "create session in", Path: s.dir, Err: err, Fix: "choose another place with --audit-dir"}
 		}
+		err = s.share(f)
 		// The lock and the file come before the ledger's entry: killed in between, an
 		// empty file remains, which verify knows. The other way round it would say
 		// that a session is missing.
-		if _, err = lock(f, lockExclusive); err == nil {
+		if err == nil {
+			_, err = lock(f, lockExclusive)
+		}
+		if err == nil {
 			err = l.append(ledgerEntry{typ: typeLedgerOpen, session: id, now: now})
 		}
 		if err != nil {
@@ -185,6 +219,25 @@ func (s *Store) Create(now time.Time) (*Session, error) {
 // something else; then the session stays unclosed. It does not close File.
 func (s *Session) Seal(seq uint64, head [32]byte) error {
 	return s.store.seal(s.ID, seq, head, time.Now())
+}
+
+// SealUnread is Seal by a process that must not parse what the writer wrote: it
+// takes the writer's word. A word that is wrong is found by Verify, which
+// compares the ledger with the file.
+func (s *Session) SealUnread(seq uint64, head [32]byte) error {
+	fi, err := s.File.Stat()
+	if err != nil {
+		return &StoreError{Op: "close session in", Path: s.Path, Err: err}
+	}
+	l, err := s.store.openLedger()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	if err := l.append(ledgerEntry{typ: typeLedgerClose, session: s.ID, now: time.Now(), records: seq, head: head, bytes: fi.Size()}); err != nil {
+		return &StoreError{Op: "close session in", Path: s.Path, Err: err}
+	}
+	return nil
 }
 
 func (s *Store) seal(id string, seq uint64, head [32]byte, now time.Time) error {

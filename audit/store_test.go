@@ -51,6 +51,41 @@ func TestStoreModes(t *testing.T) {
 	}
 }
 
+// TestReadableStore: everybody may read, nobody but the owner write, whatever the
+// umask is; and what SealUnread enters is what Verify finds, or not.
+func TestReadableStore(t *testing.T) {
+	s, err := OpenReadable(filepath.Join(t.TempDir(), "1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lie := range []bool{false, true} {
+		ses, w := begin(t, s)
+		if err := w.Append(openEvent()); err != nil {
+			t.Fatal(err)
+		}
+		w.Flush()
+		seq, head := w.Head()
+		if lie {
+			head[0]++
+		}
+		if err := ses.SealUnread(seq, head); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if r, err := s.Verify(VerifyOptions{Session: ses.ID}); err != nil || r.Whole() == lie {
+			t.Errorf("lie %v: %+v, %v", lie, r, err)
+		}
+		for path, want := range map[string]os.FileMode{s.Dir(): 0o755, ses.Path: 0o644, filepath.Join(s.Dir(), ledgerFile): 0o644} {
+			if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != want {
+				t.Errorf("%s: %v, %v", path, fi.Mode(), err)
+			}
+		}
+	}
+	if _, err := OpenReadable(s.Dir()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSessionNames(t *testing.T) {
 	s := newStore(t)
 	for _, id := range []string{"", "..", "a/b", "../x", "ledger", "a.b", "A", "-a", "a\x00", strings.Repeat("a", 65)} {
