@@ -48,6 +48,12 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 				}
 			}
 		}
+		for _, w := range protocolWords() {
+			if !slices.Contains(l.Protocols.V, w) {
+				m.boundAudit(low, l.Protocols.From, "limits.protocols, which has no "+w)
+				break
+			}
+		}
 	}
 	if !l.egressSet {
 		return
@@ -78,12 +84,20 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 		}
 	}
 	if !l.hostAllowed(hostPattern{wild: true}) {
-		if low.def.V == "allow" && m.d.Default.V == "allow" {
-			m.outside(low.def.From, l.egressFrom, "default: allow is outside limits.egress")
-		}
-		if low.mode.V == string(Audit) {
-			m.outside(low.mode.From, l.egressFrom, "mode audit is outside limits.egress")
-		}
+		m.boundAudit(low, l.egressFrom, "limits.egress")
+	} else if !l.rangeAllowed(netip.MustParsePrefix("0.0.0.0/0")) || !l.rangeAllowed(netip.MustParsePrefix("::/0")) {
+		m.boundAudit(low, l.egressFrom, "limits.egress, which has not every address")
+	}
+}
+
+// boundAudit refuses what lets out all that no rule decides, to any name and
+// address and in any protocol.
+func (m *merge) boundAudit(low *File, limit Source, outside string) {
+	if low.def.V == "allow" && m.d.Default.V == "allow" {
+		m.outside(low.def.From, limit, "default: allow is outside %s", outside)
+	}
+	if low.mode.V == string(Audit) {
+		m.outside(low.mode.From, limit, "mode audit is outside %s", outside)
 	}
 }
 

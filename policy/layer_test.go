@@ -47,6 +47,11 @@ func TestLimits(t *testing.T) {
 		{"static host", `limits: {egress: ["*.example"]}`, "egress: {hosts: {a.example: 6.6.6.6}}", "address 6.6.6.6 of a.example is outside limits.egress"},
 		{"secret", `limits: {egress: ["*.corp.example"]}`, "secrets: [{name: A, from: 'env:A', hosts: [evil.example], header: x}]", "host evil.example of secret A is outside"},
 		{"default", `limits: {egress: ["*.corp.example"]}`, "egress: {default: allow}", "default: allow is outside limits.egress"},
+		{"default and addresses", `limits: {egress: ["*"]}`, "egress: {default: allow}", "default: allow is outside limits.egress, which has not every address"},
+		{"default and one family", `limits: {egress: ["*", 0.0.0.0/0]}`, "egress: {default: allow}", "which has not every address"},
+		{"default and everything", `limits: {egress: ["*", 0.0.0.0/0, "::/0"]}`, "egress: {default: allow}", ""},
+		{"default and protocols", `limits: {protocols: [http, https]}`, "egress: {default: allow}", "default: allow is outside limits.protocols, which has no tls"},
+		{"default and all protocols", `limits: {protocols: [http, https, tls, tcp]}`, "egress: {default: allow}", ""},
 		{"modes", `limits: {modes: [enforce]}`, "egress: {default: allow}", "default: allow is audit mode"},
 		{"modes with ask", `limits: {modes: [enforce]}`, "egress: {default: ask}", ""},
 		{"protocols", `limits: {protocols: [https]}`, allow("{host: a.example, inspect: false}"), "has protocol tls"},
@@ -110,6 +115,11 @@ func TestInvariant11Layers(t *testing.T) {
 	}
 	if _, err := layers(t, map[Layer]string{System: "limits: {modes: [enforce]}"}, Inline{"--mode", "audit"}); err == nil {
 		t.Error("--mode audit against limits.modes")
+	}
+	for _, l := range []string{"egress: ['*']", "protocols: [https]"} {
+		if _, err := layers(t, map[Layer]string{System: "limits: {" + l + "}"}, Inline{"--mode", "audit"}); err == nil {
+			t.Errorf("--mode audit against limits.%s", l)
+		}
 	}
 	if _, err := layers(t, map[Layer]string{System: "limits: {egress: ['*.a']}"}, Inline{"--mode", "audit"}); err == nil {
 		t.Error("--mode audit against limits.egress")
