@@ -55,6 +55,26 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
+// BenchmarkDecideProcess: all rules name an executable.
+func BenchmarkDecideProcess(b *testing.B) {
+	for _, n := range []int{10, 10000} {
+		var text strings.Builder
+		text.WriteString("version: 1\negress:\n  allow:\n")
+		for i := range n {
+			fmt.Fprintf(&text, "    - {host: host%d.example.com, process: {exe: /usr/bin/curl}}\n", i)
+		}
+		text.WriteString("    - {host: api.example.com, process: {exe: /usr/bin/git, sha256: " + gitFile.SHA256 + "}}\n  deny:\n    - {host: \"*\", process: {exe: /usr/bin/curl}}\n")
+		p := resolved(b, mustPolicy(b, text.String()))
+		r := by(req(b, "https://api.example.com/v1/messages/batch"), gitFile)
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Decide(r)
+			}
+		})
+	}
+}
+
 // BenchmarkDecideMixed asks about many names in turn, so that the caches are
 // not warmed by one of them.
 func BenchmarkDecideMixed(b *testing.B) {

@@ -34,6 +34,11 @@ type data struct {
 	Warnings    []Warning           `json:"warnings,omitempty"`
 	Files       []FileRef           `json:"files,omitempty"`
 	Untrusted   *Untrusted          `json:"untrusted,omitempty"`
+
+	// What ~ and relative paths were resolved against, see UnderFloor. All paths
+	// are resolved, so it is no part of what the policy says.
+	Home    string `json:"home,omitempty"`
+	WorkDir string `json:"workdir,omitempty"`
 }
 
 // FileRef is a file that the policy was made from.

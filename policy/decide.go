@@ -53,7 +53,7 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 	}
 	t := &s.c.r.Target
 	for _, r := range b.deny {
-		if (s.deny == nil || r.index < s.deny.index) && r.matchFlow(s.c.r.Protocol, t.Port) && r.matchRequest(&s.c) {
+		if (s.deny == nil || r.index < s.deny.index) && r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
 			s.deny = r
 		}
 	}
@@ -61,7 +61,7 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 		return
 	}
 	for _, r := range b.allow {
-		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchRequest(&s.c) {
+		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
 			if s.allow == nil || r.index < s.allow.index {
 				s.allow = r
 			}
@@ -82,13 +82,13 @@ func (s *search) survey(b *bucket, denyOnly bool) {
 		return
 	}
 	for _, r := range b.deny {
-		if !r.conditional() && r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) {
+		if !r.conditional() && r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) && r.matchProcess(s.c.r.Process) {
 			s.deny = r
 			return
 		}
 	}
 	for i := 0; i < len(b.allow) && s.allow == nil && !denyOnly; i++ {
-		if r := b.allow[i]; r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) {
+		if r := b.allow[i]; r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) && r.matchProcess(s.c.r.Process) {
 			s.allow = r
 		}
 	}
@@ -202,9 +202,14 @@ func (c *Connect) Possible() bool {
 	return c.HTTP || c.HTTPS || c.PassThrough != nil || c.TCP.Action == hooks.Allow
 }
 
-// Connect says what could be allowed at a target, whatever is sent there.
-func (p *Policy) Connect(t hooks.Target) Connect {
-	r := hooks.Request{Protocol: hooks.ProtocolTCP, Target: t, Size: -1}
+// Connect says what could be allowed at a target, whatever is sent there, to a
+// process that nobody knows.
+func (p *Policy) Connect(t hooks.Target) Connect { return p.ConnectBy(t, nil) }
+
+// ConnectBy says what could be allowed at a target to a process, whatever it
+// sends there.
+func (p *Policy) ConnectBy(t hooks.Target, who *hooks.Process) Connect {
+	r := hooks.Request{Protocol: hooks.ProtocolTCP, Target: t, Process: who, Size: -1}
 	c := Connect{TCP: p.Decide(&r)}
 	c.Raw = c.TCP.Action == hooks.Allow && c.TCP.Rule != nil
 	if unfit(&r) != "" {

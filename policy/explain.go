@@ -173,6 +173,8 @@ func mismatch(rule *Rule, c *cursor) string {
 			list = append(list, strings.Trim(p.String(), `"`))
 		}
 		return "it is about port " + strings.Join(list, ", ") + ", not " + utoa(port)
+	case !rule.matchProcess(c.r.Process):
+		return processWhy(rule.process, c.r.Process)
 	case rule.matchRequest(c):
 		return ""
 	case !rule.matchMethod(c.r.Method):
@@ -202,6 +204,9 @@ func denyReason(rule *Rule, r *hooks.Request) string {
 	s := "denied by " + rule.Ref() + " " + rule.Text
 	if rule.conditional() && r.Protocol != hooks.ProtocolHTTP && r.Protocol != hooks.ProtocolHTTPS {
 		s += ", which looks at methods or paths: they can't be seen in " + r.Protocol.String() + "; give it ports if it is not about this one"
+	}
+	if w := rule.process; w != nil && (r.Process == nil || r.Process.Exe.Dev == 0 && r.Process.Exe.Ino == 0) {
+		s += ", which is about a process: who opened the connection is not known"
 	}
 	return s
 }

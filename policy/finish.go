@@ -212,6 +212,9 @@ func ruleText(r *Rule) string {
 		}
 		return r.address[i].String()
 	})
+	if r.process != nil {
+		key("process", r.process.String())
+	}
 	return "{" + b.String() + "}"
 }
 

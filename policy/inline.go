@@ -87,7 +87,8 @@ func inlineEnv(f *File, v string, at Source, errs *ErrorList) {
 	}
 	if !isSet && v == "*" {
 		f.env.Pass = append(f.env.Pass, EnvPattern{v, at})
-		f.warnings = append(f.warnings, Warning{at, "the whole environment is passed to the pen", true})
+		w, _ := passWarning(at, v)
+		f.warnings = append(f.warnings, w)
 		return
 	}
 	if !validEnv(strings.TrimSuffix(name, "*")) || isSet && !validEnv(name) || strings.ContainsRune(value, 0) {

@@ -11,20 +11,21 @@ import (
 
 // wireRule is a rule as it travels: what was written, to be checked again.
 type wireRule struct {
-	From      Source   `json:"from"`
-	Deny      bool     `json:"deny,omitempty"`
-	Host      string   `json:"host,omitempty"`
-	CIDR      string   `json:"cidr,omitempty"`
-	Protocol  []string `json:"protocol,omitempty"`
-	Ports     []string `json:"ports,omitempty"`
-	Methods   []string `json:"methods,omitempty"`
-	Paths     []string `json:"paths,omitempty"`
-	Addresses []string `json:"addresses,omitempty"`
+	From      Source       `json:"from"`
+	Deny      bool         `json:"deny,omitempty"`
+	Host      string       `json:"host,omitempty"`
+	CIDR      string       `json:"cidr,omitempty"`
+	Protocol  []string     `json:"protocol,omitempty"`
+	Ports     []string     `json:"ports,omitempty"`
+	Methods   []string     `json:"methods,omitempty"`
+	Paths     []string     `json:"paths,omitempty"`
+	Addresses []string     `json:"addresses,omitempty"`
+	Process   *wireProcess `json:"process,omitempty"`
 }
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods}
+	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire()}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -103,6 +104,9 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 		}
 		r.address = append(r.address, a)
 	}
+	if r.process, err = w.Process.pattern(); err != nil {
+		return err
+	}
 	var errs ErrorList
 	if !finishRule(r, nil, func(string) Source { return r.Source }, &errs) {
 		return errs.err()
@@ -156,7 +160,9 @@ func strictJSON(b []byte, to any) error {
 // Hash returns the SHA-256 of the effective policy in hexadecimal. Equal hashes
 // mean equal verdicts and settings from the same places.
 func (p *Policy) Hash() string {
-	b, err := p.MarshalJSON()
+	d := p.d
+	d.Home, d.WorkDir = "", ""
+	b, err := json.Marshal(&d)
 	if err != nil {
 		return "" // not possible: all of it are plain values
 	}

@@ -9,9 +9,19 @@ import (
 // join makes one policy of the files, which may come in any order within a
 // layer. resolve makes paths absolute.
 func join(files []*File, resolve *resolver) (*Policy, error) {
+	m, err := merged(files, resolve)
+	if err != nil {
+		return nil, err
+	}
+	return compile(m.d)
+}
+
+// merged joins the files without compiling them.
+func merged(files []*File, resolve *resolver) (*merge, error) {
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b *File) int { return int(a.Layer) - int(b.Layer) })
 	m := &merge{files: files}
+	m.d.Home, m.d.WorkDir = resolve.home, resolve.work
 	for i, f := range files {
 		files[i] = resolve.clone(f, &m.errs)
 	}
@@ -33,7 +43,7 @@ func join(files []*File, resolve *resolver) (*Policy, error) {
 	if err := m.errs.err(); err != nil {
 		return nil, err
 	}
-	return compile(m.d)
+	return m, nil
 }
 
 // merge is the joining of layers in progress.
@@ -234,6 +244,9 @@ func (m *merge) loosening() {
 		for _, msg := range looseRule(r) {
 			m.warn(r.Source, true, msg)
 		}
+		if r.process != nil && r.process.sha256 == "" && m.writable(r.process.exe) {
+			m.warn(r.Source, true, "the pen can write to "+printable(r.process.exe)+" and so put any program in its place: sha256 would notice")
+		}
 	}
 	for _, h := range m.d.Hosts {
 		if h.Addr.IsLoopback() || metadataRange().Contains(h.Addr) {
@@ -250,6 +263,12 @@ func (m *merge) loosening() {
 			}
 		}
 	}
+}
+
+// writable says whether a path lies where the pen may write.
+func (m *merge) writable(path string) bool {
+	return m.d.WorkDir != "" && below(path, m.d.WorkDir) ||
+		slices.ContainsFunc(m.d.Filesystem.Write, func(g PathGrant) bool { return below(path, g.Path) })
 }
 
 // looseRule says what is remarkable about an allow rule.

@@ -248,6 +248,15 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 		}
 		return out
 	}
+	c.rules = make([]*Rule, len(f.rules))
+	for i, rule := range f.rules {
+		own := *rule
+		own.home(r, errs)
+		c.rules[i] = &own
+	}
+	if f.joined {
+		return &c
+	}
 	c.fs = FilesystemSettings{
 		Write: grants(f.fs.Write, base), Read: grants(f.fs.Read, base),
 		Hide: grants(f.fs.Hide, base), Protect: grants(f.fs.Protect, base),
@@ -266,11 +275,6 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 			errs.add(s.From, "set HOME, or write the absolute path", "path %s: HOME is not set", quote(s.File))
 		}
 		s.File = p
-	}
-	c.rules = make([]*Rule, len(f.rules))
-	for i, rule := range f.rules {
-		own := *rule
-		c.rules[i] = &own
 	}
 	return &c
 }

@@ -98,7 +98,8 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 				inspect = &v
 			}
 		}},
-		{"via", nil}, {"when", nil}, {"pin", nil}, {"process", nil},
+		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
+		{"via", nil}, {"when", nil}, {"pin", nil},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

@@ -17,7 +17,9 @@ func (p *parser) environment(f *File, n *yaml.Node) {
 					return
 				}
 				f.env.Pass = append(f.env.Pass, EnvPattern{Pattern: s, From: p.at(c)})
-				p.warnPass(f, c, s)
+				if w, ok := passWarning(p.at(c), s); ok {
+					f.warnings = append(f.warnings, w)
+				}
 			})
 		}},
 		{"set", func(n *yaml.Node) { p.environmentSet(f, n) }},
@@ -28,19 +30,21 @@ func (p *parser) environment(f *File, n *yaml.Node) {
 	})
 }
 
-// warnPass says what usually is a mistake: a credential handed to the pen.
-func (p *parser) warnPass(f *File, n *yaml.Node, s string) {
+// passWarning says what usually is a mistake: a credential handed to the pen.
+func passWarning(at Source, s string) (Warning, bool) {
 	if s == "*" {
-		f.warnings = append(f.warnings, Warning{p.at(n), "the whole environment, with whatever credentials are in it, is passed to the pen", true})
-		return
+		return Warning{at, "the whole environment, with whatever credentials are in it, is passed to the pen", true}, true
+	}
+	if at.Line == 0 {
+		return Warning{}, false // who types a name means it; the supervisor says it of what is set
 	}
 	up := strings.ToUpper(s)
 	for _, w := range []string{"TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "CREDENTIAL", "PRIVATE_KEY", "SSH_AUTH_SOCK", "ACCESS_KEY"} {
 		if strings.Contains(up, w) {
-			f.warnings = append(f.warnings, Warning{p.at(n), s + " looks like a credential and is passed to the pen as it is: secrets: would keep it outside", true})
-			return
+			return Warning{at, s + " looks like a credential and is passed to the pen as it is: secrets: would keep it outside", true}, true
 		}
 	}
+	return Warning{}, false
 }
 
 func (p *parser) environmentSet(f *File, n *yaml.Node) {

@@ -57,6 +57,9 @@ func (g *gen) rule(deny bool) string {
 		if !deny && g.IntN(8) == 0 {
 			b.WriteString(", inspect: false")
 		}
+		if g.IntN(5) == 0 {
+			b.WriteString(", process: " + g.one("{exe: /usr/bin/git}", "{exe: /usr/bin/curl}", "{exe: /usr/bin/git, sha256: "+gitFile.SHA256+"}"))
+		}
 		text := "{" + b.String() + "}"
 		section := "allow"
 		if deny {
@@ -83,7 +86,12 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 	}
 	scheme := g.one("https", "https", "http", "tls", "tcp")
 	path := g.one("/", "/a", "/a/", "/a/b", "/a/b/c", "/a//b", "/a%2Fb", "/a;x/b", "/c/d", "/%2561", "/x")
-	return req(t, g.one("GET", "GET", "POST", "HEAD", "DELETE")+" "+scheme+"://"+h+":"+g.one("443", "80", "22", "8443")+path)
+	r := req(t, g.one("GET", "GET", "POST", "HEAD", "DELETE")+" "+scheme+"://"+h+":"+g.one("443", "80", "22", "8443")+path)
+	if g.IntN(4) > 0 {
+		x := []hooks.Executable{gitFile, curlFile, {Path: "/usr/bin/git", Dev: 8, Ino: 1, SHA256: gitFile.SHA256}, {Path: "/usr/bin/git"}, {Dev: 8, Ino: 100}}[g.IntN(5)]
+		r.Process = &hooks.Process{Exe: x}
+	}
+	return r
 }
 
 func policyText(def string, allow, deny []string) string {
@@ -115,6 +123,7 @@ func checkProperties(t *testing.T, seed uint64) {
 	g := newGen(seed)
 	def := g.one("deny", "deny", "ask", "allow")
 	allow, deny := g.rules(g.IntN(6), false), g.rules(g.IntN(3), true)
+	mustPolicy := func(t *testing.T, text string) *Policy { return resolved(t, mustPolicy(t, text)) }
 	p := mustPolicy(t, policyText(def, allow, deny))
 	shuffled, shuffledDeny := append([]string(nil), allow...), append([]string(nil), deny...)
 	g.Shuffle(len(allow), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
@@ -129,6 +138,7 @@ func checkProperties(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	split = resolved(t, split)
 	round := roundTrip(t, p)
 	for range 40 {
 		r := g.request(t)
@@ -151,6 +161,11 @@ func checkProperties(t *testing.T, seed uint64) {
 		if w := round.Decide(r); w.Action != v.Action || (w.Rule == nil) != (v.Rule == nil) || w.Reason != v.Reason || w.Rule != nil && w.Rule.Ref() != v.Rule.Ref() {
 			fail("a round trip matters", w)
 		}
+		nobody := *r
+		nobody.Process = nil
+		if w := p.Decide(&nobody); w.Action == hooks.Allow && v.Action != hooks.Allow {
+			fail("not to know the process widens", w)
+		}
 		if naive := naiveDecide(p, r); naive != v.Action {
 			fail("the plain reading of the rules says "+naive.String(), v)
 		}
@@ -166,12 +181,12 @@ func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
 		action = hooks.Deny
 	}
 	for _, rule := range p.Rules() {
-		if !rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchRequest(&c) {
+		if !rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
 			action = hooks.Allow
 		}
 	}
 	for _, rule := range p.Rules() {
-		if rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchRequest(&c) {
+		if rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
 			action = hooks.Deny
 		}
 	}
@@ -182,7 +197,7 @@ func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
 // is relayed unread must hold nothing that Decide would deny.
 func connectAgrees(t *testing.T, p *Policy, r *hooks.Request, v Verdict) {
 	t.Helper()
-	c := p.Connect(r.Target)
+	c := p.ConnectBy(r.Target, r.Process)
 	if v.Action == hooks.Allow {
 		ok := map[hooks.Protocol]bool{
 			hooks.ProtocolHTTP: c.HTTP, hooks.ProtocolHTTPS: c.HTTPS, hooks.ProtocolTCP: c.TCP.Action == hooks.Allow,

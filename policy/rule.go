@@ -37,7 +37,8 @@ type Rule struct {
 	ports    []portRange  // nil: the protocols' own ports (allow), any port (deny)
 	methods  []string     // nil: any
 	paths    []pathPattern
-	address  []netip.Prefix // addresses: as written
+	address  []netip.Prefix  // addresses: as written
+	process  *processPattern // nil: any
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.

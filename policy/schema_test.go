@@ -8,6 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+const sum = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a"
+
 // The schema's corpus: every text is judged by the schema and by the parser.
 var (
 	goodTexts = []string{
@@ -22,6 +24,7 @@ var (
 		"version: 1\nlimits: {egress: ['*', 10.0.0.0/8, '::/0', a.example], protocols: [], modes: [enforce, audit], ca: false, write: [], cpus: 0.5}",
 		"version: 1\nsandbox: {timeout: 1h30m, memory: 1.5GiB, cpus: 2}",
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
+		"version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}}, {host: b.example, process: {exe: ~/bin/x, sha256: " + sum + "}}], deny: [{host: '*', process: {exe: /a b/c}}]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
@@ -50,6 +53,10 @@ var (
 		"version: 1\nsecrets: [{name: A}]", "version: 1\nsecrets: [{name: A, from: x, hosts: [a.example], header: x}]",
 		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: ['*'], header: x}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: ['*.com'], header: x}]",
 		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [], header: x}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], header: 'x y'}]",
+		"version: 1\negress: {allow: [{host: a, process: {}}]}", "version: 1\negress: {allow: [{host: a, process: /usr/bin/git}]}", "version: 1\negress: {allow: [{host: a, process: {exe: git}}]}",
+		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/../bin/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /usr//git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: '/usr/bin/*'}}]}",
+		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/bin/git/}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: ~root/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: [/usr/bin/git]}}]}",
+		"version: 1\negress: {deny: [{host: a, process: {exe: /usr/bin/git, sha256: ABC}}]}", "version: 1\negress: {deny: [{host: a, process: {profile: claude}}]}", "version: 1\negress: {deny: [{host: a, process: {exe: /a, name: b}}]}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}
 )
@@ -112,15 +119,20 @@ func TestSchemaKnowsAllKeys(t *testing.T) {
 		}
 		return i
 	}
+	rule := item(section("egress").Properties["allow"])
+	if rule.Ref != nil {
+		rule = rule.Ref
+	}
 	for text, have := range map[string]map[string]bool{
-		"zzzzzzzzz: 1":                      keys(s),
-		"sandbox: {zzzzzzzzz: 1}":           keys(section("sandbox")),
-		"filesystem: {zzzzzzzzz: 1}":        keys(section("filesystem")),
-		"environment: {zzzzzzzzz: 1}":       keys(section("environment")),
-		"egress: {zzzzzzzzz: 1}":            keys(section("egress")),
-		"limits: {zzzzzzzzz: 1}":            keys(section("limits")),
-		"secrets: [{zzzzzzzzz: 1}]":         keys(item(section("secrets"))),
-		"egress: {allow: [{zzzzzzzzz: 1}]}": keys(item(section("egress").Properties["allow"])),
+		"zzzzzzzzz: 1":                                 keys(s),
+		"sandbox: {zzzzzzzzz: 1}":                      keys(section("sandbox")),
+		"filesystem: {zzzzzzzzz: 1}":                   keys(section("filesystem")),
+		"environment: {zzzzzzzzz: 1}":                  keys(section("environment")),
+		"egress: {zzzzzzzzz: 1}":                       keys(section("egress")),
+		"limits: {zzzzzzzzz: 1}":                       keys(section("limits")),
+		"secrets: [{zzzzzzzzz: 1}]":                    keys(item(section("secrets"))),
+		"egress: {allow: [{process: {zzzzzzzzz: 1}}]}": keys(rule.Properties["process"]),
+		"egress: {allow: [{zzzzzzzzz: 1}]}":            keys(item(section("egress").Properties["allow"])),
 	} {
 		_, err := Parse("f", User, []byte("version: 1\n"+text))
 		if err == nil {

@@ -165,6 +165,7 @@ type File struct {
 	limits   Limits
 	mode     Value[string] // from --mode only
 	warnings []Warning
+	joined   bool // paths are resolved, see UnderFloor
 }
 
 // Warning is something that is legal and that its author should know: it
