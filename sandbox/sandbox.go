@@ -65,6 +65,9 @@ type Limits struct {
 	PIDs      int64         // processes and threads
 	OpenFiles int64         // descriptors per process
 	Wall      time.Duration // from release to kill
+	// Bytes per second that all processes together may read from and write to
+	// each block device of the machine.
+	ReadRate, WriteRate int64
 }
 
 // Spec is a pen's inside. It is a plain value: what it does not name is not in

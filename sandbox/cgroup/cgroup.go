@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,45 +23,6 @@ var ErrUnavailable = errors.New("no delegated control group")
 type Root struct {
 	Dir string
 	Of  string
-}
-
-// needed returns the controllers that limits need.
-func needed(l sandbox.Limits) []string {
-	var out []string
-	if l.Memory > 0 {
-		out = append(out, "memory")
-	}
-	if l.PIDs > 0 {
-		out = append(out, "pids")
-	}
-	if l.CPUs > 0 {
-		out = append(out, "cpu")
-	}
-	return out
-}
-
-// period of cpu.max, in microseconds: the kernel's default.
-const period = 100_000
-
-// settings returns the control files' contents for limits, in the order in
-// which they are written.
-func settings(l sandbox.Limits) [][2]string {
-	var out [][2]string
-	if l.Memory > 0 {
-		out = append(out,
-			[2]string{"memory.max", strconv.FormatInt(l.Memory, 10)},
-			// Or the limit would only move the pen to the swap device.
-			[2]string{"memory.swap.max", "0"},
-			[2]string{"memory.oom.group", "0"})
-	}
-	if l.PIDs > 0 {
-		out = append(out, [2]string{"pids.max", strconv.FormatInt(l.PIDs, 10)})
-	}
-	if l.CPUs > 0 {
-		quota := max(int64(math.Ceil(l.CPUs*period)), 1000) // the kernel refuses less than 1 ms
-		out = append(out, [2]string{"cpu.max", fmt.Sprintf("%d %d", quota, period)})
-	}
-	return out
 }
 
 // parent finds the nearest group above root.Of that is ours to make a group in
@@ -140,17 +100,9 @@ func fields(name string) (map[string]bool, error) {
 	return out, nil
 }
 
-// Group is one pen's control group.
-type Group struct {
-	dir string
-	// Path is the group in the hierarchy, as /proc/PID/cgroup will say it.
-	Path string
-	f    *os.File
-}
-
 // create makes the group below dir and sets its limits.
 func create(root Root, dir, name string, l sandbox.Limits) (_ *Group, err error) {
-	g := &Group{dir: filepath.Join(dir, name)}
+	g := &Group{dir: filepath.Join(dir, name), by: map[string]carrier{}}
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make control group: %w", err)
 	}
@@ -159,14 +111,11 @@ func create(root Root, dir, name string, l sandbox.Limits) (_ *Group, err error)
 			g.Close()
 		}
 	}()
-	for _, s := range settings(l) {
-		err := os.WriteFile(filepath.Join(g.dir, s[0]), []byte(s[1]), 0)
-		if s[0] == "memory.swap.max" && errors.Is(err, fs.ErrNotExist) {
-			continue // a kernel without swap accounting
-		}
-		if err != nil {
-			return nil, fmt.Errorf("set %s of the control group: %w", s[0], err)
-		}
+	for _, c := range needed(l) {
+		g.by[c] = carrier{g.dir, true}
+	}
+	if err := g.set(l); err != nil {
+		return nil, err
 	}
 	rel, err := filepath.Rel(root.Dir, g.dir)
 	if err != nil {
@@ -177,35 +126,6 @@ func create(root Root, dir, name string, l sandbox.Limits) (_ *Group, err error)
 		return nil, fmt.Errorf("open control group: %w", err)
 	}
 	return g, nil
-}
-
-// File is the open directory, for starting a process in the group. It stays
-// the Group's.
-func (g *Group) File() *os.File { return g.f }
-
-// Dir is the group's directory on the host.
-func (g *Group) Dir() string { return g.dir }
-
-// Kill ends every process in the group at once (cgroup.kill, Linux 5.14).
-func (g *Group) Kill() error {
-	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0); err != nil {
-		return fmt.Errorf("kill control group: %w", err)
-	}
-	return nil
-}
-
-// Close removes the group, which must be empty. Calling it again does nothing.
-func (g *Group) Close() error {
-	if g.f != nil {
-		g.f.Close()
-		g.f = nil
-	}
-	if g.dir == "" {
-		return nil
-	}
-	err := Remove(g.dir)
-	g.dir = ""
-	return err
 }
 
 // Remove removes an empty group; none is fine.
@@ -250,17 +170,6 @@ func unified(text string) (string, bool) {
 	for _, line := range strings.Split(text, "\n") {
 		if p, ok := strings.CutPrefix(line, "0::"); ok {
 			return p, true
-		}
-	}
-	return "", false
-}
-
-// mountPoint takes where the unified hierarchy is out of a mount table.
-func mountPoint(mountinfo string) (string, bool) {
-	for _, line := range strings.Split(mountinfo, "\n") {
-		before, after, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(before); ok && len(f) > 4 && strings.HasPrefix(after, "cgroup2 ") {
-			return f[4], true
 		}
 	}
 	return "", false

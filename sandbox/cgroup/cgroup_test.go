@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -73,29 +72,57 @@ func TestParent(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	got := settings(sandbox.Limits{Memory: 1 << 30, CPUs: 1.5, PIDs: 100})
-	want := [][2]string{{"memory.max", "1073741824"}, {"memory.swap.max", "0"}, {"memory.oom.group", "0"}, {"pids.max", "100"}, {"cpu.max", "150000 100000"}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%v", got)
+	all := sandbox.Limits{Memory: 1 << 30, CPUs: 1.5, PIDs: 100, ReadRate: 5, WriteRate: 7}
+	render := func(l sandbox.Limits, v2 bool) string {
+		var out []string
+		for _, c := range controllers {
+			for _, s := range settings(c, v2, l, []string{"8:0", "254:0"}) {
+				out = append(out, s.file+"="+s.value)
+			}
+		}
+		return strings.Join(out, "\n")
 	}
-	if got := settings(sandbox.Limits{CPUs: 0.001}); got[0][1] != "1000 100000" {
-		t.Errorf("%v", got)
-	}
-	if got := settings(sandbox.Limits{OpenFiles: 3, Wall: time.Hour}); got != nil {
-		t.Errorf("%v", got)
+	for _, c := range []struct {
+		name string
+		l    sandbox.Limits
+		v2   bool
+		want string
+	}{
+		{"version 2", all, true, "memory.max=1073741824\nmemory.swap.max=0\nmemory.oom.group=0\npids.max=100\ncpu.max=150000 100000\nio.max=8:0 rbps=5 wbps=7\nio.max=254:0 rbps=5 wbps=7"},
+		{"version 1", all, false, "memory.memsw.limit_in_bytes=-1\nmemory.limit_in_bytes=1073741824\nmemory.memsw.limit_in_bytes=1077936128\npids.max=100\ncpu.cfs_period_us=100000\ncpu.cfs_quota_us=150000\n" +
+			"blkio.throttle.read_bps_device=8:0 5\nblkio.throttle.write_bps_device=8:0 7\nblkio.throttle.read_bps_device=254:0 5\nblkio.throttle.write_bps_device=254:0 7"},
+		{"little of a processor", sandbox.Limits{CPUs: 0.001}, true, "cpu.max=1000 100000"},
+		{"one direction", sandbox.Limits{WriteRate: 9}, true, "io.max=8:0 rbps=max wbps=9\nio.max=254:0 rbps=max wbps=9"},
+		{"nothing for a group", sandbox.Limits{OpenFiles: 3, Wall: time.Hour}, true, ""},
+		{"negative", sandbox.Limits{Memory: -1, CPUs: -1, PIDs: -1, ReadRate: -1}, false, ""},
+	} {
+		if got := render(c.l, c.v2); got != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, c.want)
+		}
 	}
 }
 
 func TestPlan(t *testing.T) {
-	all := sandbox.Limits{Memory: 1, CPUs: 1, PIDs: 1, OpenFiles: 1, Wall: time.Minute}
-	state := func(group bool, f facts) string {
+	all := sandbox.Limits{Memory: 1, CPUs: 1, PIDs: 1, OpenFiles: 1, Wall: time.Minute, ReadRate: 1}
+	version := func(v2 bool, names ...string) map[string]carrier {
+		by := map[string]carrier{}
+		for _, n := range names {
+			by[n] = carrier{"/x", v2}
+		}
+		return by
+	}
+	state := func(by map[string]carrier, f facts) string {
 		f.fallback = resources{1, 2, 3, 4}
-		limits, caps := plan(all, group, f)
+		f.fix = "y"
+		limits, caps := plan(all, by, f)
 		var out []string
 		for _, c := range caps {
 			out = append(out, c.Control+"="+string(c.State))
 			if c.State != sandbox.Enforced && (c.Detail == "" || c.Fix == "") {
 				t.Errorf("%s: a limit that is not in force needs a reason and a fix", c.Control)
+			}
+			if c.State != sandbox.Unavailable && c.By == "" {
+				t.Errorf("%s: enforced by what?", c.Control)
 			}
 		}
 		if limits[0] != (Rlimit{4, 1}) {
@@ -104,18 +131,73 @@ func TestPlan(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	for _, c := range []struct {
-		group bool
-		f     facts
-		want  string
+		by   map[string]carrier
+		f    facts
+		want string
 	}{
-		{true, facts{}, "memory=enforced pids=enforced cpus=enforced open-files=enforced wall-time=enforced"},
-		{false, facts{perNamespace: true, why: "x"}, "memory=partial pids=enforced cpus=unavailable open-files=enforced wall-time=enforced"},
-		{false, facts{perNamespace: true, root: true, why: "x"}, "memory=partial pids=unavailable cpus=unavailable open-files=enforced wall-time=enforced"},
-		{false, facts{why: "x"}, "memory=partial pids=unavailable cpus=unavailable open-files=enforced wall-time=enforced"},
+		{version(true, controllers...), facts{}, "memory=enforced pids=enforced cpus=enforced io=enforced open-files=enforced wall-time=enforced"},
+		{version(false, controllers...), facts{}, "memory=enforced pids=enforced cpus=enforced io=partial open-files=enforced wall-time=enforced"},
+		{version(true, memory), facts{perNamespace: true, why: "x"}, "memory=enforced pids=enforced cpus=unavailable io=unavailable open-files=enforced wall-time=enforced"},
+		{nil, facts{perNamespace: true, why: "x"}, "memory=partial pids=enforced cpus=unavailable io=unavailable open-files=enforced wall-time=enforced"},
+		{nil, facts{perNamespace: true, root: true, why: "x"}, "memory=partial pids=unavailable cpus=unavailable io=unavailable open-files=enforced wall-time=enforced"},
+		{nil, facts{why: "x"}, "memory=partial pids=unavailable cpus=unavailable io=unavailable open-files=enforced wall-time=enforced"},
 	} {
-		if got := state(c.group, c.f); got != c.want {
-			t.Errorf("%v %+v:\n%s\n%s", c.group, c.f, got, c.want)
+		if got := state(c.by, c.f); got != c.want {
+			t.Errorf("%v %+v:\n%s\n%s", c.by, c.f, got, c.want)
 		}
+	}
+}
+
+func TestHierarchies(t *testing.T) {
+	for _, c := range []struct{ name, table, unified, v1 string }{
+		{"unified", "31 23 0:28 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "/sys/fs/cgroup /", ""},
+		{"hybrid", `31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /docker/x /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+36 31 0:32 / /elsewhere rw,relatime - cgroup cgroup rw,memory
+38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/uni\040fied rw,relatime shared:3 - cgroup2 cgroup2 rw`,
+			"/sys/fs/cgroup/uni fied /", "/sys/fs/cgroup/cpu,cpuacct / cpu;/sys/fs/cgroup/memory /docker/x memory;/sys/fs/cgroup/blkio / io"},
+		{"nothing", "1 2 3\n - cgroup2\n", "", ""},
+	} {
+		u, v1 := hierarchies(c.table)
+		unified := ""
+		if u != nil {
+			unified = u.dir + " " + u.root
+		}
+		var rest []string
+		for _, h := range v1 {
+			rest = append(rest, h.dir+" "+h.root+" "+strings.Join(h.controllers, ","))
+		}
+		if got := strings.Join(rest, ";"); unified != c.unified || got != c.v1 {
+			t.Errorf("%s: %q %q", c.name, unified, got)
+		}
+	}
+}
+
+// Names that a tree did not write are nobody's to remove.
+func TestNames(t *testing.T) {
+	for _, n := range []string{"", "u", "u-1", "u+1", "u01", "u1 ", "u1x", "U1", "u99999999999", "1", "u0x1"} {
+		if uid, ok := userOf(n); ok {
+			t.Errorf("%q is user %d", n, uid)
+		}
+	}
+	for _, n := range []string{"", "s", "s.", "s..", "s/", "sä", "x1", "s" + strings.Repeat("a", 65), "s a"} {
+		if s, ok := sessionOf(n); ok {
+			t.Errorf("%q is session %q", n, s)
+		}
+	}
+	for _, n := range []string{"", "-1", "01", "a", "1.", "1 "} {
+		if slot, ok := slotOf(n); ok {
+			t.Errorf("%q is slot %d", n, slot)
+		}
+	}
+	uid, uok := userOf("u1000")
+	s, sok := sessionOf("s20261122-201501-abcd")
+	slot, ok := slotOf("0")
+	if uid != 1000 || !uok || s != "20261122-201501-abcd" || !sok || slot != 0 || !ok {
+		t.Error(uid, s, slot)
 	}
 }
 

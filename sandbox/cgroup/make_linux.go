@@ -12,6 +12,9 @@ import (
 	"github.com/penstock/penstock/sandbox"
 )
 
+// fallback are this system's resource limits.
+var fallback = resources{unix.RLIMIT_DATA, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_CORE}
+
 // Make puts l into force for a pen that is about to be started: a group to
 // start it in (nil if the machine gives none, or no limit needs one), resource
 // limits for the shim, and what enforces what. The caller closes the group when
@@ -20,7 +23,7 @@ import (
 func Make(l sandbox.Limits) (*Group, []Rlimit, []sandbox.Capability, error) {
 	f := facts{
 		root: os.Geteuid() == 0, perNamespace: since(5, 14),
-		fallback: resources{unix.RLIMIT_DATA, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_CORE},
+		fallback: fallback, fix: fixGroup,
 	}
 	var g *Group
 	if controllers := needed(l); len(controllers) > 0 {
@@ -32,7 +35,11 @@ func Make(l sandbox.Limits) (*Group, []Rlimit, []sandbox.Capability, error) {
 			f.why = err.Error()
 		}
 	}
-	limits, caps := plan(l, g != nil, f)
+	var by map[string]carrier
+	if g != nil {
+		by = g.by
+	}
+	limits, caps := plan(l, by, f)
 	return g, limits, caps, nil
 }
 
@@ -63,11 +70,11 @@ func find() (Root, error) {
 	if err != nil {
 		return Root{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	dir, ok := mountPoint(string(table))
-	if !ok {
+	h, _ := hierarchies(string(table))
+	if h == nil {
 		return Root{}, fmt.Errorf("%w: version 2 of control groups is not mounted", ErrUnavailable)
 	}
-	return Root{Dir: dir, Of: own}, nil
+	return Root{Dir: h.dir, Of: own}, nil
 }
 
 func writable(p string) bool { return unix.Access(p, unix.W_OK) == nil }
