@@ -29,7 +29,7 @@ export PENSTOCK_BIN := $(CURDIR)/$(BIN)
 FUZZTIME ?= 60s
 BENCH    ?= .
 
-.PHONY: help build test root bench fuzz generate lint demo install clean bubblewrap
+.PHONY: help build test root bench fuzz generate lint demo install package clean bubblewrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ install: build ## install binary, manual pages and completions under PREFIX (/us
 	$(BIN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penstock
 	$(BIN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_penstock
 	$(BIN) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/penstock.fish
+
+package: build ## make .deb, .rpm, .apk and tarball in dist/, the same bytes each time
+	VERSION='$(VERSION)' packaging/build
 
 clean: ## remove what build made
 	rm -rf bin dist
