@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -173,11 +174,29 @@ func (d *daemon) gone() <-chan struct{} {
 	return d.client.Done()
 }
 
+// ending waits, in a supervised session whose proxy has ended, for the daemon's
+// word: it says before it ends a proxy that it does.
+func (d *daemon) ending() bool {
+	if d == nil {
+		return false
+	}
+	select {
+	case <-d.client.Done():
+	case <-time.After(time.Second):
+	}
+	return d.client.Ending() != ""
+}
+
 // end tells the daemon how the session ended and waits until nothing of it is
 // left.
 func (d *daemon) end(s *session, exit int) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
+	select {
+	case <-d.client.Done():
+		return // it has put everything away, or is gone
+	default:
+	}
 	err := d.client.End(ctx, &daemonctl.End{ExitCode: exit, Reason: clipText(oneLine(s.reason), 1<<10)})
 	if err != nil {
 		s.say.line("%v", err)

@@ -102,6 +102,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return nil, s.abandon(err)
 	}
 	s.announce()
+	if s.daemon != nil {
+		return s.watch(ctx, signals) // the daemon lists it, and ends it when asked
+	}
 	entry, err := registry.Register(s.status(), func() { cancel(errKilled) })
 	if err != nil {
 		return nil, s.abandon(err)

@@ -92,7 +92,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 		defer t.Stop()
 		wall = t.C
 	}
-	done := ctx.Done()
+	done, gone, died := ctx.Done(), s.daemon.gone(), s.proxy.done()
 	s.reason = "exit"
 	for {
 		select {
@@ -100,9 +100,21 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			return s.finish()
 		case sig := <-sigs.c:
 			s.tool.signal(sig.(syscall.Signal))
-		case <-s.daemon.gone():
-			return nil, s.abandon(s.daemon.client.Why())
-		case <-s.proxy.done():
+		case <-gone:
+			gone = nil
+			why := s.daemon.client.Ending()
+			if why == "" {
+				return nil, s.abandon(s.daemon.client.Why())
+			}
+			// As by penstock kill without a daemon: the command was killed.
+			s.reason = why
+			s.say.line("%s", escape(why))
+			go s.pen.Close()
+		case <-died:
+			if s.daemon.ending() {
+				died = nil // the daemon's doing: it says why
+				continue
+			}
 			// Nothing can leave any more; the command must not go on as if it could.
 			return nil, s.abandon(s.proxy.why())
 		case <-wall:

@@ -24,7 +24,12 @@ const exitUnproven = 3
 
 // auditFlags are what the audit's sub-commands share.
 type auditFlags struct {
-	dir     string
+	dir    string
+	socket string     // of the privileged supervisor, "": the usual one
+	open   []*os.File // its directories, kept from the collector, which would close them
+	// Only its audit, or only the caller's own.
+	supervised, rootless bool
+
 	json    bool
 	session string
 
@@ -42,7 +47,10 @@ func newAuditCmd() *cobra.Command {
 for, every request with its verdict and rule, before it left. The records of a
 session are a file of JSON lines, chained by hashes; a ledger chains the sessions.
 
-The default place is $XDG_STATE_HOME/penstock/audit (~/.local/state/penstock/audit).`,
+Your own sessions are recorded in $XDG_STATE_HOME/penstock/audit
+(~/.local/state/penstock/audit). Those under the privileged supervisor are
+recorded by it, where you can read and not change them. Both are looked into,
+unless --rootless, --supervised or --audit-dir chooses one.`,
 		Example: `  penstock audit ls
   penstock audit show
   penstock audit tail -f
@@ -52,6 +60,10 @@ The default place is $XDG_STATE_HOME/penstock/audit (~/.local/state/penstock/aud
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVar(&a.dir, "audit-dir", "", "the audit's `directory`")
+	cmd.PersistentFlags().BoolVar(&a.supervised, "supervised", false, "only what the privileged supervisor has recorded")
+	cmd.PersistentFlags().BoolVar(&a.rootless, "rootless", false, "only what was recorded without it")
+	cmd.PersistentFlags().StringVar(&a.socket, "socket", "", "where the privileged supervisor listens (default /run/penstock/supervise.sock)")
+	cmd.MarkFlagsMutuallyExclusive("audit-dir", "supervised", "rootless")
 	cmd.AddCommand(newAuditLsCmd(a), newAuditShowCmd(a), newAuditTailCmd(a), newAuditVerifyCmd(a), newAuditExportCmd(a))
 	return cmd
 }
@@ -75,22 +87,14 @@ func (a *auditFlags) sessionFlag(cmd *cobra.Command, usage string) {
 	cmd.Flags().StringVar(&a.session, "session", "", usage)
 	cmd.RegisterFlagCompletionFunc("session", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var ids []string
-		if store, err := a.store(); err == nil {
-			ids, _ = store.Sessions()
+		if all, err := a.stores(cmd.Context()); err == nil {
+			for _, store := range all {
+				more, _ := store.Sessions()
+				ids = append(ids, more...)
+			}
 		}
 		return ids, cobra.ShellCompDirectiveNoFileComp
 	})
-}
-
-func (a *auditFlags) store() (*audit.Store, error) {
-	dir := a.dir
-	if dir == "" {
-		var err error
-		if dir, err = audit.DefaultDir(os.Getenv); err != nil {
-			return nil, err
-		}
-	}
-	return audit.OpenExisting(dir)
 }
 
 func (a *auditFlags) filter(now time.Time) (query.Filter, error) {
@@ -200,16 +204,7 @@ recorded: it was killed.`,
   penstock audit ls --limit 5 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
-			x, err := query.Open(cmd.Context(), store)
-			if err != nil {
-				return err
-			}
-			defer x.Close()
-			list, err := x.Sessions(cmd.Context(), a.limit)
+			list, err := a.sessions(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -242,12 +237,12 @@ penstock audit ls or its beginning.`,
 			if err != nil {
 				return err
 			}
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
 			if len(args) == 1 {
 				f.Session = args[0]
+			}
+			store, err := a.storeOf(cmd.Context(), f.Session)
+			if err != nil {
+				return err
 			}
 			if !all {
 				if f.Session, err = pick(store, f.Session); err != nil {
@@ -313,12 +308,12 @@ go on with every record as it is written, until the session ends.`,
 			if lines < 0 {
 				return badFlag("lines", fmt.Sprint(lines), "a number from 0")
 			}
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
 			if len(args) == 1 {
 				a.session = args[0]
+			}
+			store, err := a.storeOf(cmd.Context(), a.session)
+			if err != nil {
+				return err
 			}
 			id, err := pick(store, a.session)
 			if err != nil {

@@ -38,30 +38,36 @@ end is not vouched for; --unclosed makes that 0.`,
   penstock audit verify --unclosed --json`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
 			o := audit.VerifyOptions{Session: a.session, Head: head}
 			if len(args) == 1 {
 				o.Session = args[0]
 			}
-			r, err := store.Verify(o)
+			stores, err := a.verified(cmd.Context(), o)
 			if err != nil {
 				return err
 			}
-			if a.json {
-				err = printJSON(cmd.OutOrStdout(), r)
-			} else {
-				err = printReport(newPainter(cmd.OutOrStdout()), r)
+			code := 0
+			for _, store := range stores {
+				r, err := store.Verify(o)
+				if err != nil {
+					return err
+				}
+				if a.json {
+					err = printJSON(cmd.OutOrStdout(), r)
+				} else {
+					err = printReport(newPainter(cmd.OutOrStdout()), r)
+				}
+				switch {
+				case err != nil:
+					return err
+				case !r.OK():
+					code = 1
+				case !r.Whole() && !unclosed && code == 0:
+					code = exitUnproven
+				}
 			}
-			switch {
-			case err != nil:
-				return err
-			case !r.OK():
-				return &exitError{code: 1}
-			case !r.Whole() && !unclosed:
-				return &exitError{code: exitUnproven}
+			if code != 0 {
+				return &exitError{code: code}
 			}
 			return nil
 		},
@@ -96,12 +102,12 @@ flow; a cell that a spreadsheet would run as a formula begins with an apostrophe
 			if format != "jsonl" && format != "csv" {
 				return badFlag("format", format, "jsonl or csv")
 			}
-			store, err := a.store()
-			if err != nil {
-				return err
-			}
 			if len(args) == 1 {
 				f.Session = args[0]
+			}
+			store, err := a.storeOf(cmd.Context(), f.Session)
+			if err != nil {
+				return err
 			}
 			if !all {
 				if f.Session, err = pick(store, f.Session); err != nil {

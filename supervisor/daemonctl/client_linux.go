@@ -100,6 +100,14 @@ func (c *Client) read() {
 // session is over then.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
+// Ending is the reason with which the daemon ended the session, "" if it said
+// none: then it is gone.
+func (c *Client) Ending() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
 // Why says why the daemon ended the session, once Done is closed.
 func (c *Client) Why() error {
 	c.mu.Lock()
