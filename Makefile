@@ -86,7 +86,7 @@ install: build ## install binary, manual pages and completions under PREFIX (/us
 	$(BIN) completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_penstock
 	$(BIN) completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/penstock.fish
 
-package: build ## make .deb, .rpm, .apk and tarball in dist/, the same bytes each time
+package: ## make .deb, .rpm, .apk and tarball in dist/, the same bytes each time
 	VERSION='$(VERSION)' packaging/build
 
 clean: ## remove what build made
