@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/config"
 )
@@ -115,6 +116,9 @@ The exit code is 1 if anything is wrong.`,
 					return err
 				}
 				p, err := policy.Load(lo)
+				if err == nil {
+					p, err = p.ResolveExecutables(config.Executables(p.NeedsHash()))
+				}
 				c, err := checkResult("", p, err)
 				if err != nil {
 					return err
@@ -236,19 +240,21 @@ holds where nobody said anything.`,
 
 func newPolicyExplainCmd() *cobra.Command {
 	var s policySource
-	var method string
+	var method, process string
 	cmd := &cobra.Command{
 		Use:   "explain URL|HOST[:PORT]",
 		Short: "Say which rule decides a request, and what would change it",
 		Long: `Say which rule in which file and line decides a request from a pen started here,
 and what would change it. HOST[:PORT] is an https request; tcp://HOST:PORT is a
-raw connection, tls://HOST one that is passed through unread.
+raw connection, tls://HOST one that is passed through unread. Without --process
+it is not known who asks: then no rule with process allows, and each may deny.
 
 Nothing is contacted and no name is looked up. The exit code is 0 if the request
 is allowed, 1 if it is denied, 2 if that could not be decided.`,
 		Example: `  penstock policy explain https://api.github.com/repos/o/r
   penstock policy explain --method POST https://api.github.com/repos/o/r/issues
   penstock policy explain tcp://db.corp.example:5432
+  penstock policy explain --process /usr/bin/git https://github.com/o/r
   penstock policy explain --allow example.com example.com`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -259,6 +265,12 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 			p, err := s.load(cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if p, err = p.ResolveExecutables(config.Executables(p.NeedsHash())); err == nil && process != "" {
+				r.Process, err = processOf(process)
+			}
+			if err != nil {
+				return &exitError{code: 2, err: err}
 			}
 			e := p.Explain(r)
 			if s.json {
@@ -274,7 +286,17 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 	}
 	s.flags(cmd)
 	cmd.Flags().StringVar(&method, "method", "", "the request's method (default GET)")
+	cmd.Flags().StringVar(&process, "process", "", "as if `FILE`, an executable, had asked")
 	return cmd
+}
+
+// processOf returns a process that runs an executable.
+func processOf(file string) (*hooks.Process, error) {
+	found, err := config.Executables(true)(file)
+	if err != nil {
+		return nil, &hintedError{fmt.Errorf("--process %s: %w", file, err), "name an executable, as in: --process /usr/bin/git"}
+	}
+	return &hooks.Process{Exe: found[0]}, nil
 }
 
 func printExplanation(w io.Writer, e *policy.Explanation) error {

@@ -131,6 +131,9 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	if c.Policy, err = policy.Load(lo); err != nil {
 		return nil, err
 	}
+	if c.Policy, err = c.Policy.ResolveExecutables(Executables(c.Policy.NeedsHash())); err != nil {
+		return nil, err
+	}
 	c.Mode = c.Policy.Mode()
 	c.Tier = "auto"
 	if t := c.Policy.Sandbox().Tier; t.Set {
