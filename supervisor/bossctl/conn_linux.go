@@ -50,7 +50,7 @@ func (c *Conn) Recv() (*Message, []*os.File, error) {
 		err = m.checkFiles(len(files))
 	}
 	if err != nil {
-		packet.CloseAll(files)
+		c.Discard(files)
 		return nil, nil, err
 	}
 	return m, files, nil

@@ -33,7 +33,7 @@ func (c *Conn) Recv() (*Message, []*os.File, error) {
 	}
 	m, err := Decode(b)
 	if err != nil {
-		packet.CloseAll(files)
+		c.Discard(files)
 		return nil, nil, err
 	}
 	return m, files, nil

@@ -18,6 +18,8 @@ type Conn struct {
 	uc    *net.UnixConn
 	size  int // of a packet, in bytes
 	files int // descriptors of a packet
+
+	discard func([]*os.File)
 }
 
 // NewConn speaks over uc, a seqpacket socket, which it takes over. No packet has
@@ -40,6 +42,21 @@ func (c *Conn) Close() error { return c.uc.Close() }
 
 // Raw gives the socket, for peer credentials.
 func (c *Conn) Raw() *net.UnixConn { return c.uc }
+
+// OnDiscard makes f the one that closes descriptors which came with a packet
+// that was refused. Closing what a hostile peer sent can block for as long as the
+// peer likes (a file of a FUSE server of its own, a socket that lingers). It is
+// called before the first Recv.
+func (c *Conn) OnDiscard(f func([]*os.File)) { c.discard = f }
+
+// Discard closes files that nobody asked for.
+func (c *Conn) Discard(files []*os.File) {
+	if c.discard != nil {
+		c.discard(files)
+		return
+	}
+	CloseAll(files)
+}
 
 // Send writes one packet and copies of files, which stay the caller's.
 func (c *Conn) Send(b []byte, files ...*os.File) error {
@@ -100,7 +117,7 @@ func (c *Conn) Recv() ([]byte, []*os.File, error) {
 		err = errors.New("receive message: empty")
 	}
 	if err != nil {
-		CloseAll(files)
+		c.Discard(files)
 		return nil, nil, err
 	}
 	return buf[:n:n], files, nil

@@ -1,0 +1,359 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/supervisor/bossctl"
+	"github.com/penstock/penstock/supervisor/packet"
+)
+
+// proxyRole is os.Args[1] of a proxy's process.
+const proxyRole = "role:proxy"
+
+// stage is how far a proxy is; it says which messages are in turn.
+type stage int
+
+const (
+	starting stage = iota // nothing was said yet
+	idle                  // ready
+	assigned              // has a session, may ask for what it must reach
+	admitted              // reads what a pen sends: believed nothing from here on
+	closed                // has said its last word
+)
+
+// proxy is one proxy's process.
+type proxy struct {
+	slot, uid int
+	cmd       *exec.Cmd
+	boss      *bossctl.Conn
+	group     Group // nil without control groups
+	stderr    *head
+
+	ready chan struct{} // closed with the first message
+	done  chan struct{} // closed when the process is reaped
+	last  chan struct{} // closed when closing is set
+
+	mu      sync.Mutex
+	stage   stage
+	asked   bool // for guard
+	reach   func([]bossctl.Reach) error
+	lost    func(reason string) // the session's: the proxy is no good any more
+	counts  bossctl.Counts
+	counted float64   // messages that it may send now
+	at      time.Time // when counted was right
+	closing *bossctl.Closed
+	why     error
+}
+
+// start starts a proxy in slot, on the thread of s. It returns before the proxy
+// is ready.
+func (p *pool) start(slot int) (*proxy, error) {
+	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{})}
+	ours, theirs, err := packet.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	x.boss = bossctl.NewConn(ours)
+	extra, err := donate.Files(&bossctl.Config{Supervised: true}, map[string]*os.File{bossctl.FileBoss: theirs})
+	if err != nil {
+		x.boss.Close()
+		return nil, err
+	}
+	defer extra[0].Close()
+	if p.groups != nil {
+		if x.group, err = p.groups.Proxy(slot); err != nil {
+			x.boss.Close()
+			return nil, err
+		}
+	}
+	// Not by its path: the user of the proxy may not be able to walk to it.
+	x.cmd = exec.Command("/proc/self/exe", proxyRole)
+	x.cmd.Args[0] = "penstock"
+	x.cmd.Env = []string{"PATH=/nonexistent"}
+	x.cmd.Dir = "/"
+	x.cmd.ExtraFiles = extra
+	x.cmd.Stderr = x.stderr
+	x.cmd.WaitDelay = time.Second // for who holds its stderr after its death
+	x.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:    true,
+		Pdeathsig:  syscall.SIGKILL, // of the thread that starts it, which lives as long as the daemon
+		Credential: &syscall.Credential{Uid: uint32(x.uid), Gid: uint32(x.uid)},
+	}
+	err = p.thread(x.cmd.Start)
+	if err == nil && x.group != nil {
+		// It is our own code still, and waits for us.
+		err = x.group.Add(x.cmd.Process.Pid)
+	}
+	if err != nil {
+		x.boss.Close()
+		if x.cmd.Process != nil {
+			x.cmd.Process.Kill()
+			x.cmd.Wait()
+		}
+		if x.group != nil {
+			x.group.Close()
+		}
+		return nil, fmt.Errorf("start a proxy: %w", err)
+	}
+	go x.reap()
+	go x.listen()
+	return x, nil
+}
+
+// reap waits for the process's end without keeping a thread.
+func (x *proxy) reap() {
+	if pidfd, err := unix.PidfdOpen(x.cmd.Process.Pid, unix.PIDFD_NONBLOCK); err == nil {
+		f := os.NewFile(uintptr(pidfd), "proxy")
+		if raw, err := f.SyscallConn(); err == nil {
+			raw.Read(func(fd uintptr) bool { //nolint:errcheck // or Wait waits
+				fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+				n, err := unix.Poll(fds, 0)
+				return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+			})
+		}
+		f.Close()
+	}
+	x.cmd.Wait() //nolint:errcheck // what it said is told by reason
+	if x.group != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		x.group.Kill(ctx) //nolint:errcheck // it can't start processes; the next sweep finds what is there
+		cancel()
+		x.group.Close() //nolint:errcheck // likewise
+	}
+	close(x.done)
+	x.boss.Close()
+	x.fail(x.reason())
+}
+
+// reason says how the process ended.
+func (x *proxy) reason() error {
+	if said := x.stderr.String(); said != "" {
+		line, _, _ := bytes.Cut([]byte(said), []byte("\n"))
+		return errors.New("the proxy ended: " + text.Escape(string(line[:min(len(line), 300)])))
+	}
+	return errors.New("the proxy ended: " + x.cmd.ProcessState.String())
+}
+
+// listen obeys nothing: it takes the four messages that a proxy has, each in its
+// turn, and ends the proxy for any other.
+func (x *proxy) listen() {
+	for {
+		m, files, err := x.boss.Recv()
+		packet.CloseAll(files)
+		if err == nil {
+			err = x.hear(m)
+		}
+		if err != nil {
+			select {
+			case <-x.done:
+			default:
+				if x.over() {
+					return // it ends by itself
+				}
+				x.fail(fmt.Errorf("the proxy broke its conversation: %w", err))
+				x.kill()
+			}
+			return
+		}
+	}
+}
+
+func (x *proxy) hear(m *bossctl.Message) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case m.Op == bossctl.OpReady && x.stage == starting:
+		x.stage = idle
+		close(x.ready)
+	case m.Op == bossctl.OpGuard && x.stage == assigned && !x.asked:
+		x.asked = true
+		answer := &bossctl.Message{Op: bossctl.OpGuarded}
+		if err := x.reach(m.Reach); err != nil {
+			answer.Text = oneLine(err.Error())
+		}
+		return x.send(answer)
+	case m.Op == bossctl.OpCounts && (x.stage == assigned || x.stage == admitted):
+		now := time.Now()
+		x.counted = min(3, x.counted+now.Sub(x.at).Seconds())
+		x.at = now
+		if x.counted < 1 {
+			return errors.New("counts too often")
+		}
+		x.counted--
+		x.counts = *m.Counts
+	case m.Op == bossctl.OpClosed && (x.stage == assigned || x.stage == admitted):
+		x.stage = closed
+		x.counts = m.Closed.Counts
+		x.closing = m.Closed
+		close(x.last)
+	default:
+		return fmt.Errorf("%s is out of turn", m.Op)
+	}
+	return nil
+}
+
+// sendTime bounds a message to a proxy, which has room for it or does not read.
+const sendTime = 2 * time.Second
+
+func (x *proxy) send(m *bossctl.Message, files ...*os.File) error {
+	x.boss.SetWriteDeadline(time.Now().Add(sendTime)) //nolint:errcheck // then it fails
+	return x.boss.Send(m, files...)
+}
+
+// assign gives the proxy its session. lost is called once, if the proxy fails
+// before it has said that it is done.
+func (x *proxy) assign(a *bossctl.Assign, reach func([]bossctl.Reach) error, lost func(string), files ...*os.File) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stage != idle || x.why != nil {
+		return errors.New("the proxy is not idle")
+	}
+	x.stage, x.reach, x.lost = assigned, reach, lost
+	x.counted, x.at = 3, time.Now()
+	return x.send(&bossctl.Message{Op: bossctl.OpAssign, Assign: a}, files...)
+}
+
+// admit tells what the pen is. From here on the proxy reads hostile bytes.
+func (x *proxy) admit(a *bossctl.Admit) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stage != assigned {
+		return errors.New("the proxy has ended its session")
+	}
+	x.stage = admitted
+	return x.send(&bossctl.Message{Op: bossctl.OpAdmit, Admit: a})
+}
+
+// over tells whether the proxy has said its last word.
+func (x *proxy) over() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stage == closed
+}
+
+// fail remembers why the proxy is no good, and tells its session.
+func (x *proxy) fail(err error) {
+	x.mu.Lock()
+	lost := x.lost
+	if x.why != nil || x.stage == closed {
+		lost = nil
+	}
+	if x.why == nil {
+		x.why = err
+	}
+	x.mu.Unlock()
+	if lost != nil {
+		lost(err.Error())
+	}
+}
+
+// failed returns why.
+func (x *proxy) failed() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.why
+}
+
+func (x *proxy) numbers() bossctl.Counts {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.counts
+}
+
+func (x *proxy) kill() { x.cmd.Process.Kill() } //nolint:errcheck // gone is as good
+
+// Times that a proxy has at its end.
+const (
+	lastWordTime = 10 * time.Second // for the flows to end and the last record
+	exitTime     = 2 * time.Second
+)
+
+// finish has the proxy write its last record, unless it has, and returns when the
+// process is gone: what it said of its end, nil if nothing.
+func (x *proxy) finish(reason string) *bossctl.Closed {
+	wait := func(c <-chan struct{}, d time.Duration) bool {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-c:
+			return true
+		case <-x.done:
+			return false
+		case <-t.C:
+			return false
+		}
+	}
+	x.mu.Lock()
+	if x.stage == assigned || x.stage == admitted {
+		x.send(&bossctl.Message{Op: bossctl.OpEnd, Text: oneLine(reason)}) //nolint:errcheck // then it is killed
+	}
+	x.mu.Unlock()
+	if wait(x.last, lastWordTime) {
+		wait(x.done, exitTime)
+	}
+	x.kill()
+	<-x.done
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closing
+}
+
+// oneLine makes of any text one that a message may carry.
+func oneLine(s string) string {
+	s = text.Escape(s)
+	if len(s) > 2048 {
+		s = s[:2048]
+	}
+	return s
+}
+
+// head keeps the first part of what is written to it.
+type head struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (t *head) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	const size = 4 << 10
+	if room := size - t.buf.Len(); room > 0 {
+		t.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+func (t *head) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}
+
+// pairs are the two conversations of a session that the daemon makes and one of
+// which it hands on.
+func pairs() (control, theirControl *os.File, sockets *net.UnixConn, theirSockets *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	control, theirControl = os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
+	if sockets, theirSockets, err = packet.Pair(); err != nil {
+		control.Close()
+		theirControl.Close()
+	}
+	return control, theirControl, sockets, theirSockets, err
+}

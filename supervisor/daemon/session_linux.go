@@ -1,0 +1,443 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/bossctl"
+	"github.com/penstock/penstock/supervisor/daemonctl"
+)
+
+// session is one connection's, from open to its end. Its steps are one
+// goroutine's; others only cancel it or read what is marked so.
+type session struct {
+	c        *connection
+	id       string          // read by others
+	open     *daemonctl.Open // read by others
+	begun    time.Time       // read by others
+	proxy    *proxy          // read by others
+	group    Group           // read by others; nil without control groups
+	step     daemonctl.Op    // the last one that was done
+	undo     []func()        // reversals, the last one first
+	sockets  *net.UnixConn   // to the proxy, carries the pen's sockets once
+	kernel   KernelSession   // nil without eBPF
+	record   *audit.Session  //
+	builder  *process        //
+	facts    *builderFacts   //
+	names    []string        // of pen
+	pen      []*os.File      // sockets, closed with the connection
+	finished chan struct{}   // closed when nothing of it is left
+
+	mu     sync.Mutex
+	reason string // why it is ended, "" if the caller ends it
+}
+
+// cancel ends the session from outside: whatever its goroutine waits for from
+// the caller is over. It may be called at any time, from anywhere.
+func (s *session) cancel(reason string) {
+	s.mu.Lock()
+	first := s.reason == ""
+	if first {
+		s.reason = reason
+	}
+	s.mu.Unlock()
+	if first {
+		s.c.answer(&daemonctl.Message{Op: daemonctl.OpEnding, Text: oneLine(reason)}) //nolint:errcheck // the connection ends anyway
+		s.c.conn.Raw().CloseRead()                                                    //nolint:errcheck // likewise
+	}
+}
+
+func (s *session) why() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
+}
+
+// session runs a session. Everything that it makes is gone when it returns.
+func (c *connection) session(o *daemonctl.Open) (err error) {
+	s := &session{c: c, open: o, begun: time.Now(), finished: make(chan struct{})}
+	defer close(s.finished)
+	graceful := false
+	defer func() {
+		reason := s.why()
+		switch {
+		case reason != "" || graceful:
+		case err != nil:
+			reason = oneLine(err.Error())
+		default:
+			reason = "the caller is gone"
+		}
+		s.end(reason)
+		if graceful && err == nil {
+			err = c.answer(&daemonctl.Message{Op: daemonctl.OpEnded})
+		}
+	}()
+	if err := s.begin(); err != nil {
+		return err
+	}
+	// From here on it can be cancelled.
+	c.conn.SetReadDeadline(s.begun.Add(c.d.cfg.Settings.SetupTime)) //nolint:errcheck // then it fails
+	for {
+		m, files, err := c.conn.Recv()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return &refusal{"the pen was not built in time", "raise setup_time in the supervisor's settings"}
+		}
+		if err != nil {
+			return err
+		}
+		c.junk = append(c.junk, files...)
+		if m.Op == daemonctl.OpEnd && len(files) == 0 {
+			graceful = true
+			return nil
+		}
+		answer, err := s.take(m, files)
+		if err != nil {
+			return err
+		}
+		if err := c.answer(&daemonctl.Message{Op: answer}); err != nil {
+			return err
+		}
+		s.step = m.Op
+		if s.step == daemonctl.OpVerify {
+			c.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // then it ends early
+		}
+	}
+}
+
+// take does one step, if it is in turn.
+func (s *session) take(m *daemonctl.Message, files []*os.File) (daemonctl.Op, error) {
+	switch {
+	case m.Op == daemonctl.OpJoin && s.step == daemonctl.OpOpen && len(files) == 1:
+		return daemonctl.OpJoined, s.join(files[0])
+	case m.Op == daemonctl.OpNetwork && s.step == daemonctl.OpJoin && len(files) == len(m.Sockets)+1:
+		return daemonctl.OpNetworked, s.network(m.Sockets, files)
+	case m.Op == daemonctl.OpVerify && s.step == daemonctl.OpNetwork && len(files) == 1:
+		return daemonctl.OpVerified, s.verify(files[0])
+	}
+	return "", &refusal{string(m.Op) + " is out of turn, or has not the descriptors that it should have", ""}
+}
+
+func (s *session) push(f func()) { s.undo = append(s.undo, f) }
+
+// begin makes what a session has before it has a pen, and says so.
+func (s *session) begin() error {
+	d, uid := s.c.d, s.c.peer.uid
+	if r := d.accounts.begin(uid, s.begun); r != nil {
+		return r
+	}
+	s.push(func() { d.accounts.end(uid, time.Now()) })
+	quota := d.cfg.Settings.Quota
+	floor, err := readFloor(d.cfg.Policy)
+	if err != nil {
+		return fmt.Errorf("read the administrator's policy: %w", err)
+	}
+	st, err := d.state.of(uid)
+	if err != nil {
+		return err
+	}
+	if s.record, err = st.create(quota.AuditBytes); err != nil {
+		return err
+	}
+	s.push(func() { s.record.File.Close() })
+	s.id = s.record.ID
+	readable, err := st.OpenSession(s.id)
+	if err != nil {
+		return err
+	}
+	defer readable.Close()
+
+	opened := &daemonctl.Opened{Session: s.id, Steering: d.steering(), Floor: floor.digest, AuditDir: filepath.Dir(s.record.Path), Capabilities: d.capabilities()}
+	if d.cfg.Groups != nil {
+		if s.group, err = d.cfg.Groups.Pen(uid, s.id, s.open.Limits); err != nil {
+			return err
+		}
+		s.push(s.endGroup)
+		limits, caps := s.group.Limits()
+		opened.Rlimits, opened.Capabilities = limits, append(opened.Capabilities, caps...)
+	}
+	if s.proxy, err = d.pool.take(); err != nil {
+		return err
+	}
+	s.push(s.endProxy)
+	control, err := s.assign(floor)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	if err := d.enter(s); err != nil {
+		return err
+	}
+	s.push(func() { d.leave(s) })
+	if err := s.c.answer(&daemonctl.Message{Op: daemonctl.OpOpened, Opened: opened}, control, readable); err != nil {
+		return err
+	}
+	s.step = daemonctl.OpOpen
+	return nil
+}
+
+// assign gives the proxy the session, and returns the caller's end of the
+// conversation with it.
+func (s *session) assign(f *floor) (*os.File, error) {
+	var events *os.File
+	if k := s.c.d.cfg.Kernel; k != nil && s.group != nil && s.proxy.group != nil {
+		var err error
+		if s.kernel, err = k.Session(s.group.ID(), s.proxy.group.ID()); err != nil {
+			return nil, err
+		}
+		s.push(func() { s.kernel.Close() })
+		events = s.kernel.Events()
+	}
+	control, theirs, sockets, theirSockets, err := pairs()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	defer theirSockets.Close()
+	s.sockets = sockets
+	s.push(func() { sockets.Close() })
+	files := []*os.File{theirs, theirSockets, s.record.File}
+	if events != nil {
+		files = append(files, events)
+	}
+	err = s.proxy.assign(&bossctl.Assign{
+		Session: s.id, UID: s.c.peer.uid, User: userName(s.c.peer.uid), Started: s.begun,
+		FloorName: f.name, FloorText: f.text, Events: events != nil,
+	}, s.reach, s.cancel, files...)
+	if err != nil {
+		control.Close()
+		return nil, err
+	}
+	return control, nil
+}
+
+// reach is what the proxy asks before it has read a byte of the pen.
+func (s *session) reach(r []bossctl.Reach) error {
+	if s.kernel == nil {
+		return nil // nothing guards it
+	}
+	return s.kernel.Guard(r)
+}
+
+func userName(uid int) string {
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil || u.Username == "" || len(u.Username) > 100 {
+		return "#" + strconv.Itoa(uid)
+	}
+	return oneLine(u.Username)
+}
+
+// join puts the pen's first process into the session's group. It is written
+// there by number; that it lived after that, which its pidfd says, means that the
+// number was its own all the time.
+func (s *session) join(pidfd *os.File) error {
+	p, err := openProcess(pidfd)
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	s.push(func() { p.dir.Close() })
+	d := s.c.d
+	b, err := examineBuilder(p, s.c.peer.uid, d.host["user"], d.host["net"])
+	if err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	if s.group != nil {
+		if err := s.group.Add(p.pid); err != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+		if err := p.alive(); err != nil {
+			// Whoever has the number now is not ours to kill.
+			s.group.Release(p.pid)
+			return fmt.Errorf("join: %w", err)
+		}
+	}
+	s.builder, s.facts = p, b
+	return nil
+}
+
+// network checks the pen's sockets and steers its connections to them.
+func (s *session) network(names []string, files []*os.File) error {
+	if err := namesOnce(names); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	ns := files[len(files)-1]
+	id, err := netnsInode(ns)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	d := s.c.d
+	switch {
+	case id == d.host["net"]:
+		return errors.New("network: the namespace is the host's")
+	case id != s.facts.net:
+		return errors.New("network: the namespace is not that of the pen's first process")
+	}
+	user, made, err := owner(ns, unix.NS_GET_USERNS)
+	if err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	if user != s.facts.user || made != s.c.peer.uid {
+		return errors.New("network: the namespace is not owned by the user namespace of the pen's first process")
+	}
+	files = files[:len(files)-1]
+	sockets := make(map[string]*os.File, len(files))
+	for i, f := range files {
+		if err := checkSocket(names[i], f, id); err != nil {
+			return fmt.Errorf("network: %w", err)
+		}
+		sockets[names[i]] = f
+	}
+	if err := d.claim(id, s); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	s.push(func() { d.unclaim(id) })
+	if s.kernel != nil {
+		if err := s.kernel.Steer(ns, sockets); err != nil {
+			return fmt.Errorf("network: %w", err)
+		}
+	}
+	s.names, s.pen = names, files
+	return nil
+}
+
+// verify looks at the held shim. Only then does the proxy get what it can read
+// hostile bytes from.
+func (s *session) verify(pidfd *os.File) error {
+	p, err := openProcess(pidfd)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	defer p.dir.Close()
+	held := func(string) bool { return true }
+	cgroup := ""
+	if s.group != nil {
+		held, cgroup = s.group.Holds, s.group.Path()
+	}
+	if err := examineShim(p, s.facts, s.c.d.host, held); err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	if err := s.builder.alive(); err != nil {
+		return fmt.Errorf("verify: the pen's first process: %w", err)
+	}
+	user, err := p.namespace("user")
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	files := make(map[string]*os.File, len(s.names))
+	for i, n := range s.names {
+		files[n] = s.pen[i]
+	}
+	sockets, err := netns.SocketsFrom(files)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	s.sockets.SetWriteDeadline(time.Now().Add(sendTime)) //nolint:errcheck // then it fails
+	if err := sockets.Send(s.sockets); err != nil {
+		return err
+	}
+	return s.proxy.admit(&bossctl.Admit{
+		UID: s.facts.uid, GID: s.facts.gid, Cgroup: cgroup, Net: s.facts.net, User: user, PID: s.facts.pid, Start: s.facts.start,
+	})
+}
+
+// killTime bounds the end of a pen's processes.
+const killTime = 10 * time.Second
+
+// end undoes everything, the pen first: what is done to it after its record is
+// closed would not be in it.
+func (s *session) end(reason string) {
+	s.mu.Lock()
+	s.reason = reason
+	s.mu.Unlock()
+	if s.builder != nil {
+		// Where there is no group, this is all there is; the rest of the pen dies
+		// of its first process's death.
+		s.builder.kill()
+	}
+	s.killGroup()
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		s.undo[i]()
+	}
+	s.undo = nil
+}
+
+func (s *session) killGroup() {
+	if s.group == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killTime)
+	defer cancel()
+	if err := s.group.Kill(ctx); err != nil {
+		s.c.d.cfg.Log("session %s: %v", s.id, err)
+	}
+}
+
+func (s *session) endGroup() {
+	s.killGroup()
+	if err := s.group.Close(); err != nil {
+		s.c.d.cfg.Log("session %s: %v", s.id, err)
+	}
+}
+
+// endProxy has the last record written, by the proxy, and enters it in the
+// ledger. A proxy without a last word leaves the session unsealed, which
+// penstock audit verify says.
+func (s *session) endProxy() {
+	last := s.proxy.finish(s.why())
+	if last == nil || last.Seq == 0 {
+		return
+	}
+	head, err := last.Hash()
+	if err == nil {
+		err = s.record.SealUnread(last.Seq, head)
+	}
+	if err != nil {
+		s.c.d.cfg.Log("session %s: %v", s.id, err)
+	}
+}
+
+// enter makes a session known to others, unless the daemon is ending.
+func (d *Daemon) enter(s *session) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ending != "" {
+		return &refusal{d.ending, "try again in a moment"}
+	}
+	d.sessions[s.id] = s
+	return nil
+}
+
+func (d *Daemon) leave(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.sessions, s.id)
+}
+
+// claim makes a network namespace this session's. The inode number is not
+// another's while the session holds a descriptor of it.
+func (d *Daemon) claim(id uint64, s *session) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.networks[id] != nil {
+		return errors.New("the namespace is another session's")
+	}
+	d.networks[id] = s
+	return nil
+}
+
+func (d *Daemon) unclaim(id uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.networks, id)
+}
