@@ -34,9 +34,6 @@ func (s *session) planTrust() error {
 	if err := s.openTrust(); err != nil {
 		return err
 	}
-	if err := s.resolveExecutables(); err != nil {
-		return err
-	}
 	return s.resolveSecrets()
 }
 
