@@ -20,6 +20,7 @@ func commands() []*cobra.Command {
 		newAuditCmd(),
 		newCACmd(),
 		newDoctorCmd(),
+		newSuperviseCmd(),
 		newDemoCmd(),
 		newVersionCmd(),
 	}

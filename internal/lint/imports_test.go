@@ -54,7 +54,7 @@ var outside = map[string][]string{
 	"github.com/google/nftables":         {"sandbox/netns"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
-	"go.yaml.in/yaml/v3":                 {"policy"},
+	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},
 	"golang.org/x/sys":                   {"agent", "audit", "cmd", "internal", "netproxy", "policy", "sandbox", "supervisor"},
 	"golang.org/x/term":                  {"cmd", "supervisor"},

@@ -104,6 +104,26 @@ func (g *Group) Holds(pid int) (bool, error) {
 	return true, nil
 }
 
+// HoldsPen tells whether a process is in any pen's group of the tree.
+func (t *Tree) HoldsPen(pid int) (bool, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return false, fmt.Errorf("read the control group of a process: %w", err)
+	}
+	all, err := mounted()
+	if err != nil {
+		return false, fmt.Errorf("read the control group of a process: %w", err)
+	}
+	for _, top := range t.tops() {
+		for _, h := range all {
+			if of, ok := groupOf(string(text), h); ok && within(filepath.Join(h.dir, of), filepath.Join(top, pensName)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
 // mounted reads which hierarchies there are; the unified one is the first.
 func mounted() ([]hierarchy, error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")

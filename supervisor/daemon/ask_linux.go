@@ -111,7 +111,8 @@ func (s *session) status() daemonctl.Status {
 		Workdir: s.open.Workdir, Command: s.open.Command, Flows: n.Flows, Denied: n.Denied,
 	}
 	if s.group != nil {
-		st.Memory, st.PIDs, st.CPU = s.group.Usage()
+		u := s.group.Usage()
+		st.Memory, st.PIDs, st.CPU = u.Memory, u.PIDs, u.CPU
 	}
 	return st
 }

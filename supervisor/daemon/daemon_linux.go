@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 )
@@ -22,8 +23,8 @@ type Config struct {
 	State    string // directory, root's alone
 	Policy   string // the administrator's policy; it need not exist
 	Settings *settings.Settings
-	Groups   Groups // nil: this machine gives no control groups; closed by the caller
-	Kernel   Kernel // nil: this machine refuses eBPF; closed by the caller
+	Groups   *cgroup.Tree // nil: this machine gives no control groups; swept before, and closed, by the caller
+	Kernel   Kernel       // nil: this machine refuses eBPF; closed by the caller
 	Version  string
 	Log      func(format string, args ...any) // for the administrator; nil: nobody
 }
@@ -179,11 +180,7 @@ func (c *connection) converse() error {
 	if c.peer.proc, err = peerProcess(c.conn.Raw(), c.peer); err != nil {
 		return &refusal{"the caller can't be examined: " + oneLine(err.Error()), "call from a process that lives on"}
 	}
-	ours := func(string) bool { return false }
-	if c.d.cfg.Groups != nil {
-		ours = c.d.cfg.Groups.Ours
-	}
-	if r := c.peer.check(c.d.host["user"], ours); r != nil {
+	if r := c.peer.check(c.d.host["user"], c.d.cfg.Groups); r != nil {
 		return r
 	}
 	for first := true; ; first = false {

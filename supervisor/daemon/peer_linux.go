@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/sandbox/cgroup"
 )
 
 // peer is who has connected, as the kernel says it.
@@ -80,7 +82,7 @@ func peerProcess(uc *net.UnixConn, who peer) (*process, error) {
 // check refuses callers out of a container or a pen: root's help is for this
 // machine's users, and a tool in a pen must not get another pen. userNS is the
 // daemon's own user namespace.
-func (w *peer) check(userNS uint64, ours func(cgroup string) bool) *refusal {
+func (w *peer) check(userNS uint64, groups *cgroup.Tree) *refusal {
 	ns, err := w.proc.namespace("user")
 	if err != nil {
 		return &refusal{"the caller can't be examined", "call from a process that lives on"}
@@ -88,11 +90,14 @@ func (w *peer) check(userNS uint64, ours func(cgroup string) bool) *refusal {
 	if ns != userNS {
 		return &refusal{"the caller is in a user namespace of its own", "use --rootless inside containers and pens"}
 	}
-	text, err := w.proc.read("cgroup")
-	if err != nil {
+	if groups == nil {
+		return nil
+	}
+	in, err := groups.HoldsPen(w.pid)
+	if err != nil || w.proc.alive() != nil {
 		return &refusal{"the caller can't be examined", "call from a process that lives on"}
 	}
-	if ours(text) {
+	if in {
 		return &refusal{"the caller is in a session already", "use --rootless inside pens"}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,21 +161,36 @@ type builderFacts struct {
 	uid, gid, pid int
 }
 
+// settleTime bounds the wait for no_new_privs.
+const settleTime = time.Second
+
 // examineBuilder tells whether p may be put into a session's group: its user's
 // own process, in a user namespace that its user made below ours, that can gain
 // no privilege.
 func examineBuilder(p *process, uid int, userNS, netNS uint64) (*builderFacts, error) {
-	f, err := p.facts()
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case f.tgid != p.pid:
-		return nil, errors.New("the process is a thread of another one")
-	case !all(f.uid, uid):
-		return nil, errors.New("the process is another user's")
-	case !f.noNewPrivs:
-		return nil, errors.New("the process can gain privileges: no_new_privs is off")
+	var f *facts
+	var err error
+	// The caller joins it while it is starting: that it gives up privileges, which
+	// is the first thing it does, may be a moment away.
+	for end := time.Now().Add(settleTime); ; time.Sleep(settleTime / 1000) {
+		if f, err = p.facts(); err != nil {
+			return nil, err
+		}
+		switch {
+		case f.tgid != p.pid:
+			return nil, errors.New("the process is a thread of another one")
+		case !all(f.uid, uid):
+			return nil, errors.New("the process is another user's")
+		}
+		if f.noNewPrivs {
+			break
+		}
+		if time.Now().After(end) {
+			return nil, errors.New("the process can gain privileges: no_new_privs is off")
+		}
+		if err := p.alive(); err != nil {
+			return nil, err
+		}
 	}
 	b := &builderFacts{uid: uid, gid: f.gid[0], pid: p.pid}
 	if b.start, err = p.started(); err != nil {
@@ -218,7 +234,7 @@ func namespaceID(f *os.File) (uint64, error) {
 
 // examineShim tells whether p is the held first process of the command in the
 // pen that b began. ours are the host's namespaces.
-func examineShim(p *process, b *builderFacts, ours map[string]uint64, inGroup func(string) bool) error {
+func examineShim(p *process, b *builderFacts, ours map[string]uint64) error {
 	f, err := p.facts()
 	if err != nil {
 		return err
@@ -250,13 +266,6 @@ func examineShim(p *process, b *builderFacts, ours map[string]uint64, inGroup fu
 		case name == "user" && id == b.user:
 			return errors.New("it is in the user namespace that owns the network")
 		}
-	}
-	text, err := p.read("cgroup")
-	if err != nil {
-		return err
-	}
-	if !inGroup(text) {
-		return errors.New("it is not in the session's control group")
 	}
 	if err := descends(f.ppid, b.pid); err != nil {
 		return err

@@ -7,12 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
 )
 
 // pool starts proxies before they are needed, so that a session costs no fork.
 type pool struct {
-	groups   Groups
+	groups   *cgroup.Tree
 	firstUID int
 	want     int // idle ones
 	log      func(format string, args ...any)
@@ -30,7 +31,7 @@ type pool struct {
 	shut  bool
 }
 
-func newPool(s *settings.Settings, groups Groups, log func(string, ...any)) *pool {
+func newPool(s *settings.Settings, groups *cgroup.Tree, log func(string, ...any)) *pool {
 	p := &pool{
 		groups: groups, firstUID: s.Proxies.FirstUID, want: s.Proxies.Idle, log: log,
 		jobs: make(chan func()), wake: make(chan struct{}, 1), stop: make(chan struct{}), quit: make(chan struct{}), slots: make([]bool, s.Proxies.Most+s.Proxies.Idle),

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/packet"
 )
@@ -39,7 +40,7 @@ type proxy struct {
 	slot, uid int
 	cmd       *exec.Cmd
 	boss      *bossctl.Conn
-	group     Group // nil without control groups
+	group     *cgroup.Group // nil without control groups
 	stderr    *head
 
 	ready chan struct{} // closed with the first message
@@ -75,7 +76,7 @@ func (p *pool) start(slot int) (*proxy, error) {
 	}
 	defer extra[0].Close()
 	if p.groups != nil {
-		if x.group, err = p.groups.Proxy(slot); err != nil {
+		if x.group, _, err = p.groups.Proxy(slot, sandbox.Limits{}); err != nil {
 			x.boss.Close()
 			return nil, err
 		}
@@ -129,10 +130,8 @@ func (x *proxy) reap() {
 	}
 	x.cmd.Wait() //nolint:errcheck // what it said is told by reason
 	if x.group != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		x.group.Kill(ctx) //nolint:errcheck // it can't start processes; the next sweep finds what is there
-		cancel()
-		x.group.Close() //nolint:errcheck // likewise
+		emptyGroup(x.group) //nolint:errcheck // it can't start processes; the next sweep finds what is there
+		x.group.Close()     //nolint:errcheck // likewise
 	}
 	close(x.done)
 	x.boss.Close()

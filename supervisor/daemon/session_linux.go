@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,10 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 )
@@ -28,7 +25,7 @@ type session struct {
 	open     *daemonctl.Open // read by others
 	begun    time.Time       // read by others
 	proxy    *proxy          // read by others
-	group    Group           // read by others; nil without control groups
+	group    *cgroup.Group   // read by others; nil without control groups
 	step     daemonctl.Op    // the last one that was done
 	undo     []func()        // reversals, the last one first
 	sockets  *net.UnixConn   // to the proxy, carries the pen's sockets once
@@ -159,13 +156,8 @@ func (s *session) begin() error {
 	defer readable.Close()
 
 	opened := &daemonctl.Opened{Session: s.id, Steering: d.steering(), Floor: floor.digest, AuditDir: filepath.Dir(s.record.Path), Capabilities: d.capabilities()}
-	if d.cfg.Groups != nil {
-		if s.group, err = d.cfg.Groups.Pen(uid, s.id, s.open.Limits); err != nil {
-			return err
-		}
-		s.push(s.endGroup)
-		limits, caps := s.group.Limits()
-		opened.Rlimits, opened.Capabilities = limits, append(opened.Capabilities, caps...)
+	if err := s.makeGroup(opened); err != nil {
+		return err
 	}
 	if s.proxy, err = d.pool.take(); err != nil {
 		return err
@@ -238,122 +230,6 @@ func userName(uid int) string {
 	return oneLine(u.Username)
 }
 
-// join puts the pen's first process into the session's group. It is written
-// there by number; that it lived after that, which its pidfd says, means that the
-// number was its own all the time.
-func (s *session) join(pidfd *os.File) error {
-	p, err := openProcess(pidfd)
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	s.push(func() { p.dir.Close() })
-	d := s.c.d
-	b, err := examineBuilder(p, s.c.peer.uid, d.host["user"], d.host["net"])
-	if err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
-	if s.group != nil {
-		if err := s.group.Add(p.pid); err != nil {
-			return fmt.Errorf("join: %w", err)
-		}
-		if err := p.alive(); err != nil {
-			// Whoever has the number now is not ours to kill.
-			s.group.Release(p.pid)
-			return fmt.Errorf("join: %w", err)
-		}
-	}
-	s.builder, s.facts = p, b
-	return nil
-}
-
-// network checks the pen's sockets and steers its connections to them.
-func (s *session) network(names []string, files []*os.File) error {
-	if err := namesOnce(names); err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	ns := files[len(files)-1]
-	id, err := netnsInode(ns)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	d := s.c.d
-	switch {
-	case id == d.host["net"]:
-		return errors.New("network: the namespace is the host's")
-	case id != s.facts.net:
-		return errors.New("network: the namespace is not that of the pen's first process")
-	}
-	user, made, err := owner(ns, unix.NS_GET_USERNS)
-	if err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	if user != s.facts.user || made != s.c.peer.uid {
-		return errors.New("network: the namespace is not owned by the user namespace of the pen's first process")
-	}
-	files = files[:len(files)-1]
-	sockets := make(map[string]*os.File, len(files))
-	for i, f := range files {
-		if err := checkSocket(names[i], f, id); err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
-		sockets[names[i]] = f
-	}
-	if err := d.claim(id, s); err != nil {
-		return fmt.Errorf("network: %w", err)
-	}
-	s.push(func() { d.unclaim(id) })
-	if s.kernel != nil {
-		if err := s.kernel.Steer(ns, sockets); err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
-	}
-	s.names, s.pen = names, files
-	return nil
-}
-
-// verify looks at the held shim. Only then does the proxy get what it can read
-// hostile bytes from.
-func (s *session) verify(pidfd *os.File) error {
-	p, err := openProcess(pidfd)
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	defer p.dir.Close()
-	held := func(string) bool { return true }
-	cgroup := ""
-	if s.group != nil {
-		held, cgroup = s.group.Holds, s.group.Path()
-	}
-	if err := examineShim(p, s.facts, s.c.d.host, held); err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	if err := s.builder.alive(); err != nil {
-		return fmt.Errorf("verify: the pen's first process: %w", err)
-	}
-	user, err := p.namespace("user")
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	files := make(map[string]*os.File, len(s.names))
-	for i, n := range s.names {
-		files[n] = s.pen[i]
-	}
-	sockets, err := netns.SocketsFrom(files)
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	s.sockets.SetWriteDeadline(time.Now().Add(sendTime)) //nolint:errcheck // then it fails
-	if err := sockets.Send(s.sockets); err != nil {
-		return err
-	}
-	return s.proxy.admit(&bossctl.Admit{
-		UID: s.facts.uid, GID: s.facts.gid, Cgroup: cgroup, Net: s.facts.net, User: user, PID: s.facts.pid, Start: s.facts.start,
-	})
-}
-
-// killTime bounds the end of a pen's processes.
-const killTime = 10 * time.Second
-
 // end undoes everything, the pen first: what is done to it after its record is
 // closed would not be in it.
 func (s *session) end(reason string) {
@@ -370,24 +246,6 @@ func (s *session) end(reason string) {
 		s.undo[i]()
 	}
 	s.undo = nil
-}
-
-func (s *session) killGroup() {
-	if s.group == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), killTime)
-	defer cancel()
-	if err := s.group.Kill(ctx); err != nil {
-		s.c.d.cfg.Log("session %s: %v", s.id, err)
-	}
-}
-
-func (s *session) endGroup() {
-	s.killGroup()
-	if err := s.group.Close(); err != nil {
-		s.c.d.cfg.Log("session %s: %v", s.id, err)
-	}
 }
 
 // endProxy has the last record written, by the proxy, and enters it in the

@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/sandbox/cgroup"
+	"github.com/penstock/penstock/supervisor/daemon/settings"
+)
+
+// Options of Run: what the command line says.
+type Options struct {
+	Socket   string // where to listen, unless Listener is set
+	Group    string // whose members may connect
+	State    string // directory
+	Policy   string // the administrator's
+	Settings string // file
+	Name     string // of the control groups; "" is the only daemon of a machine
+	Listener *os.File
+	Version  string
+	Log      func(format string, args ...any)
+	// Notify tells the service manager "READY=1" and "STOPPING=1".
+	Notify func(state string)
+}
+
+// Run is the daemon's life: until ctx ends, or an error. It changes this
+// process for good (privilege), so the caller ends it afterwards.
+func Run(ctx context.Context, o Options) (err error) {
+	if os.Geteuid() != 0 {
+		return &refusal{"the supervisor must be started by root", "systemctl enable --now penstock.socket, or sudo penstock supervise; pens work without it too (penstock run --rootless)"}
+	}
+	unix.Umask(0o077)
+	set, err := settings.Load(o.Settings)
+	if err != nil {
+		return err
+	}
+	if _, err := readFloor(o.Policy); err != nil {
+		return fmt.Errorf("read the administrator's policy: %w", err)
+	}
+	l, err := listen(&o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	cfg := Config{State: o.State, Policy: o.Policy, Settings: set, Version: o.Version, Log: o.Log}
+	cfg.Groups, err = cgroup.NewTree(cgroup.TreeOptions{Name: o.Name})
+	switch {
+	case errors.Is(err, cgroup.ErrUnavailable):
+		o.Log("no control groups, so limits are weaker: %v", err)
+	case err != nil:
+		return err
+	default:
+		defer func() { err = errors.Join(err, cfg.Groups.Close()) }()
+		swept, err := cfg.Groups.Sweep()
+		if err != nil {
+			return err
+		}
+		if len(swept) > 0 {
+			o.Log("removed %d control groups of a supervisor that was killed", len(swept))
+		}
+	}
+	d, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	o.Notify("READY=1")
+	stop := context.AfterFunc(ctx, func() { o.Notify("STOPPING=1") })
+	defer stop()
+	return d.Serve(ctx, l)
+}
+
+// listen returns the socket that the service manager has opened, or opens one.
+func listen(o *Options) (*net.UnixListener, error) {
+	f := o.Listener
+	if f == nil {
+		return bind(o.Socket, o.Group)
+	}
+	defer f.Close()
+	err := withFD(f, func(fd int) error {
+		for opt, want := range map[int]int{unix.SO_DOMAIN: unix.AF_UNIX, unix.SO_TYPE: unix.SOCK_SEQPACKET, unix.SO_ACCEPTCONN: 1} {
+			if got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt); err != nil || got != want {
+				return &refusal{"the socket that the service manager passes is no listening seqpacket socket", "ListenSequentialPacket= in penstock.socket"}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	nl, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("open the socket of the service manager: %w", err)
+	}
+	return nl.(*net.UnixListener), nil
+}
+
+// bind opens the socket at path, for root and the members of group. What a dead
+// daemon left there is replaced; what answers, or is no socket, is not touched.
+func bind(path, group string) (*net.UnixListener, error) {
+	gid := 0
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return nil, &refusal{fmt.Sprintf("there is no group %.80q", group), "groupadd --system " + group + ", or --group with another one"}
+		}
+		if gid, err = strconv.Atoi(g.Gid); err != nil {
+			return nil, err
+		}
+	}
+	if dir := filepath.Dir(path); os.Mkdir(dir, 0o755) == nil {
+		if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask is
+			return nil, err
+		}
+	}
+	if err := unlinkDead(path); err != nil {
+		return nil, err
+	}
+	// Nobody may connect before it is who may: the umask takes all from others.
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err = os.Lchown(path, 0, gid); err == nil {
+		err = os.Chmod(path, 0o660)
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
+}
+
+func unlinkDead(path string) error {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if fi.Mode().Type() != fs.ModeSocket {
+		return &refusal{path + " is there and is no socket", "remove it, or give another --socket"}
+	}
+	c, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err == nil {
+		c.Close()
+		return &refusal{"another supervisor listens at " + path, "systemctl status penstock; or give another --socket"}
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return os.Remove(path)
+}
