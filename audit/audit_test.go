@@ -35,6 +35,8 @@ func events() []Event {
 		&Drop{Protocol: "udp", Destination: ap("[2001:db8::2]:443"), Count: 7, PID: 9},
 		&SecretUse{Flow: 1, Name: "KEY", Host: "api.example.com", Header: "x-api-key"},
 		&Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 3, Target: hooks.Target{Host: "evil.example", Port: 443}, PID: 1, Action: "denied"},
+		&Limit{Kind: "oom-kill", Count: 2, Detail: "cgroup v2 memory.max", Action: "killed"},
+		&Control{Action: "freeze", Reason: "violation: secret-misuse"},
 		&Publish{Action: "open", Listen: ap("127.0.0.1:8080"), Port: 3000},
 		&Publish{Action: "connect", Listen: ap("127.0.0.1:8080"), Port: 3000, Peer: ap("127.0.0.1:55555")},
 		&SessionEnd{ExitCode: 3, Signal: "TERM", Reason: "signal", Duration: time.Second, Counts: Counts{Allowed: 1, Lost: 2}},

@@ -29,6 +29,10 @@ func typeName(e Event) string {
 		name, ok = TypeDrop, e != nil
 	case *Violation:
 		name, ok = TypeViolation, e != nil
+	case *Limit:
+		name, ok = TypeLimit, e != nil
+	case *Control:
+		name, ok = TypeControl, e != nil
 	case *Publish:
 		name, ok = TypePublish, e != nil
 	case *Loss:
@@ -72,6 +76,14 @@ func (l *line) encode(e Event) {
 		l.target(e.Target)
 		l.optInt("pid", e.PID)
 		l.str("action", e.Action, maxName)
+	case *Limit:
+		l.str("kind", e.Kind, maxName)
+		l.count("count", e.Count)
+		l.str("detail", e.Detail, maxText)
+		l.str("action", e.Action, maxName)
+	case *Control:
+		l.str("action", e.Action, maxName)
+		l.str("reason", e.Reason, maxText)
 	case *Publish:
 		l.str("action", e.Action, maxName)
 		l.addrPort("listen", e.Listen)

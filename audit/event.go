@@ -26,6 +26,8 @@ const (
 	TypeDrop         = "drop"
 	TypeSecretUse    = "secret_use"
 	TypeViolation    = "violation"
+	TypeLimit        = "limit"
+	TypeControl      = "control"
 	TypePublish      = "publish"
 	TypeLoss         = "loss"
 )
@@ -193,6 +195,22 @@ type Violation struct {
 	Action string // what was done about it: "denied", "closed", "killed"
 }
 
+// Limit says that a limit of the session was reached.
+type Limit struct {
+	// Kind is "oom-kill" (the kernel killed for want of memory), "memory" (none was
+	// left), "pids" (a process or thread could not be made), "time" or "idle".
+	Kind   string
+	Count  uint64 // times since the last record of this kind
+	Detail string
+	Action string // what came of it: "killed", "refused", "ended"
+}
+
+// Control is what the supervisor did to a session that runs.
+type Control struct {
+	Action string // "freeze", "resume" or "kill"
+	Reason string
+}
+
 // Publish is a port of the pen made reachable from the host, or a connection to it.
 type Publish struct {
 	Action string         // "open", "connect" or "close"
@@ -219,5 +237,7 @@ func (*FlowClose) event()    {}
 func (*Drop) event()         {}
 func (*SecretUse) event()    {}
 func (*Violation) event()    {}
+func (*Limit) event()        {}
+func (*Control) event()      {}
 func (*Publish) event()      {}
 func (*Loss) event()         {}

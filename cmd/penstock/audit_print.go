@@ -264,6 +264,14 @@ func (p *painter) record(raw []byte, asJSON bool) error {
 	return err
 }
 
+// times says how often, if that was more than once.
+func times(n uint64) string {
+	if n < 2 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10) + "×"
+}
+
 // describe puts a record into words: a label and what there is to say, without
 // the empty ones. They are not escaped yet.
 func describe(r *audit.Record) (colour string, words []string) {
@@ -291,6 +299,10 @@ func describe(r *audit.Record) (colour string, words []string) {
 		colour, w = yellow, []string{"secret", r.Name, "to " + r.Host, r.Header}
 	case audit.TypeViolation:
 		colour, w = red, []string{"VIOLATION", r.Kind, r.Detail, r.Target(), r.Action}
+	case audit.TypeLimit:
+		colour, w = yellow, []string{"limit", r.Kind, times(r.Count), r.Detail, r.Action}
+	case audit.TypeControl:
+		colour, w = yellow, []string{r.Action, r.Reason}
 	case audit.TypeLoss:
 		colour, w = red, []string{"LOST", fmt.Sprintf("%d records", r.Count), r.Reason, r.Detail}
 	case audit.TypePublish:
