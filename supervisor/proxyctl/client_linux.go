@@ -6,22 +6,31 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/penstock/penstock/internal/donate"
 )
 
-// Client is the supervisor's side. Its calls are made one at a time.
+// Client is the supervisor's side. Its methods may be called concurrently.
 type Client struct {
 	conn    *Conn
+	calling sync.Mutex // held from a question to its answer
 	replies chan *Message
 	done    chan struct{}
 	err     error // why the conversation ended; read after done
+
+	counting   sync.Mutex
+	counts     chan Counts
+	violations chan Violation
 }
+
+// Violation is what the proxy says of one. It is hostile text.
+type Violation struct{ Kind, Detail string }
 
 // NewClient starts reading from conn. notice is called, from one goroutine, for
 // each line that the proxy wants the user to see; the line is hostile text.
 func NewClient(conn *Conn, notice func(string)) *Client {
-	c := &Client{conn: conn, replies: make(chan *Message, 1), done: make(chan struct{})}
+	c := &Client{conn: conn, replies: make(chan *Message, 1), done: make(chan struct{}), counts: make(chan Counts, 1), violations: make(chan Violation, 1)}
 	go c.read(notice)
 	return c
 }
@@ -37,6 +46,21 @@ func (c *Client) read(notice func(string)) {
 		switch m.Op {
 		case OpNotice:
 			notice(m.Text)
+		case OpViolation:
+			select {
+			case c.violations <- Violation{m.Kind, m.Text}:
+			default: // there is one to act on already
+			}
+		case OpCounted:
+			// Not a reply: one that comes too late is none of the next call's.
+			if m.Counts == nil {
+				continue
+			}
+			select {
+			case <-c.counts:
+			default:
+			}
+			c.counts <- *m.Counts
 		case OpConfigured, OpListening, OpRecorded, OpEnded:
 			select {
 			case c.replies <- m:
@@ -53,6 +77,30 @@ func (c *Client) read(notice func(string)) {
 
 // Done is closed when the proxy's end of the conversation is gone.
 func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Violations gives those that the proxy tells of.
+func (c *Client) Violations() <-chan Violation { return c.violations }
+
+// Counts asks how many flows there were.
+func (c *Client) Counts(ctx context.Context) (Counts, error) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	select {
+	case <-c.counts: // of a question that was given up
+	default:
+	}
+	if err := c.conn.Send(&Message{Op: OpCount}); err != nil {
+		return Counts{}, err
+	}
+	select {
+	case n := <-c.counts:
+		return n, nil
+	case <-c.done:
+		return Counts{}, fmt.Errorf("proxy ended before it answered %s: %w", OpCount, c.err)
+	case <-ctx.Done():
+		return Counts{}, fmt.Errorf("wait for the proxy's answer to %s: %w", OpCount, ctx.Err())
+	}
+}
 
 // Close ends the conversation; the proxy role exits on it.
 func (c *Client) Close() error { return c.conn.Close() }
@@ -102,6 +150,8 @@ func (c *Client) End(ctx context.Context, event any) (*Summary, error) {
 }
 
 func (c *Client) call(ctx context.Context, m *Message, want Op) (*Message, error) {
+	c.calling.Lock()
+	defer c.calling.Unlock()
 	if err := c.conn.Send(m); err != nil {
 		return nil, err
 	}

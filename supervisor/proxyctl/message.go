@@ -24,6 +24,8 @@ const (
 	// OpRecord carries one audit event, answered by OpRecorded after it is in
 	// the file.
 	OpRecord Op = "record"
+	// OpCount asks for OpCounted.
+	OpCount Op = "count"
 	// OpEnd asks the proxy to close its flows and the audit; answered by OpEnded.
 	OpEnd Op = "end"
 )
@@ -35,6 +37,11 @@ const (
 	OpConfigured Op = "configured"
 	OpListening  Op = "listening"
 	OpRecorded   Op = "recorded"
+	// OpCounted is how many flows there were.
+	OpCounted Op = "counted"
+	// OpViolation tells of one that was recorded, Kind and Text; it can come at any
+	// time. Of several at once only the first is told.
+	OpViolation Op = "violation"
 	// OpNotice is one line for the user; it can come at any time.
 	OpNotice Op = "notice"
 	OpEnded  Op = "ended"
@@ -43,10 +50,12 @@ const (
 // Message is one packet in either direction.
 type Message struct {
 	Op    Op              `json:"op"`
-	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type
+	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type; OpViolation: its kind
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
 	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpEnded
-	Text  string          `json:"text,omitempty"`  // OpNotice
+	Text  string          `json:"text,omitempty"`  // OpNotice, OpViolation
+	// Counts is in OpCounted.
+	Counts *Counts `json:"counts,omitempty"`
 	// Summary is in OpEnded.
 	Summary *Summary `json:"summary,omitempty"`
 }
@@ -73,7 +82,7 @@ func Decode(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("decode message: %w", err)
 	}
 	switch m.Op {
-	case OpListen, OpRecord, OpEnd, OpConfigured, OpListening, OpRecorded, OpNotice, OpEnded:
+	case OpListen, OpRecord, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpCounted, OpViolation, OpNotice, OpEnded:
 		return &m, nil
 	case "":
 		return nil, errors.New("decode message: no op")
@@ -125,6 +134,13 @@ type Summary struct {
 	HeadSeq      uint64   `json:"head_seq"`
 	HeadHash     string   `json:"head_hash"` // hex SHA-256 of the last audit line
 	Lost         uint64   `json:"lost,omitempty"`
+}
+
+// Counts is how many flows there were so far. They are for show.
+type Counts struct {
+	Flows      uint64 `json:"flows"`
+	Denied     uint64 `json:"denied"`
+	Violations uint64 `json:"violations"`
 }
 
 // Count is the number of flows to one target under one rule.

@@ -48,6 +48,10 @@ func TestConversation(t *testing.T) {
 				p.Send(&Message{Op: OpListening})
 			case OpRecord:
 				p.Send(&Message{Op: OpRecorded, Error: "disk full"})
+			case OpCount:
+				p.Send(&Message{Op: OpViolation, Kind: "k", Text: "first"})
+				p.Send(&Message{Op: OpViolation, Kind: "k", Text: "second"})
+				p.Send(&Message{Op: OpCounted, Counts: &Counts{Flows: 5, Denied: 2}})
 			case OpEnd:
 				p.Send(&Message{Op: OpEnded, Summary: &Summary{AllowedTotal: 7}})
 			}
@@ -62,9 +66,36 @@ func TestConversation(t *testing.T) {
 	if err := c.Record(within(t), "x", map[string]int{"a": 1}); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("record: %v", err)
 	}
+	for range 2 {
+		if n, err := c.Counts(within(t)); err != nil || n != (Counts{Flows: 5, Denied: 2}) {
+			t.Errorf("counts: %+v, %v", n, err)
+		}
+	}
+	if v := <-c.Violations(); v != (Violation{"k", "first"}) {
+		t.Errorf("violation: %+v", v)
+	}
 	s, err := c.End(within(t), struct{}{})
 	if err != nil || s.AllowedTotal != 7 {
 		t.Errorf("end: %+v, %v", s, err)
+	}
+}
+
+// An answer that comes after the question was given up is none of another's.
+func TestLateCounts(t *testing.T) {
+	c, p, _ := pair(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if n, err := c.Counts(ctx); err == nil {
+		t.Errorf("%+v", n)
+	}
+	go func() {
+		p.Recv()
+		p.Recv()
+		p.Send(&Message{Op: OpCounted, Counts: &Counts{Flows: 1}})
+		p.Send(&Message{Op: OpRecorded})
+	}()
+	if err := c.Record(within(t), "x", struct{}{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,11 +33,14 @@ type engine struct {
 	cfg     *proxyctl.Config
 	started time.Time
 	writer  *audit.Writer
-	proxy   *netproxy.Proxy
-	names   *dns.Table
-	sockets *net.UnixConn
-	publish []publisher
-	notice  func(string)
+	// recorder is writer, for the proxy.
+	recorder *recorder
+	over     chan struct{} // closed with the flows
+	proxy    *netproxy.Proxy
+	names    *dns.Table
+	sockets  *net.UnixConn
+	publish  []publisher
+	notice   func(string)
 
 	mu      sync.Mutex
 	closers []io.Closer
@@ -76,6 +79,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 	if e.writer, err = audit.NewWriter(files[proxyctl.FileAudit], cfg.Session); err != nil {
 		return nil, err
 	}
+	e.recorder, e.over = newRecorder(e.writer), make(chan struct{})
 	e.writer.OnFailure(func(err error) {
 		notice("the audit can't be written, so every request is denied: " + err.Error())
 	})
@@ -102,7 +106,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 		Session:     cfg.Session,
 		Permissive:  cfg.Mode == "audit",
 		Policy:      cfg.Policy,
-		Record:      e.writer,
+		Record:      e.recorder,
 		Names:       e.names,
 		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
 		Leaves:      authority,
@@ -282,6 +286,9 @@ func protocolName(n uint8) string {
 // closeFlows ends everything that serves the pen and waits for it.
 func (e *engine) closeFlows() {
 	e.mu.Lock()
+	if !e.closed {
+		close(e.over)
+	}
 	e.closed = true
 	closers := e.closers
 	e.closers = nil

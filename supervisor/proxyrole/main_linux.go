@@ -70,6 +70,7 @@ func serve() error {
 // converse obeys the supervisor until the session ends. When the supervisor is
 // gone without a word the role ends too, and with it every flow.
 func (e *engine) converse(conn *proxyctl.Conn) error {
+	go e.tellViolations(conn)
 	for {
 		m, err := conn.Recv()
 		if errors.Is(err, io.EOF) {
@@ -84,6 +85,8 @@ func (e *engine) converse(conn *proxyctl.Conn) error {
 			reply = answer(proxyctl.OpListening, e.listen())
 		case proxyctl.OpRecord:
 			reply = answer(proxyctl.OpRecorded, e.record(m))
+		case proxyctl.OpCount:
+			reply = &proxyctl.Message{Op: proxyctl.OpCounted, Counts: e.counts()}
 		case proxyctl.OpEnd:
 			reply = answer(proxyctl.OpEnded, nil)
 			reply.Summary, err = e.end(m)
@@ -129,6 +132,10 @@ func (e *engine) record(m *proxyctl.Message) error {
 		ev = &audit.Process{}
 	case audit.TypeViolation:
 		ev = &audit.Violation{}
+	case audit.TypeLimit:
+		ev = &audit.Limit{}
+	case audit.TypeControl:
+		ev = &audit.Control{}
 	case audit.TypePublish:
 		ev = &audit.Publish{}
 	default:
