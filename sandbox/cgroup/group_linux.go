@@ -86,14 +86,28 @@ func (g *Group) Holds(pid int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("read the control group of a process: %w", err)
 	}
+	return g.HoldsText(string(text))
+}
+
+// HoldsText says the same of a process whose /proc/PID/cgroup is text.
+func (g *Group) HoldsText(text string) (bool, error) { return holds(text, g.dirs()) }
+
+// Holds says whether a process whose /proc/PID/cgroup is text is in a pen of the
+// tree.
+func (t *Tree) Holds(text string) (bool, error) {
+	return holds(text, []string{t.pens.Name()})
+}
+
+// holds says whether text names each of dirs, or a group below it.
+func holds(text string, dirs []string) (bool, error) {
 	all, err := mounted()
 	if err != nil {
 		return false, fmt.Errorf("read the control group of a process: %w", err)
 	}
-	for _, dir := range g.dirs() {
+	for _, dir := range dirs {
 		found := false
 		for _, h := range all {
-			if of, ok := groupOf(string(text), h); ok && within(filepath.Join(h.dir, of), dir) {
+			if of, ok := groupOf(text, h); ok && within(filepath.Join(h.dir, of), dir) {
 				found = true
 			}
 		}

@@ -482,6 +482,15 @@ func TestSweepTree(t *testing.T) {
 	if in, err := live.Holds(other.Process.Pid); !in || err != nil {
 		t.Errorf("the live session's process: %v %v", in, err)
 	}
+	for pid, want := range map[int]bool{other.Process.Pid: true, os.Getpid(): false} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if in, err := tree.Holds(string(text)); in != want || err != nil {
+			t.Errorf("the tree holds process %d: %v %v", pid, in, err)
+		}
+	}
 	for _, dir := range foreign {
 		if err := os.Remove(dir); err != nil {
 			t.Errorf("another's group: %v", err)
