@@ -151,6 +151,10 @@ func (m *merge) boundRest(l *Limits, low *File) {
 	most(m, "pids", l.PIDs, low.sandbox.PIDs)
 	most(m, "open_files", l.OpenFiles, low.sandbox.OpenFiles)
 	most(m, "timeout", l.Timeout, low.sandbox.Timeout)
+	most(m, "idle", l.Idle, low.sandbox.Idle)
+	if v := low.sandbox.OnViolation; l.OnViolation.Set && v.Set && strictness(v.V) < strictness(l.OnViolation.V) {
+		m.outside(v.From, l.OnViolation.From, "on_violation %s is milder than %s", v.V, l.OnViolation.V)
+	}
 }
 
 func most[T cmp.Ordered](m *merge, what string, limit, v Value[T]) {
@@ -175,6 +179,28 @@ func (m *merge) sandbox() {
 	s.OpenFiles = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.OpenFiles }), func(l *Limits) Value[int64] { return l.OpenFiles })
 	s.CPUs = lesser(m.files, pick(m.files, func(f *File) Value[float64] { return f.sandbox.CPUs }), func(l *Limits) Value[float64] { return l.CPUs })
 	s.Timeout = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Timeout }), func(l *Limits) Value[time.Duration] { return l.Timeout })
+	s.Idle = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Idle }), func(l *Limits) Value[time.Duration] { return l.Idle })
+	m.onViolation()
+}
+
+// onViolation: the strictest holds, as for the default. A repository must not be
+// able to ask for less than the person or the administrator did.
+func (m *merge) onViolation() {
+	cur := &m.d.Sandbox.OnViolation
+	for _, f := range m.files {
+		for _, v := range []Value[string]{f.limits.OnViolation, f.sandbox.OnViolation} {
+			switch {
+			case !v.Set || cur.Set && v.V == cur.V:
+			case !cur.Set:
+				*cur = v
+			case strictness(v.V) > strictness(cur.V):
+				m.warn(cur.From, false, "on_violation: "+cur.V+" has no effect: "+v.From.Ref()+" says "+v.V)
+				*cur = v
+			default:
+				m.warn(v.From, false, "on_violation: "+v.V+" has no effect: "+cur.From.Ref()+" says "+cur.V)
+			}
+		}
+	}
 }
 
 func lesser[T cmp.Ordered](files []*File, v Value[T], get func(*Limits) Value[T]) Value[T] {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -56,7 +57,7 @@ func (g *gen) limits() string {
 		out = append(out, "tier: "+g.one("bwrap", "gvisor"))
 	}
 	if g.IntN(4) == 0 {
-		out = append(out, "write: [/srv]")
+		out = append(out, "write: [/srv]", "idle: 10m", "on_violation: freeze")
 	}
 	return "limits: {" + strings.Join(out, ", ") + "}\n"
 }
@@ -76,7 +77,7 @@ func (g *gen) layer(rules int) string {
 		b.WriteString("  ca: [" + g.one("/x.pem", "~/y.pem", "z.pem") + "]\n")
 	}
 	if g.IntN(2) == 0 {
-		b.WriteString("sandbox: {" + g.one("memory: 512MiB", "memory: 3GiB", "tier: gvisor", "pids: 100, cpus: 2", "timeout: 1h, open_files: 10") + "}\n")
+		b.WriteString("sandbox: {" + g.one("memory: 512MiB", "memory: 3GiB", "tier: gvisor", "pids: 100, cpus: 2", "timeout: 1h, open_files: 10", "idle: 5m, on_violation: kill", "on_violation: continue") + "}\n")
 	}
 	if g.IntN(3) == 0 {
 		b.WriteString("environment: {pass: [" + g.one("LANG", "'*'", "X_TOKEN") + "], set: {" + g.one("A: x", "A: y", "B: z") + "}}\n")
@@ -240,12 +241,14 @@ limits:
   ca: false
   memory: 2GiB
   tier: bwrap
+  idle: 10m
+  on_violation: freeze
   hide: [~/.aws]
   write: [/srv]
 `
 
 const honestClient = `egress: {allow: [{host: git.corp.example, process: {exe: /usr/bin/git}}], deny: [{host: x.corp.example}], hosts: {git.corp.example: 10.0.0.1}}
-sandbox: {memory: 1GiB, tier: bwrap, cpus: 1, pids: 5, open_files: 9, timeout: 1h}
+sandbox: {memory: 1GiB, tier: bwrap, cpus: 1, pids: 5, open_files: 9, timeout: 1h, idle: 5m, on_violation: kill}
 environment: {pass: [LANG], set: {A: x}, proxy_variables: false}
 filesystem: {write: [/srv/a], read: [/opt], hide: [/h], protect: [/srv/a/p]}
 secrets: [{name: K, from: 'env:K', hosts: [git.corp.example], header: x-k}]
@@ -356,6 +359,9 @@ func checkHonestFloor(t *testing.T, floor *File, p *Policy) {
 	if s.Memory.Set && s.Memory.V > 2<<30 || s.Memory.V < 0 || !s.MinTier.Set || strength(s.MinTier.V) < strength("bwrap") {
 		t.Errorf("sandbox %+v", s)
 	}
+	if strictness(s.OnViolation.V) < strictness(Freeze) || s.Idle.V <= 0 || s.Idle.V > 10*time.Minute {
+		t.Errorf("sandbox %+v", s)
+	}
 	if !slices.ContainsFunc(p.Filesystem().Hide, func(g PathGrant) bool { return g.From.Layer == System }) {
 		t.Error("limits.hide is gone")
 	}
@@ -385,7 +391,7 @@ func TestUnderFloorNames(t *testing.T) {
 		{"egress: {allow: [{host: a.corp.example, protocol: tcp, ports: [22]}]}", "has protocol tcp; the limit at /etc/penstock/policy.yaml:5"},
 		{"egress: {ca: [/x.pem]}", "the limit at /etc/penstock/policy.yaml:7"},
 		{"sandbox: {memory: 3GiB}", "/home/u/user.yaml:2:19: memory is more than the limit; the limit at /etc/penstock/policy.yaml:8"},
-		{"filesystem: {write: [/opt]}", "the limit at /etc/penstock/policy.yaml:11"},
+		{"filesystem: {write: [/opt]}", "the limit at /etc/penstock/policy.yaml:13"},
 		{"egress: {default: allow}", "the limit at /etc/penstock/policy.yaml:6"},
 	} {
 		client, err := New(clientFiles(t, map[Layer]string{User: tt.text}))

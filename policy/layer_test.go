@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -71,6 +72,13 @@ func TestLimits(t *testing.T) {
 		{"memory", `limits: {memory: 1GiB}`, "sandbox: {memory: 2GiB}", "user.yaml:2:19: memory is more than the limit"},
 		{"timeout", `limits: {timeout: 1h}`, "sandbox: {timeout: 61m}", "timeout is more than the limit"},
 		{"cpus", `limits: {cpus: 2}`, "sandbox: {cpus: 2}", ""},
+		{"more cpus", `limits: {cpus: 2}`, "sandbox: {cpus: 2.5}", "cpus is more than the limit"},
+		{"pids", `limits: {pids: 5}`, "sandbox: {pids: 6}", "pids is more than the limit"},
+		{"open files", `limits: {open_files: 5}`, "sandbox: {open_files: 6}", "open_files is more than the limit"},
+		{"idle", `limits: {idle: 30m}`, "sandbox: {idle: 31m}", "idle is more than the limit"},
+		{"less idle", `limits: {idle: 30m}`, "sandbox: {idle: 29m}", ""},
+		{"on violation", `limits: {on_violation: kill}`, "sandbox: {on_violation: freeze}", "user.yaml:2:25: on_violation freeze is milder than kill"},
+		{"on violation, stricter", `limits: {on_violation: freeze}`, "sandbox: {on_violation: kill}", ""},
 	} {
 		_, err := layers(t, map[Layer]string{System: tt.limits, User: tt.low})
 		switch {
@@ -171,6 +179,41 @@ func TestDefaults(t *testing.T) {
 		if tt.want == hooks.Ask && !strings.Contains(got.Reason, "nobody to ask") {
 			t.Errorf("ask: reason %q", got.Reason)
 		}
+	}
+}
+
+// TestOnViolation: the strictest word of all layers holds.
+func TestOnViolation(t *testing.T) {
+	say := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return "sandbox: {on_violation: " + s + "}"
+	}
+	for _, tt := range []struct{ system, user, profile, want, from string }{
+		{"", "", "", "", ""},
+		{say("freeze"), "", "", Freeze, "system.yaml:2"},
+		{say("freeze"), say("continue"), "", Freeze, "system.yaml:2"},
+		{say("freeze"), say("freeze"), "", Freeze, "system.yaml:2"},
+		{say("continue"), say("kill"), say("freeze"), Kill, "user.yaml:2"},
+		{"", "", say("kill"), Kill, "profile.yaml:2"},
+		{"limits: {on_violation: freeze}", "", "", Freeze, "system.yaml:2"},
+		{"limits: {on_violation: freeze}", say("kill"), "", Kill, "user.yaml:2"},
+	} {
+		p, err := layers(t, map[Layer]string{System: tt.system, User: tt.user, Profile: tt.profile})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := p.Sandbox().OnViolation; v.V != tt.want || v.From.Ref() != tt.from {
+			t.Errorf("%+v: got %s from %s", tt, v.V, v.From.Ref())
+		}
+	}
+	p, err := layers(t, map[Layer]string{System: "limits: {idle: 30m}", User: "sandbox: {idle: 10m}"})
+	if err != nil || p.Sandbox().Idle.V != 10*time.Minute || p.Sandbox().Idle.From.Layer != User {
+		t.Errorf("idle %+v, %v", p.Sandbox().Idle, err)
+	}
+	if p, err = layers(t, map[Layer]string{System: "limits: {idle: 30m}"}); err != nil || p.Sandbox().Idle.V != 30*time.Minute {
+		t.Errorf("idle by a limit only: %+v, %v", p.Sandbox().Idle, err)
 	}
 }
 

@@ -23,6 +23,7 @@ var (
 		"version: 1\negress: {deny: [{host: localhost}, {cidr: '::/0'}, {host: host.penstock.internal}]}",
 		"version: 1\nlimits: {egress: ['*', 10.0.0.0/8, '::/0', a.example], protocols: [], modes: [enforce, audit], ca: false, write: [], cpus: 0.5}",
 		"version: 1\nsandbox: {timeout: 1h30m, memory: 1.5GiB, cpus: 2}",
+		"version: 1\nsandbox: {idle: 30m, on_violation: freeze}\nlimits: {idle: 1h, on_violation: continue}",
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
 		"version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}}, {host: b.example, process: {exe: ~/bin/x, sha256: " + sum + "}}], deny: [{host: '*', process: {exe: /a b/c}}]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
@@ -57,6 +58,7 @@ var (
 		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/../bin/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /usr//git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: '/usr/bin/*'}}]}",
 		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/bin/git/}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: ~root/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: [/usr/bin/git]}}]}",
 		"version: 1\negress: {deny: [{host: a, process: {exe: /usr/bin/git, sha256: ABC}}]}", "version: 1\negress: {deny: [{host: a, process: {profile: claude}}]}", "version: 1\negress: {deny: [{host: a, process: {exe: /a, name: b}}]}",
+		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}
 )

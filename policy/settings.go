@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,7 +26,23 @@ type SandboxSettings struct {
 	PIDs      Value[int64]         `json:"pids"`       // processes and threads
 	OpenFiles Value[int64]         `json:"open_files"` // descriptors per process
 	Timeout   Value[time.Duration] `json:"timeout"`    // from release to kill
+	Idle      Value[time.Duration] `json:"idle"`       // without a sign of life, until kill
+	// OnViolation is what is done with a pen that does what only an attack does:
+	// Continue when nothing was said.
+	OnViolation Value[string] `json:"on_violation"`
 }
+
+// What is done at a violation, from the mildest to the strictest.
+const (
+	Continue = "continue" // it was refused and is recorded; that is all
+	Freeze   = "freeze"   // the pen stands still until somebody looks
+	Kill     = "kill"     // the session ends
+)
+
+func violations() []string { return []string{Continue, Freeze, Kill} }
+
+// strictness orders the words of on_violation.
+func strictness(s string) int { return slices.Index(violations(), s) }
 
 // PathGrant is one path of the filesystem section.
 type PathGrant struct {
@@ -128,6 +145,9 @@ type Limits struct {
 	PIDs      Value[int64]         `json:"pids"`
 	OpenFiles Value[int64]         `json:"open_files"`
 	Timeout   Value[time.Duration] `json:"timeout"`
+	Idle      Value[time.Duration] `json:"idle"`
+
+	OnViolation Value[string] `json:"on_violation"` // the mildest
 
 	egressSet  bool // an empty list is a limit too
 	egressFrom Source
@@ -147,6 +167,10 @@ func (p LimitPattern) String() string {
 	}
 	return p.host.String()
 }
+
+// Limits returns what the file bounds, for who enforces a part of it by other
+// means than a Policy. Paths in it are as written.
+func (f *File) Limits() Limits { return f.limits }
 
 // File is one parsed policy file: what it says, before it meets other layers.
 type File struct {

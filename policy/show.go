@@ -97,6 +97,8 @@ func (p *Policy) showSandbox(s *shower) {
 	showValue(s, 1, "pids", v.PIDs, countText, "")
 	showValue(s, 1, "open_files", v.OpenFiles, countText, "")
 	showValue(s, 1, "timeout", v.Timeout, timeText, "")
+	showValue(s, 1, "idle", v.Idle, timeText, "")
+	showValue(s, 1, "on_violation", v.OnViolation, plainText, Continue)
 	s.close()
 	if v.MinTier.Set {
 		s.open(0, "limits")
@@ -276,6 +278,8 @@ func (p *Policy) Grants() []Grant {
 	grantValue(&out, "pids", s.PIDs, countText)
 	grantValue(&out, "open_files", s.OpenFiles, countText)
 	grantValue(&out, "timeout", s.Timeout, timeText)
+	grantValue(&out, "idle", s.Idle, timeText)
+	grantValue(&out, "on_violation", s.OnViolation, plainText)
 	return out
 }
 
