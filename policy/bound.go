@@ -55,7 +55,7 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 			}
 		}
 	}
-	if !l.egressSet {
+	if !l.Egress.Set {
 		return
 	}
 	for _, r := range low.rules {
@@ -63,30 +63,30 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 			continue
 		}
 		if r.cidr.IsValid() && !l.rangeAllowed(r.cidr) || !r.cidr.IsValid() && !l.hostAllowed(r.host) {
-			m.outside(r.Source, l.egressFrom, "rule %s is outside limits.egress", r.Text)
+			m.outside(r.Source, l.Egress.From, "rule %s is outside limits.egress", r.Text)
 		}
 		for _, a := range r.address {
 			if !l.rangeAllowed(a) {
-				m.outside(r.Source, l.egressFrom, "addresses %s of rule %s is outside limits.egress", a, r.Text)
+				m.outside(r.Source, l.Egress.From, "addresses %s of rule %s is outside limits.egress", a, r.Text)
 			}
 		}
 	}
 	for _, h := range low.hosts {
 		if !l.rangeAllowed(netip.PrefixFrom(h.Addr, h.Addr.BitLen())) {
-			m.outside(h.From, l.egressFrom, "address %s of %s is outside limits.egress", h.Addr, h.Name)
+			m.outside(h.From, l.Egress.From, "address %s of %s is outside limits.egress", h.Addr, h.Name)
 		}
 	}
 	for _, s := range low.secrets {
 		for _, h := range s.Hosts {
 			if p, err := parseHostPattern(h); err != nil || !l.hostAllowed(p) {
-				m.outside(s.From, l.egressFrom, "host %s of secret %s is outside limits.egress", h, s.Name)
+				m.outside(s.From, l.Egress.From, "host %s of secret %s is outside limits.egress", h, s.Name)
 			}
 		}
 	}
 	if !l.hostAllowed(hostPattern{wild: true}) {
-		m.boundAudit(low, l.egressFrom, "limits.egress")
+		m.boundAudit(low, l.Egress.From, "limits.egress")
 	} else if !l.rangeAllowed(netip.MustParsePrefix("0.0.0.0/0")) || !l.rangeAllowed(netip.MustParsePrefix("::/0")) {
-		m.boundAudit(low, l.egressFrom, "limits.egress, which has not every address")
+		m.boundAudit(low, l.Egress.From, "limits.egress, which has not every address")
 	}
 }
 
@@ -102,13 +102,13 @@ func (m *merge) boundAudit(low *File, limit Source, outside string) {
 }
 
 func (l *Limits) hostAllowed(h hostPattern) bool {
-	return slices.ContainsFunc(l.Egress, func(p LimitPattern) bool {
+	return slices.ContainsFunc(l.Egress.V, func(p LimitPattern) bool {
 		return !p.cidr.IsValid() && p.host.covers(h)
 	})
 }
 
 func (l *Limits) rangeAllowed(c netip.Prefix) bool {
-	return slices.ContainsFunc(l.Egress, func(p LimitPattern) bool {
+	return slices.ContainsFunc(l.Egress.V, func(p LimitPattern) bool {
 		return p.cidr.IsValid() && p.cidr.Addr().Is4() == c.Addr().Is4() && within(c, p.cidr)
 	})
 }

@@ -31,6 +31,7 @@ type data struct {
 	Filesystem  FilesystemSettings  `json:"filesystem"`
 	Environment EnvironmentSettings `json:"environment"`
 	Secrets     []Secret            `json:"secrets,omitempty"`
+	Limits      []Limits            `json:"limits,omitempty"` // of each file that has some, higher layers first
 	Warnings    []Warning           `json:"warnings,omitempty"`
 	Files       []FileRef           `json:"files,omitempty"`
 	Untrusted   *Untrusted          `json:"untrusted,omitempty"`

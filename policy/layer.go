@@ -34,6 +34,9 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	m.secrets()
 	for _, f := range files {
 		m.d.Warnings = append(m.d.Warnings, f.warnings...)
+		if f.limits.set() && !f.joined {
+			m.d.Limits = append(m.d.Limits, f.limits)
+		}
 		if f.SHA256 != "" {
 			m.d.Files = append(m.d.Files, FileRef{f.Name, f.Layer, f.SHA256})
 		}

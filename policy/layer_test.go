@@ -30,6 +30,7 @@ func layers(t testing.TB, texts map[Layer]string, inline ...Inline) (*Policy, er
 
 func TestLimits(t *testing.T) {
 	allow := func(r string) string { return "egress: {allow: [" + r + "]}\n" }
+	tested := map[string]bool{}
 	for _, tt := range []struct{ name, limits, low, want string }{
 		{"inside", `limits: {egress: ["*.corp.example", api.example]}`, allow("{host: a.corp.example}, {host: '*.b.corp.example'}, {host: api.example}"), ""},
 		{"outside", `limits: {egress: ["*.corp.example"]}`, allow("{host: api.example}"), "user.yaml:2:18: rule {host: api.example} is outside limits.egress; the limit at system.yaml:2 (system) does not allow it"},
@@ -84,8 +85,11 @@ func TestLimits(t *testing.T) {
 		switch {
 		case tt.want == "" && err != nil:
 			t.Errorf("%s: %v", tt.name, err)
-		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "system.yaml:2")):
-			t.Errorf("%s: got %v; want %s, naming system.yaml:2", tt.name, err, tt.want)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "system.yaml:2") || !strings.HasPrefix(err.Error(), "user.yaml:2:")):
+			t.Errorf("%s: got %v; want %s, naming user.yaml:2 and system.yaml:2", tt.name, err, tt.want)
+		}
+		if key, _, _ := strings.Cut(strings.TrimPrefix(tt.limits, "limits: {"), ":"); tt.want != "" {
+			tested[key] = true
 		}
 		// A layer's limits don't bind itself or those above it.
 		if _, err := layers(t, map[Layer]string{User: tt.limits, System: tt.low}); err != nil {
@@ -94,6 +98,13 @@ func TestLimits(t *testing.T) {
 		// And they bind all below, not only the next.
 		if _, err := layers(t, map[Layer]string{System: tt.limits, Profile: tt.low}); (err != nil) != (tt.want != "") {
 			t.Errorf("%s: profile: %v", tt.name, err)
+		}
+	}
+	_, err := Parse("f", User, []byte("version: 1\nlimits: {zzzzzzzzz: 1}"))
+	_, list, ok := strings.Cut(err.Error(), "known here: ")
+	for _, key := range strings.Split(list, ", ") {
+		if !ok || !tested[key] {
+			t.Errorf("nothing is refused for limits.%s", key)
 		}
 	}
 }

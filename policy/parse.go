@@ -131,17 +131,18 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 	l := &f.limits
 	p.fields(n, "limits", append([]field{
 		{"egress", func(n *yaml.Node) {
-			l.egressSet, l.egressFrom = true, p.at(n)
+			v := []LimitPattern{}
 			p.texts(n, "limits.egress", func(c *yaml.Node, s string) {
 				if cidr, e := parseCIDR(s); e == nil {
-					l.Egress = append(l.Egress, LimitPattern{cidr: cidr, From: p.at(c)})
+					v = append(v, LimitPattern{cidr: cidr, From: p.at(c)})
 				} else if h, err := parseHostPattern(s); err != nil {
 					pe := err.(*patternError)
 					p.fail(c, pe.hint, "in limits.egress: %s", pe.msg)
 				} else {
-					l.Egress = append(l.Egress, LimitPattern{host: h, From: p.at(c)})
+					v = append(v, LimitPattern{host: h, From: p.at(c)})
 				}
 			})
+			set(p, &l.Egress, n, v, true) // an empty list is a limit, too
 		}},
 		{"protocols", func(n *yaml.Node) {
 			p.words(n, "limits.protocols", protocolWords(), &l.Protocols)
@@ -152,7 +153,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 		}},
 		{"hide", func(n *yaml.Node) { p.paths(n, "limits.hide", &l.Hide) }},
 		{"write", func(n *yaml.Node) {
-			var v []PathGrant
+			v := []PathGrant{}
 			p.paths(n, "limits.write", &v)
 			set(p, &l.Write, n, v, true)
 		}},

@@ -133,24 +133,21 @@ type HostEntry struct {
 
 // Limits bound every layer below the one that sets them.
 type Limits struct {
-	Egress    []LimitPattern       `json:"egress,omitempty"`
-	Protocols Value[[]string]      `json:"protocols"`
-	Tier      Value[string]        `json:"tier"`
-	Hide      []PathGrant          `json:"hide,omitempty"`
-	Write     Value[[]PathGrant]   `json:"write"`
-	Modes     Value[[]string]      `json:"modes"`
-	CA        Value[bool]          `json:"ca"`
-	Memory    Value[int64]         `json:"memory"`
-	CPUs      Value[float64]       `json:"cpus"`
-	PIDs      Value[int64]         `json:"pids"`
-	OpenFiles Value[int64]         `json:"open_files"`
-	Timeout   Value[time.Duration] `json:"timeout"`
-	Idle      Value[time.Duration] `json:"idle"`
+	Egress    Value[[]LimitPattern] `json:"egress"`
+	Protocols Value[[]string]       `json:"protocols"`
+	Tier      Value[string]         `json:"tier"`
+	Hide      []PathGrant           `json:"hide,omitempty"`
+	Write     Value[[]PathGrant]    `json:"write"`
+	Modes     Value[[]string]       `json:"modes"`
+	CA        Value[bool]           `json:"ca"`
+	Memory    Value[int64]          `json:"memory"`
+	CPUs      Value[float64]        `json:"cpus"`
+	PIDs      Value[int64]          `json:"pids"`
+	OpenFiles Value[int64]          `json:"open_files"`
+	Timeout   Value[time.Duration]  `json:"timeout"`
+	Idle      Value[time.Duration]  `json:"idle"`
 
 	OnViolation Value[string] `json:"on_violation"` // the mildest
-
-	egressSet  bool // an empty list is a limit too
-	egressFrom Source
 }
 
 // LimitPattern is a host pattern or an address range of limits.egress.

@@ -20,6 +20,7 @@ func (p *Policy) Show(w io.Writer, defaults bool) error {
 	p.showEnvironment(s)
 	p.showEgress(s)
 	p.showSecrets(s)
+	p.showLimits(s)
 	_, err := io.WriteString(w, s.b.String())
 	return err
 }
@@ -62,9 +63,14 @@ func (s *shower) unset(depth int, text string) {
 	}
 }
 
+// notSet is what Show says of a setting without a value.
+const notSet = "not set"
+
 func showValue[T any](s *shower, depth int, key string, v Value[T], text func(T) string, unset string) {
 	if v.Set {
 		s.line(depth, key+": "+text(v.V), v.From)
+	} else if unset == notSet {
+		s.unset(depth, "# "+key+": "+unset) // a comment: the language has no word for it
 	} else if unset != "" {
 		s.unset(depth, key+": "+unset)
 	}
@@ -92,19 +98,14 @@ func (p *Policy) showSandbox(s *shower) {
 	v := p.d.Sandbox
 	s.open(0, "sandbox")
 	showValue(s, 1, "tier", v.Tier, plainText, "auto")
-	showValue(s, 1, "memory", v.Memory, sizeText, "")
-	showValue(s, 1, "cpus", v.CPUs, numberText, "")
-	showValue(s, 1, "pids", v.PIDs, countText, "")
-	showValue(s, 1, "open_files", v.OpenFiles, countText, "")
-	showValue(s, 1, "timeout", v.Timeout, timeText, "")
-	showValue(s, 1, "idle", v.Idle, timeText, "")
+	showValue(s, 1, "memory", v.Memory, sizeText, notSet)
+	showValue(s, 1, "cpus", v.CPUs, numberText, notSet)
+	showValue(s, 1, "pids", v.PIDs, countText, notSet)
+	showValue(s, 1, "open_files", v.OpenFiles, countText, notSet)
+	showValue(s, 1, "timeout", v.Timeout, timeText, notSet)
+	showValue(s, 1, "idle", v.Idle, timeText, notSet)
 	showValue(s, 1, "on_violation", v.OnViolation, plainText, Continue)
 	s.close()
-	if v.MinTier.Set {
-		s.open(0, "limits")
-		showValue(s, 1, "tier", v.MinTier, plainText, "")
-		s.close()
-	}
 }
 
 func (p *Policy) showFilesystem(s *shower) {
@@ -206,6 +207,26 @@ func (p *Policy) showSecrets(s *shower) {
 	s.close()
 }
 
+func (p *Policy) showLimits(s *shower) {
+	s.open(0, "limits")
+	l, last := p.Limits(), ""
+	l.each(func(key, text string, list bool, from Source) {
+		if !list {
+			s.line(1, key+": "+text, from)
+			return
+		}
+		if key != last {
+			s.line(1, key+":", Source{})
+			last = key
+		}
+		s.line(2, "- "+text, from)
+	})
+	s.close()
+	if !l.set() {
+		s.unset(0, "# limits: none")
+	}
+}
+
 func secretText(x *Secret) string {
 	hosts := make([]string, len(x.Hosts))
 	for i, h := range x.Hosts {
@@ -280,6 +301,8 @@ func (p *Policy) Grants() []Grant {
 	grantValue(&out, "timeout", s.Timeout, timeText)
 	grantValue(&out, "idle", s.Idle, timeText)
 	grantValue(&out, "on_violation", s.OnViolation, plainText)
+	l := p.Limits()
+	l.each(func(key, text string, _ bool, from Source) { add(from, "limit %s: %s", key, text) })
 	return out
 }
 

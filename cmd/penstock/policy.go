@@ -213,10 +213,12 @@ func newPolicyShowCmd() *cobra.Command {
 		Use:   "show",
 		Short: "Print the policy in force here, and where each part comes from",
 		Long: `Print the policy that a run from here would have: all layers joined, as a policy
-file, each line with the file and line it comes from. --effective adds what
-holds where nobody said anything.`,
+file, each line with the file and line it comes from and whose word that is.
+--effective adds what holds where nobody said anything; with --json it is a list
+of every value and who set it.`,
 		Example: `  penstock policy show
   penstock policy show --effective --allow registry.npmjs.org
+  penstock policy show --effective --json
   penstock policy show --json | jq '.rules[].host'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -224,7 +226,10 @@ holds where nobody said anything.`,
 			if err != nil {
 				return err
 			}
-			if s.json {
+			switch {
+			case s.json && effective:
+				return policyJSON(cmd.OutOrStdout(), map[string]any{"effective": p.Effective()})
+			case s.json:
 				return policyJSON(cmd.OutOrStdout(), p)
 			}
 			for _, w := range p.Warnings() {
