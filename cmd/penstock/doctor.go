@@ -9,18 +9,21 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/penstock/penstock/supervisor/daemonctl"
 	"github.com/penstock/penstock/supervisor/doctor"
 )
 
 func newDoctorCmd() *cobra.Command {
 	var asJSON, noClients bool
+	var socket string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Tell what this machine can enforce, by trying it",
 		Long: `Tell what this machine can enforce. Everything is tried, not read: namespaces
 are made, a command runs in a pen, and each installed client (curl, wget, git,
 node, python, java, go) makes a request through one to a server that doctor
-brings. Each finding that is not ok has its fix.
+brings. Where the privileged supervisor is installed it is asked, and a command
+runs under it. Each finding that is not ok has its fix.
 
 The exit code is 1 if something that pens need failed.`,
 		Example: `  penstock doctor
@@ -32,7 +35,7 @@ The exit code is 1 if something that pens need failed.`,
 				return err
 			}
 			out := cmd.OutOrStdout()
-			o := doctor.Options{Host: host, Backends: backends(), Clients: !noClients}
+			o := doctor.Options{Host: host, Backends: backends(), Clients: !noClients, Socket: socket}
 			if !asJSON {
 				p := &findingPrinter{w: out, colour: out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""}
 				o.Report = p.print
@@ -58,6 +61,7 @@ The exit code is 1 if something that pens need failed.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
 	cmd.Flags().BoolVar(&noClients, "no-clients", false, "don't try the installed clients")
 	return cmd
 }

@@ -141,12 +141,13 @@ func explainNetfilter(step Step, err error, f Facts) (cause, fix string) {
 }
 
 // appArmorFix is the profile that Ubuntu's own packages of such programs ship.
+// Not under the name of our package's, which may be a link to it.
 func appArmorFix(f Facts) string {
 	exe := f.Executable
 	if exe == "" {
 		exe = "/usr/local/bin/penstock"
 	}
-	return fmt.Sprintf(`printf 'abi <abi/4.0>,\nprofile penstock %s flags=(unconfined) {\n  userns,\n}\n' | sudo tee /etc/apparmor.d/penstock && sudo apparmor_parser -r /etc/apparmor.d/penstock`, exe)
+	return fmt.Sprintf(`printf 'abi <abi/4.0>,\nprofile penstock-local %s flags=(unconfined) {\n  userns,\n}\n' | sudo tee /etc/apparmor.d/penstock-local && sudo apparmor_parser -r /etc/apparmor.d/penstock-local`, exe)
 }
 
 func containerFix(f Facts) string {

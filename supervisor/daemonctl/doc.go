@@ -14,5 +14,5 @@
 // it; descriptors are counted, and closed when they were not asked for. Each
 // message's comment says why it is safe to obey for anybody.
 //
-// Only supervisor, supervisor/daemon and cmd import it.
+// Only supervisor, supervisor/daemon, supervisor/doctor and cmd import it.
 package daemonctl

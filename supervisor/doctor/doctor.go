@@ -26,7 +26,7 @@ const (
 
 // Finding is what was found about one thing.
 type Finding struct {
-	Group  string `json:"group"` // system, pen, files, session, clients
+	Group  string `json:"group"` // system, pen, supervisor, files, session, clients
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Detail string `json:"detail"`        // one line
@@ -37,6 +37,8 @@ type Finding struct {
 type Options struct {
 	Host     *config.Host
 	Backends []sandbox.Backend
+	// Socket is where the privileged supervisor listens, if not at the usual place.
+	Socket string
 	// Clients leaves out the probes of installed clients when false.
 	Clients bool
 	// Report is called with each finding as soon as it is known; may be nil.
@@ -48,6 +50,8 @@ type examination struct {
 	Options
 	ctx      context.Context
 	findings []Finding
+	// supervised says that the privileged supervisor answered.
+	supervised bool
 }
 
 // Run examines this machine and returns all findings. The error says that the
@@ -58,6 +62,9 @@ func Run(ctx context.Context, o Options) ([]Finding, error) {
 	x.network()
 	x.tiers()
 	x.limits()
+	if err := x.supervisor(); err != nil {
+		return x.findings, err
+	}
 	x.files()
 	if err := x.pens(); err != nil {
 		return x.findings, err
@@ -124,19 +131,24 @@ func (x *examination) limits() {
 // capabilities adds a finding per control.
 func (x *examination) capabilities(prefix string, caps []sandbox.Capability) {
 	for _, c := range caps {
-		detail := string(c.State)
-		if c.By != "" {
-			detail += " by " + c.By
-		}
-		if c.Detail != "" {
-			detail += ": " + c.Detail
-		}
-		f := Finding{Group: "pen", Name: prefix + " " + c.Control, State: OK, Detail: oneLine(detail), Fix: oneLine(c.Fix)}
-		if c.State != sandbox.Enforced {
-			f.State = Warn
-		}
-		x.add(f)
+		x.capability("pen", prefix+" "+c.Control, c)
 	}
+}
+
+// capability adds the finding of one control.
+func (x *examination) capability(group, name string, c sandbox.Capability) {
+	detail := string(c.State)
+	if c.By != "" {
+		detail += " by " + c.By
+	}
+	if c.Detail != "" {
+		detail += ": " + c.Detail
+	}
+	f := Finding{Group: group, Name: name, State: OK, Detail: oneLine(detail), Fix: oneLine(c.Fix)}
+	if c.State != sandbox.Enforced {
+		f.State = Warn
+	}
+	x.add(f)
 }
 
 // tiers asks each backend to try its controls.

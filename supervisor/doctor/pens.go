@@ -55,12 +55,33 @@ func (x *examination) pens() error {
 		return nil
 	}
 	x.ok("session", "penstock run", "true ran in a pen in %d ms", time.Since(begin).Milliseconds())
+	w.supervised()
 	if x.Clients {
 		for _, c := range clients() {
 			w.probe(c)
 		}
 	}
 	return nil
+}
+
+// supervised runs a trivial command under the privileged supervisor, if there is
+// one: with the caller's own policy, because the doctor's may be outside of the
+// administrator's limits.
+func (w *ward) supervised() {
+	if !w.x.supervised {
+		return
+	}
+	const name = "penstock run --supervised"
+	begin := time.Now()
+	args := []string{"run", "--quiet", "--no-profile", "--supervised"}
+	if w.x.Socket != "" {
+		args = append(args, "--socket", w.x.Socket)
+	}
+	if out, err := w.start(penTime, append(args, "--", "true"), w.x.Host.Environ); err != nil {
+		w.x.bad(Fail, "session", name, fmt.Errorf("run true under the supervisor: %w%s", err, tail(out)), "see the supervisor's findings above")
+		return
+	}
+	w.x.ok("session", name, "true ran under the supervisor in %d ms", time.Since(begin).Milliseconds())
 }
 
 func (w *ward) prepare() error {
@@ -85,21 +106,27 @@ egress:
 // run executes a command in a pen and returns what it printed. The user's own
 // authority is used, so that it is what is tried; policy and audit are the doctor's.
 func (w *ward) run(patience time.Duration, env []string, argv ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(w.x.ctx, patience)
-	defer cancel()
 	args := []string{"run", "--quiet", "--no-profile", "--policy", filepath.Join(w.dir, "policy.yaml"),
-		"--audit-dir", filepath.Join(w.dir, "audit")}
+		"--rootless", "--audit-dir", filepath.Join(w.dir, "audit")}
 	for _, kv := range env {
 		args = append(args, "--env", kv)
 	}
-	cmd := exec.CommandContext(ctx, w.x.Host.Self, append(append(args, "--"), argv...)...)
-	cmd.Dir = filepath.Join(w.dir, "work")
+	var environ []string
 	for _, kv := range w.x.Host.Environ {
 		if !strings.HasPrefix(kv, "XDG_CONFIG_HOME=") {
-			cmd.Env = append(cmd.Env, kv)
+			environ = append(environ, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config"))
+	return w.start(patience, append(append(args, "--"), argv...), append(environ, "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config")))
+}
+
+// start runs penstock itself.
+func (w *ward) start(patience time.Duration, args, environ []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(w.x.ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.x.Host.Self, args...)
+	cmd.Dir = filepath.Join(w.dir, "work")
+	cmd.Env = environ
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

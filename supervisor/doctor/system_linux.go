@@ -13,7 +13,11 @@ import (
 func (x *examination) system() {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
-		x.ok("system", "kernel", "%s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]))
+		x.kernelAge(unix.ByteSliceToString(u.Release[:]))
+	}
+	if m, err := thisMachine(x.Socket); err == nil {
+		x.controlGroups(m)
+		x.appArmor(m, x.Host.Self)
 	}
 	x.landlock()
 	x.seccomp()
