@@ -51,6 +51,7 @@ type network struct {
 	mu      sync.Mutex
 	nextPub int
 	nextPri int
+	shared  *Supervisor // see Options.Supervised
 }
 
 func build() (*network, error) {
@@ -96,6 +97,9 @@ func build() (*network, error) {
 func (n *network) close() {
 	if n == nil {
 		return
+	}
+	if n.shared != nil {
+		n.shared.Stop()
 	}
 	close(n.done)
 	os.RemoveAll(n.dir)

@@ -27,6 +27,9 @@ type Options struct {
 	// User runs the command as an ordinary user (UserID) when the tests run as
 	// root; without root every run is an ordinary user's.
 	User bool
+	// Supervised lets penstock run under a privileged supervisor, which is started
+	// for the tests of this process. It needs root.
+	Supervised bool
 	// Env is added to a small clean environment (HOME, PATH, LANG, TERM).
 	Env []string
 	// Dir is the working directory; by default a fresh one under HOME.
@@ -173,6 +176,9 @@ func (w *World) Run(h *Home, o Options, argv ...string) Result {
 // signals. It must be started with Start.
 func (w *World) Command(h *Home, o Options, argv ...string) *exec.Cmd {
 	w.t.Helper()
+	if o.Supervised {
+		argv = w.supervised(argv)
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = o.Dir
 	if cmd.Dir == "" {
@@ -306,11 +312,12 @@ func buildGo(dir, name, pkg string) (string, error) {
 	return out, os.Chmod(out, 0o755)
 }
 
-// Users returns who a suite has to run as: root and an ordinary user when the
-// tests run as root, else only the ordinary user who runs them.
+// Users returns who a suite has to run as: root, an ordinary user, and one under
+// the privileged supervisor when the tests run as root, else only the ordinary
+// user who runs them.
 func Users() map[string]Options {
 	if os.Getuid() == 0 {
-		return map[string]Options{"root": {}, "user": {User: true}}
+		return map[string]Options{"root": {}, "user": {User: true}, "supervised": {User: true, Supervised: true}}
 	}
 	return map[string]Options{"user": {}}
 }

@@ -100,7 +100,12 @@ func (c *Caller) Other(args ...string) world.Result {
 }
 
 // AuditDir is where the caller's sessions are recorded.
-func (c *Caller) AuditDir() string { return filepath.Join(c.Home.Path, ".local/state/penstock/audit") }
+func (c *Caller) AuditDir() string {
+	if c.Opts.Supervised {
+		return c.World.Supervisor().AuditDir(c.UID())
+	}
+	return filepath.Join(c.Home.Path, ".local/state/penstock/audit")
+}
 
 // Sessions returns the ids of the recorded sessions, oldest first.
 func (c *Caller) Sessions() []string {
