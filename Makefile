@@ -62,8 +62,9 @@ bench: bubblewrap build ## measure beside references: sessions, proxy, then Go b
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	.ci/fuzz $(FUZZTIME)
 
-generate: ## write again what is generated (manual pages, schemas)
+generate: ## write again what is generated (manual pages, schemas, eBPF objects)
 	go generate ./...
+	.ci/bpf
 
 lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rules
 	@unformatted=$$(git ls-files '*.go' | xargs -r gofmt -l); \
