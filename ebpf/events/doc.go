@@ -1,0 +1,19 @@
+// Package events reads what the programs of package ebpf tell about one session:
+// which process makes each connection, and which processes there are. It answers
+// Who for an accepted connection.
+//
+// It is for the proxy role, which has no privilege: it maps the ring into memory
+// and makes no bpf(2) call. The event of a connection is in the ring before its
+// SYN leaves, so Who drains the ring and looks; nobody waits and nobody polls.
+//
+// Hazards. Names, paths and arguments in the events are any bytes that a tool
+// chose; they are bounded and are for people, and what is decided by them must
+// be decided by device and inode too. What a hostile tool would try: to flood
+// the ring so that an event is missing (then the answer is less or nothing, never
+// another process: each event carries how often its process had executed, and a
+// gap shows), to reuse a pid (each process is its pid and its start time) or the
+// four addresses and ports of a connection (two processes that may have made one
+// are nobody), and to make the tree grow (it is bounded).
+//
+// It imports values only, and must stay small: each proxy has it.
+package events

@@ -1,0 +1,245 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Options of Open.
+type Options struct {
+	// CgroupID and Cgroup are number and path of the session's group: what
+	// hooks.Process.Cgroup says for processes in it.
+	CgroupID uint64
+	Cgroup   string
+	// Notify, if not nil, gets each Deny and Exec, in order, with the process as
+	// it was then, from one goroutine. It is called with nothing locked; what it
+	// does not keep up with is left out and counted.
+	Notify func(e Event, who *hooks.Process)
+	// Lost, if not nil, is told how many events were lost since it was last
+	// told: in the ring, or because Notify was too slow. The same goroutine.
+	Lost func(n uint64)
+}
+
+// mostNotices bounds what waits for Notify.
+const mostNotices = 1024
+
+// Watcher follows one session. Its methods may be called concurrently.
+type Watcher struct {
+	opts Options
+	file *os.File
+	raw  syscall.RawConn
+
+	mu     sync.Mutex
+	ring   *mapping
+	tree   *tree
+	flows  *flows
+	lost   uint64
+	bad    uint64
+	queue  []notice
+	missed uint64
+	closed bool
+
+	kick chan struct{}
+	done sync.WaitGroup
+}
+
+type notice struct {
+	event Event
+	who   *hooks.Process
+}
+
+// Open begins to follow the session whose ring f is, and takes f over.
+func Open(f *os.File, o Options) (*Watcher, error) {
+	m, err := mapRing(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	w := &Watcher{opts: o, ring: m, flows: newFlows(), kick: make(chan struct{}, 1)}
+	w.tree = newTree(func(id uint64) string {
+		if id == o.CgroupID {
+			return o.Cgroup
+		}
+		return ""
+	})
+	if w.file, err = pollable(f); err == nil {
+		w.raw, err = w.file.SyscallConn()
+	} else {
+		f.Close()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watch ring of events: %w", err), m.unmap())
+	}
+	w.done.Add(2)
+	go w.watch()
+	go w.tell()
+	return w, nil
+}
+
+// watch drains the ring when the kernel says that it fills up, or that something
+// was refused.
+func (w *Watcher) watch() {
+	defer w.done.Done()
+	// Ends with an error when the file is closed.
+	_ = w.raw.Read(func(uintptr) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.drain()
+		return w.closed
+	})
+}
+
+// tell passes notices on.
+func (w *Watcher) tell() {
+	defer w.done.Done()
+	told := uint64(0)
+	for range w.kick {
+		w.mu.Lock()
+		queue, lost := w.queue, w.lost+w.missed+w.bad
+		w.queue = nil
+		w.mu.Unlock()
+		if w.opts.Notify != nil {
+			for _, n := range queue {
+				w.opts.Notify(n.event, n.who)
+			}
+		}
+		if lost > told && w.opts.Lost != nil {
+			w.opts.Lost(lost - told)
+		}
+		told = lost
+	}
+}
+
+// drain takes in what is in the ring. w.mu is held.
+func (w *Watcher) drain() state {
+	if w.closed {
+		return broken
+	}
+	before, waiting := w.lost+w.missed+w.bad, len(w.queue)
+	st := w.ring.drain(w.take)
+	if w.lost+w.missed+w.bad != before || len(w.queue) != waiting {
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+	}
+	return st
+}
+
+// take takes in one record.
+func (w *Watcher) take(b []byte) {
+	e, err := Parse(b)
+	if err != nil {
+		w.bad++
+		return
+	}
+	if e.Lost > w.lost {
+		w.lost = e.Lost
+	}
+	switch e.Kind {
+	case Flow:
+		w.flows.add(key{e.Source, e.Target}, w.process(&e))
+	case Fork:
+		w.tree.fork(&e)
+	case Exec:
+		w.tree.execute(&e)
+		w.notice(&e)
+	case Exit:
+		w.tree.exit(&e)
+	case Deny:
+		w.notice(&e)
+	}
+}
+
+// process is who did e, at that moment; nil if the kernel does not say.
+func (w *Watcher) process(e *Event) *hooks.Process {
+	if e.ID.PID == 0 {
+		return nil
+	}
+	p := *w.tree.actor(e).image
+	p.TID, p.UID = e.TID, e.UID
+	return &p
+}
+
+func (w *Watcher) notice(e *Event) {
+	if w.opts.Notify == nil {
+		return
+	}
+	if len(w.queue) >= mostNotices {
+		w.missed++
+		return
+	}
+	w.queue = append(w.queue, notice{*e, w.process(e)})
+}
+
+// Waits for a record that is being written: its writer was put off the processor
+// between two instructions.
+const (
+	firstWait = 50 * time.Microsecond
+	mostWait  = 50 * time.Millisecond
+)
+
+// Who returns the process that made a connection that was accepted: client is
+// the other end's address, local our own, which is where it was meant to go. Each
+// connection can be asked for once. nil means not known: an event was lost, or
+// more than one process may be it.
+func (w *Watcher) Who(ctx context.Context, client, local netip.AddrPort) *hooks.Process {
+	k := key{plain(client), plain(local)}
+	for wait := firstWait; ; wait *= 2 {
+		w.mu.Lock()
+		st := w.drain()
+		who, found := w.flows.take(k)
+		w.mu.Unlock()
+		if found || st != busy || wait > mostWait {
+			return who
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// Lost is how many events were lost so far.
+func (w *Watcher) Lost() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain()
+	return w.lost + w.missed + w.bad
+}
+
+// Close takes in what is left in the ring, passes it on, and ends. It may be
+// called twice.
+func (w *Watcher) Close() error {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil
+	}
+	w.drain()
+	w.closed = true
+	w.mu.Unlock()
+	err := w.file.Close()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+	close(w.kick)
+	w.done.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(err, w.ring.unmap())
+}
