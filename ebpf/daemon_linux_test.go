@@ -1,0 +1,5 @@
+package ebpf
+
+const daemonRole = "role:test-daemon"
+
+func daemonMain([]string) int { return 0 }
