@@ -27,6 +27,7 @@ const (
 // SHA-256 of the line up to it: of the last line nothing follows that vouches
 // for it, and sum finds what changed it by accident.
 type ledger struct {
+	done func() // gives the lock back
 	f    *os.File
 	tail tail
 	line line
@@ -50,8 +51,12 @@ func (s *Store) openLedger() (*ledger, error) {
 	if err != nil {
 		return nil, &StoreError{Op: "open", Path: path, Err: err, Fix: "choose another place with --audit-dir"}
 	}
-	l := &ledger{f: f}
-	if err = s.share(f); err == nil {
+	l := &ledger{f: f, done: func() {}}
+	if s.readable() {
+		s.writing.Lock()
+		l.done = s.writing.Unlock
+		err = f.Chmod(s.mode)
+	} else {
 		_, err = lock(f, lockExclusive)
 	}
 	if err == nil {
@@ -63,13 +68,17 @@ func (s *Store) openLedger() (*ledger, error) {
 		}
 	}
 	if err != nil {
-		f.Close()
+		l.close()
 		return nil, &StoreError{Op: "open", Path: path, Err: err, Fix: "penstock audit verify says what is wrong; to go on, rename " + filepath.Dir(path) + " and keep it, or choose another place with --audit-dir"}
 	}
 	return l, nil
 }
 
-func (l *ledger) close() { l.f.Close() } // and with it the lock
+// close gives back the lock too.
+func (l *ledger) close() {
+	l.f.Close()
+	l.done()
+}
 
 // append writes one entry; a part of it is taken back when it fails.
 func (l *ledger) append(e ledgerEntry) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,7 +21,15 @@ const (
 type Store struct {
 	dir  string
 	mode fs.FileMode // of the files that it makes
+
+	writing sync.Mutex // see readable
 }
+
+// readable tells whether others may read the store. They could lock its files
+// then (flock(2) asks for no right to write), and hold up who has to record. Such
+// a store is written through one Store, of one process, which needs no file's
+// lock: what it cares for is the lock of its own.
+func (s *Store) readable() bool { return s.mode != 0o600 }
 
 // DefaultDir returns $XDG_STATE_HOME/penstock/audit, or the same under
 // ~/.local/state. getenv is usually os.Getenv.
@@ -155,14 +164,6 @@ func openRegular(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// share gives a file that the store has made its mode, whatever the umask is.
-func (s *Store) share(f *os.File) error {
-	if s.mode == 0o600 {
-		return nil
-	}
-	return f.Chmod(s.mode)
-}
-
 // Session is a new session's place in the store.
 type Session struct {
 	ID   string
@@ -194,12 +195,12 @@ func (s *Store) Create(now time.Time) (*Session, error) {
 		if err != nil {
 			return nil, &StoreError{Op: "create session in", Path: s.dir, Err: err, Fix: "choose another place with --audit-dir"}
 		}
-		err = s.share(f)
 		// The lock and the file come before the ledger's entry: killed in between, an
 		// empty file remains, which verify knows. The other way round it would say
 		// that a session is missing.
-		if err == nil {
-			_, err = lock(f, lockExclusive)
+		// Nobody else can open a file that is not readable yet.
+		if _, err = lock(f, lockExclusive); err == nil && s.readable() {
+			err = f.Chmod(s.mode) // whatever the umask is
 		}
 		if err == nil {
 			err = l.append(ledgerEntry{typ: typeLedgerOpen, session: id, now: now})

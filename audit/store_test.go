@@ -255,3 +255,31 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 }
+
+// TestLockedByReader: who may only read a store can't hold up who writes it.
+func TestLockedByReader(t *testing.T) {
+	s, err := OpenReadable(filepath.Join(t.TempDir(), "1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ses, w := begin(t, s)
+	defer w.Close()
+	for _, name := range []string{filepath.Join(s.Dir(), ledgerFile), ses.Path} {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := lock(f, lockTest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Append(openEvent()); err != nil {
+		t.Fatal(err)
+	}
+	if err := ses.SealUnread(w.Head()); err != nil { // waited for ever
+		t.Fatal(err)
+	}
+	_, again := begin(t, s)
+	again.Close()
+}
