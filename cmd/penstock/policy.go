@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,12 +92,14 @@ func policyJSON(w io.Writer, v any) error {
 type checked struct {
 	File     string           `json:"file"`
 	OK       bool             `json:"ok"`
+	System   bool             `json:"system,omitempty"` // checked as the administrator's
 	Errors   []*policy.Error  `json:"errors,omitempty"`
 	Warnings []policy.Warning `json:"warnings,omitempty"`
 }
 
 func newPolicyCheckCmd() *cobra.Command {
 	var s policySource
+	var system bool
 	cmd := &cobra.Command{
 		Use:   "check [FILE…]",
 		Short: "Say everything that is wrong with policy files",
@@ -104,10 +107,15 @@ func newPolicyCheckCmd() *cobra.Command {
 write instead. Without FILE, the policy of a run from here is checked as a
 whole, with what its layers say against each other.
 
+Of the administrator's file (` + config.SystemPolicy + `, or any FILE with
+--system) it is also said whether it is root's alone to write, so that a
+supervisor takes it, and whether users can read it.
+
 The exit code is 1 if anything is wrong.`,
 		Example: `  penstock policy check .penstock.yaml
   penstock policy check ci/*.yaml --json
-  penstock policy check --trust-project`,
+  penstock policy check --trust-project
+  penstock policy check ` + config.SystemPolicy,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []checked
 			if len(args) == 0 {
@@ -134,8 +142,12 @@ The exit code is 1 if anything is wrong.`,
 				if err != nil {
 					return err
 				}
+				layer := policy.User
+				if system || isSystemPolicy(file) {
+					layer = policy.System
+				}
 				var p *policy.Policy
-				f, err := policy.Parse(file, policy.User, text)
+				f, err := policy.Parse(file, layer, text)
 				if err == nil {
 					p, err = policy.New([]*policy.File{f})
 				}
@@ -143,13 +155,27 @@ The exit code is 1 if anything is wrong.`,
 				if err != nil {
 					return err
 				}
+				if layer == policy.System {
+					owner, err := policy.CheckSystem(file)
+					if err != nil {
+						return err
+					}
+					c.Errors = append(c.Errors, owner...)
+					c.OK, c.System = c.OK && len(owner) == 0, true
+				}
 				all = append(all, c)
 			}
 			return printChecked(cmd, all, s.json)
 		},
 	}
 	s.flags(cmd)
+	cmd.Flags().BoolVar(&system, "system", false, "check each FILE as the administrator's")
 	return cmd
+}
+
+func isSystemPolicy(file string) bool {
+	abs, err := filepath.Abs(file)
+	return err == nil && abs == config.SystemPolicy
 }
 
 // checkResult sorts errors of a policy from those of reading it.
@@ -182,7 +208,9 @@ func printChecked(cmd *cobra.Command, all []checked, asJSON bool) error {
 			for _, w := range c.Warnings {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w)
 			}
-			if c.OK {
+			if c.OK && c.System {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok; a supervisor takes it and users can read it\n", c.File)
+			} else if c.OK {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", c.File)
 			}
 		}
