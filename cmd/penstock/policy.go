@@ -13,6 +13,7 @@ import (
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/config"
 )
 
@@ -159,6 +160,9 @@ The exit code is 1 if anything is wrong.`,
 					owner, err := policy.CheckSystem(file)
 					if err != nil {
 						return err
+					}
+					if len(text) > bossctl.MaxFloor {
+						owner = append(owner, &policy.Error{File: file, Message: fmt.Sprintf("a supervisor takes at most %d bytes, and it has %d", bossctl.MaxFloor, len(text)), Hint: "name domains with *. instead of single hosts"})
 					}
 					c.Errors = append(c.Errors, owner...)
 					c.OK, c.System = c.OK && len(owner) == 0, true
