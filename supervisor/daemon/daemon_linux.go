@@ -152,14 +152,8 @@ type connection struct {
 
 // serve is a connection's life.
 func (c *connection) serve() {
-	err := c.converse()
-	if err != nil && !errors.Is(err, io.EOF) {
-		r := refusal{text: oneLine(err.Error())}
-		var h interface{ Hint() string }
-		if errors.As(err, &h) {
-			r.hint = oneLine(h.Hint())
-		}
-		c.answer(r.message()) //nolint:errcheck // the connection ends anyway
+	if err := c.converse(); err != nil {
+		c.refuse(err)
 	}
 	c.conn.Close()
 	if c.peer.proc != nil {
@@ -167,6 +161,19 @@ func (c *connection) serve() {
 	}
 	daemonctl.CloseAll(c.junk)
 	c.d.accounts.disconnect(c.peer.uid, time.Now())
+}
+
+// refuse tells the caller what was wrong. The connection is over then.
+func (c *connection) refuse(err error) {
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	r := refusal{text: oneLine(err.Error())}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		r.hint = oneLine(h.Hint())
+	}
+	c.answer(r.message()) //nolint:errcheck // it may be gone
 }
 
 func (c *connection) answer(m *daemonctl.Message, files ...*os.File) error {

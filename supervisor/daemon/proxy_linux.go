@@ -275,34 +275,30 @@ func (x *proxy) numbers() bossctl.Counts {
 
 func (x *proxy) kill() { x.cmd.Process.Kill() } //nolint:errcheck // gone is as good
 
-// Times that a proxy has at its end.
+// Times that a proxy has for its last word.
 const (
-	lastWordTime = 10 * time.Second // for the flows to end and the last record
-	exitTime     = 2 * time.Second
+	lastWordTime = 10 * time.Second // to end the flows and write the last record
+	unusedTime   = 2 * time.Second  // of one that has no pen yet
 )
 
 // finish has the proxy write its last record, unless it has, and returns when the
 // process is gone: what it said of its end, nil if nothing.
 func (x *proxy) finish(reason string) *bossctl.Closed {
-	wait := func(c <-chan struct{}, d time.Duration) bool {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-c:
-			return true
-		case <-x.done:
-			return false
-		case <-t.C:
-			return false
-		}
-	}
 	x.mu.Lock()
+	patience := unusedTime
+	if x.stage == admitted {
+		patience = lastWordTime
+	}
 	if x.stage == assigned || x.stage == admitted {
 		x.send(&bossctl.Message{Op: bossctl.OpEnd, Text: oneLine(reason)}) //nolint:errcheck // then it is killed
 	}
 	x.mu.Unlock()
-	if wait(x.last, lastWordTime) {
-		wait(x.done, exitTime)
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-x.last: // everything is written
+	case <-x.done:
+	case <-t.C:
 	}
 	x.kill()
 	<-x.done

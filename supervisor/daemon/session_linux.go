@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/user"
@@ -71,10 +72,15 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 		reason := s.why()
 		switch {
 		case reason != "" || graceful:
-		case err != nil:
+		case err != nil && !errors.Is(err, io.EOF):
 			reason = oneLine(err.Error())
 		default:
 			reason = "the caller is gone"
+		}
+		if err != nil && !graceful {
+			// Undoing takes its time; what was wrong is known now.
+			c.refuse(err)
+			err = io.EOF
 		}
 		s.end(reason)
 		if graceful && err == nil {

@@ -1,0 +1,3 @@
+package daemon
+
+func hostileProxy(mode int) int { return 1 }
