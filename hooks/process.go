@@ -19,6 +19,9 @@ type Process struct {
 	// Parent is who started it, up to the session's first process; nil: none, or
 	// not known.
 	Parent *Process
+	// Shared says that processes that run other programs held the connection too,
+	// so that it may be theirs: nothing may be allowed for the sake of this one.
+	Shared bool
 }
 
 // Executable is the file that a process runs.

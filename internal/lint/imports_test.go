@@ -30,6 +30,8 @@ var layers = []layer{
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},
 	{dir: "audit", may: []string{"hooks", "policy", "audit", "internal/text"}},
 	{dir: "sandbox", may: []string{"sandbox", "internal/donate", "internal/text"}},
+	// Its answers are values of the vocabulary; another type would only be copied.
+	{dir: "sandbox/who", may: []string{"sandbox/who", "hooks"}},
 	{dir: "agent", may: []string{"agent", "sandbox", "internal/donate", "internal/text"}},
 	{dir: "netproxy", may: []string{"netproxy", "audit", "policy", "hooks", "internal/text"}},
 	{dir: "supervisor", may: []string{"supervisor", "ebpf", "agent", "sandbox", "netproxy", "audit", "policy", "hooks", "internal/donate", "internal/text", "internal/version"}},

@@ -133,3 +133,20 @@ func openDrops() (*os.File, error) {
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 128<<10)
 	return rawFile(fd, "drops"), nil
 }
+
+// openDiag opens what tells about the pen's sockets. A pen without it is as tight,
+// and its audit doesn't know the processes: no error. Where nothing is redirected
+// there is nothing to ask the packet filter.
+func openDiag(s *Sockets, steered bool) {
+	if fd, err := netlinkSocket(unix.NETLINK_SOCK_DIAG, StepListen); err == nil {
+		s.Diag = rawFile(fd, "diag")
+	}
+	if steered {
+		return
+	}
+	// Asking takes CAP_NET_ADMIN over the namespace of who opened the socket, which
+	// we have here, and of who asks: the caller has it as the namespace's owner.
+	if fd, err := netlinkSocket(unix.NETLINK_NETFILTER, StepListen); err == nil {
+		s.Track = rawFile(fd, "track")
+	}
+}

@@ -44,6 +44,8 @@ type Options struct {
 	// Steered leaves the redirection of TCP to somebody who can attach an
 	// sk_lookup program to the pen's network namespace. See OriginalDst.
 	Steered bool
+	// Attribute opens Sockets.Diag and Sockets.Track.
+	Attribute bool
 	// Cgroup, if not nil, is an open cgroup v2 directory that the pen's first
 	// process is born in (clone3, CLONE_INTO_CGROUP).
 	Cgroup *os.File
@@ -69,6 +71,10 @@ type Sockets struct {
 	DNSTCP4, DNSTCP6     *os.File // TCP listeners, wildcard address
 	Drops                *os.File // NFLOG netlink socket, see DropReader
 	Connector            *os.File // unix seqpacket socket, see Dialer
+	// Diag and Track, with Options.Attribute, tell the supervisor about the pen's
+	// sockets: sock_diag(7), and the connections of the packet filter. They are
+	// not the proxy's; nil where the kernel has no such thing.
+	Diag, Track *os.File
 
 	ipv6 bool // Capture6 was there, whoever has it now
 }
@@ -81,6 +87,7 @@ func (s *Sockets) slots() []slot {
 		{"dnsudp4", &s.DNSUDP4}, {"dnsudp6", &s.DNSUDP6},
 		{"dnstcp4", &s.DNSTCP4}, {"dnstcp6", &s.DNSTCP6},
 		{"drops", &s.Drops}, {"connector", &s.Connector},
+		{"diag", &s.Diag}, {"track", &s.Track},
 	}
 }
 

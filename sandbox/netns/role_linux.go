@@ -20,8 +20,9 @@ const exitFailed = 125
 
 // roleConfig is what role:netns is told at its start.
 type roleConfig struct {
-	Publish bool
-	Steered bool
+	Publish   bool
+	Steered   bool
+	Attribute bool
 }
 
 // nextCommand is what the role is told to become, once its network is built. Its
@@ -103,6 +104,9 @@ func build(cfg *roleConfig, control int) error {
 	}
 	if s.Drops, err = openDrops(); err != nil {
 		return err
+	}
+	if cfg.Attribute {
+		openDiag(s, cfg.Steered)
 	}
 	if cfg.Publish {
 		if s.Connector, err = startConnector(); err != nil {

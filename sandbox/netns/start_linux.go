@@ -122,7 +122,7 @@ func endGroup(pid int) {
 
 // extraFiles donates the configuration, and fills the reserved numbers.
 func extraFiles(control *os.File, o Options) ([]*os.File, error) {
-	extra, err := donate.Files(&roleConfig{Publish: o.Publish, Steered: o.Steered}, map[string]*os.File{"control": control})
+	extra, err := donate.Files(&roleConfig{Publish: o.Publish, Steered: o.Steered, Attribute: o.Attribute}, map[string]*os.File{"control": control})
 	if err != nil {
 		return nil, fmt.Errorf("build the pen's network: %w", err)
 	}
