@@ -74,6 +74,7 @@ func (l *line) encode(e Event) {
 		l.str("detail", e.Detail, maxText)
 		l.count("flow", e.Flow)
 		l.target(e.Target)
+		l.count("process", e.Process)
 		l.optInt("pid", e.PID)
 		l.str("action", e.Action, maxName)
 	case *Limit:
@@ -110,7 +111,9 @@ func (l *line) flowOpen(e *FlowOpen) {
 	l.addrPort("original", e.Original)
 	l.addrPort("client", e.Client)
 	l.addrPort("upstream", e.Upstream)
+	l.count("process", e.Process)
 	l.optInt("pid", e.PID)
+	l.optInt("tid", e.TID)
 	l.str("exe", e.Exe, maxText)
 }
 
@@ -241,10 +244,26 @@ func (l *line) sessionEnd(e *SessionEnd) {
 
 func (l *line) process(e *Process) {
 	l.str("action", e.Action, maxName)
+	l.count("process", e.Number)
+	l.count("parent", e.Parent)
 	l.int("pid", e.PID)
 	l.optInt("ppid", e.PPID)
+	if e.Number != 0 && e.UID >= 0 {
+		l.int("uid", e.UID)
+	}
+	l.count("start_ns", e.Start)
 	l.str("exe", e.Exe, maxText)
+	if e.Ino != 0 {
+		l.device("dev", e.Dev)
+		l.uint("ino", e.Ino)
+	}
+	l.str("sha256", e.SHA256, maxName)
 	l.list("argv", e.Argv)
+	l.str("cgroup", e.Cgroup, maxText)
+	if e.Shared {
+		l.key("shared")
+		l.buf = append(l.buf, "true"...)
+	}
 	if e.Action == "exit" {
 		l.int("exit_code", e.ExitCode)
 		l.str("signal", e.Signal, maxName)

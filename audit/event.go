@@ -107,13 +107,24 @@ type Counts struct {
 	Lost       uint64 `json:"lost"`
 }
 
-// Process is a process of the pen that began or ended.
+// Process is a process of the pen: one that is named by a flow for the first
+// time, or that began or ended.
 type Process struct {
-	Action   string // "exec" or "exit"
-	PID      int    // as the host sees it
-	PPID     int
-	Exe      string
-	Argv     []string
+	Action string // "seen", "exec" or "exit"
+	// Number is what flows name it by, from 1, for one process while it runs one
+	// program; 0 for none. Parent is that of who started it; 0: not known.
+	Number, Parent uint64
+	PID            int // as the host sees it
+	PPID           int
+	UID            int    // on the host; -1: not known
+	Start          uint64 // nanoseconds since the machine's start
+	Exe            string // path in the pen
+	Dev, Ino       uint64 // of the executable; 0: not known
+	SHA256         string // of its content
+	Argv           []string
+	Cgroup         string
+	// Shared says that processes running other programs held the connection too.
+	Shared   bool
 	ExitCode int
 	Signal   string
 }
@@ -152,7 +163,8 @@ type FlowOpen struct {
 	Original, Client netip.AddrPort
 	// Upstream is the checked address to be dialled, when it is known already.
 	Upstream netip.AddrPort
-	PID      int    // process that opened it, 0 if not known
+	Process  uint64 // number of the process that opened it, 0 if not known
+	PID, TID int    // its number and its thread's as the host sees them, 0 if not known
 	Exe      string // its executable
 }
 
@@ -191,8 +203,11 @@ type Violation struct {
 	Detail string
 	Flow   uint64
 	Target hooks.Target
-	PID    int
-	Action string // what was done about it: "denied", "closed", "killed"
+	// Process is the number of the process that opened the connection, PID as the
+	// host sees it; 0 if not known.
+	Process uint64
+	PID     int
+	Action  string // what was done about it: "denied", "closed", "killed"
 }
 
 // Limit says that a limit of the session was reached.

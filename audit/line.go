@@ -178,6 +178,16 @@ func (l *line) optInt(k string, n int) {
 	}
 }
 
+// device adds a device number as mountinfo(5) has it: major:minor.
+func (l *line) device(k string, dev uint64) {
+	l.key(k)
+	b := append(l.buf, '"')
+	b = strconv.AppendUint(b, dev>>8&0xfff|dev>>32&^0xfff, 10)
+	b = append(b, ':')
+	b = strconv.AppendUint(b, dev&0xff|dev>>12&0xffffff00, 10)
+	l.buf = append(b, '"')
+}
+
 func (l *line) duration(k string, d time.Duration) {
 	l.key(k)
 	l.buf = strconv.AppendInt(l.buf, max(d.Microseconds(), 0), 10)

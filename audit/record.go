@@ -39,7 +39,9 @@ type Record struct {
 	Original  string   `json:"original"`
 	Client    string   `json:"client"`
 	Upstream  string   `json:"upstream"`
+	Process   uint64   `json:"process"` // also of process
 	PID       int      `json:"pid"`
+	TID       int      `json:"tid"`
 	Exe       string   `json:"exe"`
 	BytesUp   uint64   `json:"bytes_up"`
 	BytesDown uint64   `json:"bytes_down"`
@@ -64,6 +66,13 @@ type Record struct {
 	Listen      string   `json:"listen"`
 	Peer        string   `json:"peer"`
 	PPID        int      `json:"ppid"`
+	Parent      uint64   `json:"parent"`
+	Start       uint64   `json:"start_ns"`
+	Dev         string   `json:"dev"`
+	Ino         uint64   `json:"ino"`
+	SHA256      string   `json:"sha256"`
+	Cgroup      string   `json:"cgroup"`
+	Shared      bool     `json:"shared"`
 	Argv        []string `json:"argv"`
 	ExitCode    int      `json:"exit_code"`
 	Signal      string   `json:"signal"`

@@ -151,7 +151,7 @@ func (a *answer) write(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) answerRefusal(w http.ResponseWriter, r *http.Request, b *binding, why *refusal) {
 	f := p.unjudged(b, r, policy.Verdict{Action: hooks.Deny, Reason: why.reason})
 	if why.kind != "" {
-		p.violation(audit.Violation{Kind: why.kind, Detail: why.reason, Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+		p.violation(b, audit.Violation{Kind: why.kind, Detail: why.reason, Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
 		f.class = why.kind
 	}
 	f.status = why.status
@@ -170,7 +170,7 @@ func (p *Proxy) answerDeny(w http.ResponseWriter, r *http.Request, b *binding, v
 
 // unjudged begins a flow that is denied whatever the policy says.
 func (p *Proxy) unjudged(b *binding, r *http.Request, v policy.Verdict) *flow {
-	f := &flow{p: p, binding: b}
+	f := p.newFlow(b)
 	f.req.Protocol, f.req.Target = b.protocol(), b.target
 	if r.Method == http.MethodConnect {
 		f.req.Protocol = hooks.ProtocolTCP

@@ -29,6 +29,7 @@ type binding struct {
 	sni      string // of a mismatch
 	original netip.AddrPort
 	client   netip.AddrPort
+	opener   *opener
 }
 
 // bindTarget fills in what Host fields may say.

@@ -56,6 +56,12 @@ type Config struct {
 	// OriginalDst returns where a captured connection wanted to go. Nil uses
 	// the connection's local address, as it is under TPROXY and sk_lookup.
 	OriginalDst func(*net.TCPConn) (netip.AddrPort, error)
+	// Who tells which process opened a connection: client is its end in the pen,
+	// server the address that it was made to. It is asked once for each accepted
+	// connection, from a goroutine of its own, and returns nil for unknown, at the
+	// latest when ctx is done. The same process should be the same pointer. Nil:
+	// nobody knows.
+	Who func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
 	// Notice is called with lines for the user, each kind once per host. They
 	// may hold bytes of the pen. Nil drops them. It must not block.
 	Notice func(string)
@@ -75,6 +81,7 @@ type Limits struct {
 	Streams       int           // concurrent HTTP/2 streams per connection; 250
 	UpstreamIdle  time.Duration // unused upstream connection; 90 s
 	UpstreamReply time.Duration // upstream TLS handshake; 15 s
+	Who           time.Duration // wait for who opened a connection; 2 s
 }
 
 func or[T int | time.Duration](v, def T) T {
@@ -97,5 +104,6 @@ func (l Limits) withDefaults() Limits {
 		Streams:       or(l.Streams, 250),
 		UpstreamIdle:  or(l.UpstreamIdle, 90*time.Second),
 		UpstreamReply: or(l.UpstreamReply, 15*time.Second),
+		Who:           or(l.Who, 2*time.Second),
 	}
 }

@@ -16,6 +16,7 @@ func (p *Proxy) explicit(c *conn) {
 	c.original = addrPort(c.LocalAddr())
 	c.client = addrPort(c.RemoteAddr())
 	c.open = true
+	p.ask(c, c.original)
 	if err := c.fill(1, p.limits.FirstByte, func([]byte) error { return nil }); err != nil {
 		c.Close()
 		return
@@ -108,7 +109,7 @@ func (p *Proxy) reachable(may *policy.Connect) bool {
 
 // refuseOpen records that a target was refused before a byte was sent to it.
 func (p *Proxy) refuseOpen(c *conn, v policy.Verdict) *flow {
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = hooks.ProtocolTCP, c.target
 	v.Action = hooks.Deny
 	f.verdict(v, false)

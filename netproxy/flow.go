@@ -57,6 +57,13 @@ func (f *flow) verdict(v policy.Verdict, would bool) {
 	}
 }
 
+// newFlow is a flow of a connection, with who opened that.
+func (p *Proxy) newFlow(b *binding) *flow {
+	f := &flow{p: p, binding: b, start: time.Now()}
+	f.req.Process = b.opener.process()
+	return f
+}
+
 // errAudit is told to a pen whose request could not be recorded.
 const errAudit flowError = "the audit cannot be written, so nothing may leave"
 
@@ -74,13 +81,28 @@ func (f *flow) begin() error {
 	if !f.uncounted {
 		f.p.stats.count(f)
 	}
-	if err := f.p.cfg.Record.Append(o); err != nil {
+	err := f.recordProcess()
+	if err == nil {
+		err = f.p.cfg.Record.Append(o)
+	}
+	if err != nil {
 		f.allowed = false
 		f.class, f.err = "audit", err
 		return errAudit
 	}
 	f.begun = true
 	return nil
+}
+
+// recordProcess names who asked in the record, after that one's own.
+func (f *flow) recordProcess() (err error) {
+	who := f.req.Process
+	if who == nil {
+		return nil
+	}
+	f.open.PID, f.open.TID, f.open.Exe = who.PID, who.TID, who.Exe.Path
+	f.open.Process, err = f.binding.opener.recorded(f.p.roster)
+	return err
 }
 
 // end records how the flow went.
@@ -136,15 +158,22 @@ func classOf(err error) string {
 	return "upstream"
 }
 
-// violation records something that no honest tool does.
-func (p *Proxy) violation(v audit.Violation) {
+// violation records something that no honest tool does. b says on which
+// connection, nil for none.
+func (p *Proxy) violation(b *binding, v audit.Violation) {
 	p.stats.violation()
+	if b != nil {
+		if who := b.opener.now(); who != nil {
+			v.PID = who.PID
+			v.Process, _ = b.opener.recorded(p.roster) // the violation is worth recording all the same
+		}
+	}
 	p.cfg.Record.Note(&v)
 }
 
 // malformedConn records a connection whose bytes were refused.
 func (p *Proxy) malformedConn(c *conn, reason string) {
-	p.violation(audit.Violation{Kind: "malformed", Detail: reason, Target: c.target, Action: "closed"})
+	p.violation(&c.binding, audit.Violation{Kind: "malformed", Detail: reason, Target: c.target, Action: "closed"})
 }
 
 // FlowOf returns what is being judged of a request in the handler chain, nil for

@@ -93,7 +93,7 @@ func (p *Proxy) accept(tc *net.TCPConn, handle func(*conn)) {
 			// A panic here is ours, in the parser of a first byte: that connection
 			// is refused and the others live on.
 			if v := recover(); v != nil {
-				p.violation(audit.Violation{Kind: "panic", Detail: fmt.Sprint(v), Target: c.target, Action: "closed"})
+				p.violation(&c.binding, audit.Violation{Kind: "panic", Detail: fmt.Sprint(v), Target: c.target, Action: "closed"})
 				c.reset()
 			}
 		}()
@@ -184,12 +184,13 @@ func (p *Proxy) captured(c *conn) {
 	dst, err := p.originalDst(c.TCPConn)
 	if err != nil || dst.Port() == 0 || !dst.Addr().IsValid() {
 		// Without a destination there is nothing to judge.
-		p.violation(audit.Violation{Kind: "no-target", Detail: "connection without a known destination", Action: "closed"})
+		p.violation(nil, audit.Violation{Kind: "no-target", Detail: "connection without a known destination", Action: "closed"})
 		c.reset()
 		return
 	}
 	c.original = dst
 	c.client = addrPort(c.RemoteAddr())
+	p.ask(c, dst)
 	c.bindTarget(p.named(hooks.Target{Addr: dst.Addr().Unmap().WithZone(""), Port: dst.Port()}))
 	p.tunnel(c)
 }
@@ -327,7 +328,7 @@ const (
 
 // refuse records the refusal of a whole connection and resets it.
 func (p *Proxy) refuse(c *conn, proto hooks.Protocol, v policy.Verdict, cause error) {
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = proto, c.target
 	f.verdict(v, false)
 	// Clients open connections ahead and leave them unused: recorded, but nothing

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/elazarl/goproxy"
 
@@ -76,11 +75,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if why != nil {
-		p.answerRefusal(w, r, &binding{target: target, tls: b.tls, conn: b.conn, original: b.original, client: b.client}, why)
+		p.answerRefusal(w, r, &binding{target: target, tls: b.tls, conn: b.conn, original: b.original, client: b.client, opener: b.opener}, why)
 		return
 	}
-	f := &flow{p: p, binding: b, gen: p.rules.Load(), start: time.Now()}
-	f.req = hooks.Request{Session: p.cfg.Session, Flow: p.flows.Add(1), Protocol: b.protocol(), Target: target,
+	f := p.newFlow(b)
+	f.gen = p.rules.Load()
+	f.req = hooks.Request{Session: p.cfg.Session, Flow: p.flows.Add(1), Protocol: b.protocol(), Target: target, Process: f.req.Process,
 		Method: r.Method, Path: path, Query: r.URL.RawQuery, Header: r.Header, Size: r.ContentLength}
 	f.serve(w, r)
 }
@@ -156,7 +156,7 @@ func (f *flow) authority() string {
 // panicked turns a panic anywhere in the chain into a deny.
 func (f *flow) panicked(r *http.Request, v any) {
 	stack := string(debug.Stack())
-	f.p.violation(audit.Violation{Kind: "panic", Flow: f.req.Flow, Target: f.req.Target, Action: "denied",
+	f.p.violation(f.binding, audit.Violation{Kind: "panic", Flow: f.req.Flow, Target: f.req.Target, Action: "denied",
 		Detail: f.p.cfg.Secrets.Redact(fmt.Sprint(v)) + "\n" + stack})
 	f.allowed = false
 	if f.err == nil {
@@ -206,7 +206,7 @@ func (f *flow) deny(r *http.Request, v policy.Verdict) *http.Response {
 func (f *flow) misused(r *http.Request, err error) *http.Response {
 	f.verdict(policy.Verdict{Action: hooks.Deny, Reason: err.Error()}, false)
 	resp := f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)})
-	f.p.violation(audit.Violation{Kind: "secret-misuse", Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+	f.p.violation(f.binding, audit.Violation{Kind: "secret-misuse", Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
 	f.class = "secret-misuse"
 	return resp
 }

@@ -1,6 +1,7 @@
 package netproxy
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/elazarl/goproxy"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -38,6 +40,10 @@ type Proxy struct {
 	open    atomic.Int64
 	stats   stats
 	checked verified
+	roster  *audit.Roster
+
+	ending context.Context // done when the proxy is closed
+	end    context.CancelFunc
 
 	mu        sync.Mutex
 	closed    bool
@@ -72,6 +78,8 @@ func New(c Config) (*Proxy, error) {
 		listeners:   make(map[net.Listener]struct{}),
 		live:        make(map[io.Closer]struct{}),
 	}
+	p.ending, p.end = context.WithCancel(context.Background())
+	p.roster = audit.NewRoster(c.Record, c.Secrets.Redact)
 	p.sweeper = newSweeper(p)
 	p.tls = p.serverTLS()
 	p.chain = p.newChain()
@@ -124,6 +132,7 @@ func (p *Proxy) Close() error {
 		live = append(live, c)
 	}
 	p.mu.Unlock()
+	p.end()
 	p.feed.Close()
 	p.server.Close()
 	for _, c := range live {

@@ -16,7 +16,7 @@ import (
 // relayTCP connects the pen with a target that a rule allows as raw TCP. would
 // says that the policy denies it and the mode lets it through.
 func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool) {
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = hooks.ProtocolTCP, c.target
 	f.verdict(v, would)
 	if !f.allowed {

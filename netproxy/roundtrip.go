@@ -197,7 +197,7 @@ func (f *flow) leaking(err error) bool {
 	default:
 		return false
 	}
-	f.p.violation(audit.Violation{Kind: kind, Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+	f.p.violation(f.binding, audit.Violation{Kind: kind, Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
 	f.class, f.err = kind, err
 	return true
 }

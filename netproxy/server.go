@@ -221,7 +221,7 @@ func (p *Proxy) answerMalformed(w http.ResponseWriter, r *http.Request, hc *http
 	if why.Status == http.StatusMisdirectedRequest {
 		kind = "target-mismatch"
 	}
-	p.violation(audit.Violation{Kind: kind, Detail: "HTTP: " + why.Reason, Target: hc.pen.target, Action: "denied"})
+	p.violation(&hc.pen.binding, audit.Violation{Kind: kind, Detail: "HTTP: " + why.Reason, Target: hc.pen.target, Action: "denied"})
 	a := answer{status: why.Status, verdict: "refused", target: hc.pen.target, reason: why.Reason}
 	a.write(w, r)
 }

@@ -82,13 +82,13 @@ func (p *Proxy) tunnelTLS(c *conn, gen *generation, may *policy.Connect) {
 }
 
 func (p *Proxy) refuseTLS(c *conn, rule *policy.Rule, reason string) {
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = hooks.ProtocolTLS, c.target
 	f.verdict(policy.Verdict{Action: hooks.Deny, Rule: rule, Reason: reason}, false)
 	f.begin() //nolint:errcheck // refused either way
 	f.class = "denied"
 	f.end()
-	p.violation(audit.Violation{Kind: "target-mismatch", Detail: reason, Flow: f.req.Flow, Target: c.target, Action: "closed"})
+	p.violation(&c.binding, audit.Violation{Kind: "target-mismatch", Detail: reason, Flow: f.req.Flow, Target: c.target, Action: "closed"})
 	c.reset()
 }
 
@@ -125,7 +125,7 @@ func (p *Proxy) handshakeFailed(c *conn, err error) {
 			p.cfg.Notice(c.target.String() + ": " + detail)
 		}
 	}
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = hooks.ProtocolHTTPS, c.target
 	f.verdict(policy.Verdict{Action: hooks.Deny, Reason: detail}, false)
 	f.begin() //nolint:errcheck // refused either way
@@ -177,7 +177,7 @@ func (v *verified) add(k verifiedKey) {
 // passThrough splices a TLS connection unread to an address that has shown a
 // valid certificate for the bound name.
 func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
-	f := &flow{p: p, binding: &c.binding, start: time.Now()}
+	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = hooks.ProtocolTLS, c.target
 	v := gen.policy.Decide(&f.req)
 	f.verdict(v, p.cfg.Permissive)

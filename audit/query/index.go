@@ -18,7 +18,7 @@ import (
 const (
 	indexFile = "index.db"
 	// indexVersion stands in the database as user_version. Another one: made anew.
-	indexVersion = 1
+	indexVersion = 2
 )
 
 const layout = `
@@ -31,7 +31,7 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 CREATE TABLE flows (
 	session TEXT, flow INTEGER, seq INTEGER, time TEXT, protocol TEXT, host TEXT, port INTEGER, method TEXT, path TEXT,
-	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, pid INTEGER, exe TEXT,
+	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, process INTEGER, pid INTEGER, tid INTEGER, exe TEXT,
 	status INTEGER, bytes_up INTEGER, bytes_down INTEGER, duration_us INTEGER, upstream TEXT, class TEXT, error TEXT,
 	open_at INTEGER, close_at INTEGER,
 	PRIMARY KEY (session, seq)
@@ -40,6 +40,12 @@ CREATE INDEX flows_flow ON flows (session, flow);
 CREATE INDEX flows_time ON flows (time);
 CREATE INDEX flows_host ON flows (host);
 CREATE INDEX flows_rule ON flows (rule);
+CREATE INDEX flows_exe ON flows (exe);
+CREATE TABLE processes (
+	session TEXT, process INTEGER, parent INTEGER, pid INTEGER, uid INTEGER, exe TEXT, dev TEXT, ino INTEGER, sha256 TEXT,
+	argv TEXT, cgroup TEXT, shared INTEGER, at INTEGER,
+	PRIMARY KEY (session, process)
+) WITHOUT ROWID;
 `
 
 // Index is an open index of a store. It is safe for concurrent use.
@@ -138,7 +144,7 @@ func (x *Index) connect(ctx context.Context) error {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version == indexVersion {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS sessions; DROP TABLE IF EXISTS flows;"+layout+fmt.Sprintf("PRAGMA user_version = %d", indexVersion)); err != nil {
+	if _, err := tx.ExecContext(ctx, "DROP TABLE IF EXISTS sessions; DROP TABLE IF EXISTS flows; DROP TABLE IF EXISTS processes;"+layout+fmt.Sprintf("PRAGMA user_version = %d", indexVersion)); err != nil {
 		return err
 	}
 	return tx.Commit()

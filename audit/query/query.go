@@ -45,24 +45,28 @@ const (
 
 // Flow is one flow, its opening and its end together.
 type Flow struct {
-	Session   string    `json:"session"`
-	Flow      uint64    `json:"flow"`
-	Seq       uint64    `json:"seq"`
-	Time      time.Time `json:"time"`
-	Protocol  string    `json:"protocol"`
-	Host      string    `json:"host"` // name or literal address
-	Port      int       `json:"port"`
-	Method    string    `json:"method,omitempty"`
-	Path      string    `json:"path,omitempty"`
-	Verdict   string    `json:"verdict"`
-	Rule      string    `json:"rule,omitempty"`
-	Reason    string    `json:"reason,omitempty"`
-	Mode      string    `json:"mode,omitempty"`
-	PID       int       `json:"pid,omitempty"`
-	Exe       string    `json:"exe,omitempty"`
-	Status    int       `json:"status,omitempty"`
-	BytesUp   uint64    `json:"bytes_up"`
-	BytesDown uint64    `json:"bytes_down"`
+	Session  string    `json:"session"`
+	Flow     uint64    `json:"flow"`
+	Seq      uint64    `json:"seq"`
+	Time     time.Time `json:"time"`
+	Protocol string    `json:"protocol"`
+	Host     string    `json:"host"` // name or literal address
+	Port     int       `json:"port"`
+	Method   string    `json:"method,omitempty"`
+	Path     string    `json:"path,omitempty"`
+	Verdict  string    `json:"verdict"`
+	Rule     string    `json:"rule,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	Mode     string    `json:"mode,omitempty"`
+	// Process is the number of the process that opened it, 0 if that is not known;
+	// see Index.Process. PID, TID and Exe are of the same.
+	Process   uint64 `json:"process,omitempty"`
+	PID       int    `json:"pid,omitempty"`
+	TID       int    `json:"tid,omitempty"`
+	Exe       string `json:"exe,omitempty"`
+	Status    int    `json:"status,omitempty"`
+	BytesUp   uint64 `json:"bytes_up"`
+	BytesDown uint64 `json:"bytes_down"`
 	// Duration in microseconds; -1 while the flow has no recorded end.
 	Duration int64  `json:"duration_us"`
 	Upstream string `json:"upstream,omitempty"`
@@ -79,6 +83,8 @@ type Filter struct {
 	Verdict  string // "allow", "deny" or "ask"
 	Rule     string // file:line, or a whole file; "default" for no rule
 	Protocol string
+	Exe      string    // path of the executable, or its last part; with * for any part
+	PID      int       // process id on the host
 	Since    time.Time // included
 	Until    time.Time // excluded
 	// Limit keeps the newest; 0 is no limit.
@@ -93,7 +99,7 @@ func (f *Filter) where() (string, []any) {
 		add("session = ?", f.Session)
 	}
 	if strings.Contains(f.Host, "*") {
-		add(`host LIKE ? ESCAPE '\'`, strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`, "*", "%").Replace(f.Host))
+		add(`host LIKE ? ESCAPE '\'`, like(f.Host))
 	} else if f.Host != "" {
 		add("host = ?", strings.ToLower(strings.TrimSuffix(f.Host, ".")))
 	}
@@ -108,6 +114,16 @@ func (f *Filter) where() (string, []any) {
 	if f.Protocol != "" {
 		add("protocol = ?", f.Protocol)
 	}
+	if strings.Contains(f.Exe, "*") {
+		add(`exe LIKE ? ESCAPE '\'`, like(f.Exe))
+	} else if strings.Contains(f.Exe, "/") {
+		add("exe = ?", f.Exe)
+	} else if f.Exe != "" {
+		cond, args = append(cond, `(exe = ? OR exe LIKE ? ESCAPE '\')`), append(args, f.Exe, "%/"+like(f.Exe))
+	}
+	if f.PID != 0 {
+		add("pid = ?", f.PID)
+	}
 	if !f.Since.IsZero() {
 		add("time >= ?", f.Since.UTC().Format(stamp))
 	}
@@ -115,6 +131,11 @@ func (f *Filter) where() (string, []any) {
 		add("time < ?", f.Until.UTC().Format(stamp))
 	}
 	return strings.Join(cond, " AND "), args
+}
+
+// like is a pattern of ours as one of SQL's LIKE.
+func like(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`, "*", "%").Replace(s)
 }
 
 // Sessions returns the newest sessions, limit of them or all if it is 0, oldest
@@ -160,7 +181,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 // which they began, until each returns an error, which Flows returns.
 func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) error {
 	cond, args := f.where()
-	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, pid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at`
+	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at`
 	q := "SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time, session, seq"
 	if f.Limit > 0 {
 		q = "SELECT * FROM (SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time DESC, session DESC, seq DESC LIMIT ?) ORDER BY time, session, seq"
@@ -174,7 +195,7 @@ func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) err
 	for rows.Next() {
 		var l Flow
 		var when string
-		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.PID, &l.Exe,
+		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.Process, &l.PID, &l.TID, &l.Exe,
 			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Upstream, &l.Class, &l.Error, &l.openAt, &l.closeAt); err != nil {
 			return fmt.Errorf("list flows: %w", err)
 		}
@@ -211,11 +232,17 @@ func (x *Index) Groups(ctx context.Context, f Filter) ([]audit.Group, error) {
 }
 
 // Raw calls each with the records, as they stand in the files, of the chosen
-// flows: the opening of each and, if there is one, its end. The bytes are valid
-// until each returns.
+// flows: the opening of each and, if there is one, its end; before the first flow
+// that names a process, the record of that and of its parents. The bytes are
+// valid until each returns.
 func (x *Index) Raw(ctx context.Context, f Filter, each func([]byte) error) error {
+	processes, err := x.Processes(ctx, f)
+	if err != nil {
+		return err
+	}
 	var file *os.File
 	var of string
+	var told map[uint64]bool
 	defer func() {
 		if file != nil {
 			file.Close()
@@ -230,9 +257,9 @@ func (x *Index) Raw(ctx context.Context, f Filter, each func([]byte) error) erro
 			if file, err = x.store.OpenSession(l.Session); err != nil {
 				return err
 			}
-			of = l.Session
+			of, told = l.Session, map[uint64]bool{}
 		}
-		for _, at := range []int64{l.openAt, l.closeAt} {
+		for _, at := range append(processes.places(l.Session, l.Process, told), l.openAt, l.closeAt) {
 			if at < 0 {
 				continue
 			}

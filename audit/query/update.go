@@ -83,6 +83,9 @@ func forget(ctx context.Context, tx *sql.Tx, id string) error {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM flows WHERE session = ?", id); err != nil {
 		return err
 	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM processes WHERE session = ?", id); err != nil {
+		return err
+	}
 	_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ?", id)
 	return err
 }
@@ -145,8 +148,8 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
 		return err
 	}
-	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, pid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, '', '', ?, -1)`)
+	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, '', '', ?, -1)`)
 	if err != nil {
 		return err
 	}
@@ -182,9 +185,15 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 			t.last = when
 			switch r.Type {
 			case audit.TypeFlowOpen:
-				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, r.PID, r.Exe, r.Upstream, at)
+				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Upstream, at)
 			case audit.TypeFlowClose:
 				_, err = end.ExecContext(ctx, r.Status, int64(r.BytesUp), int64(r.BytesDown), r.Duration, r.Upstream, r.Class, r.Error, at, id, int64(r.Flow))
+			case audit.TypeProcess:
+				if r.Process != 0 {
+					argv, _ := json.Marshal(r.Argv)
+					_, err = tx.ExecContext(ctx, "INSERT OR IGNORE INTO processes (session, process, parent, pid, uid, exe, dev, ino, sha256, argv, cgroup, shared, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+						id, int64(r.Process), int64(r.Parent), r.PID, r.UID, r.Exe, r.Dev, int64(r.Ino), r.SHA256, string(argv), r.Cgroup, r.Shared, at)
+				}
 			case audit.TypeSessionStart:
 				argv, _ := json.Marshal(r.Argv)
 				_, err = tx.ExecContext(ctx, "UPDATE sessions SET started = ?, argv = ?, dir = ?, user = ?, machine = ?, agent = ?, tier = ?, mode = ?, policy = ? WHERE id = ?",

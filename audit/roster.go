@@ -1,0 +1,82 @@
+package audit
+
+import (
+	"sync"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Bounds of a Roster: what it remembers, and how far up it goes.
+const (
+	maxRoster  = 4096
+	maxParents = 64
+)
+
+// Roster numbers the processes that flows name. Each is recorded once, its
+// parents before it, so that a flow says only the number and a session's file has
+// all there is to know. It is safe for concurrent use.
+//
+// A tool can start more processes than are remembered; then one that comes again
+// is recorded again, under another number.
+type Roster struct {
+	record interface{ Append(Event) error }
+	redact func(string) string
+
+	mu      sync.Mutex
+	numbers map[*hooks.Process]uint64
+	last    uint64
+}
+
+// NewRoster returns an empty Roster that writes to record. redact takes secrets
+// out of arguments; nil leaves them as they are.
+func NewRoster(record interface{ Append(Event) error }, redact func(string) string) *Roster {
+	return &Roster{record: record, redact: redact, numbers: make(map[*hooks.Process]uint64)}
+}
+
+// Number returns p's number, 0 for nil. If p has none yet it is recorded first;
+// an error is Append's.
+func (r *Roster) Number(p *hooks.Process) (uint64, error) {
+	if p == nil {
+		return 0, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.numbers[p]; n != 0 {
+		return n, nil
+	}
+	chain := []*hooks.Process{p}
+	for up := p.Parent; up != nil && r.numbers[up] == 0 && len(chain) < maxParents; up = up.Parent {
+		chain = append(chain, up)
+	}
+	if len(r.numbers)+len(chain) > maxRoster {
+		clear(r.numbers)
+	}
+	for i := len(chain) - 1; i >= 0; i-- {
+		if err := r.add(chain[i]); err != nil {
+			return 0, err
+		}
+	}
+	return r.last, nil
+}
+
+func (r *Roster) add(p *hooks.Process) error {
+	e := Process{
+		Action: "seen", Number: r.last + 1, PID: p.PID, UID: p.UID, Start: p.Start,
+		Exe: p.Exe.Path, Dev: p.Exe.Dev, Ino: p.Exe.Ino, SHA256: p.Exe.SHA256, Argv: p.Args, Cgroup: p.Cgroup, Shared: p.Shared,
+	}
+	if p.Parent != nil {
+		e.Parent, e.PPID = r.numbers[p.Parent], p.Parent.PID
+	}
+	if r.redact != nil {
+		e.Argv = make([]string, len(p.Args))
+		for i, a := range p.Args {
+			e.Argv[i] = r.redact(a)
+		}
+	}
+	if err := r.record.Append(&e); err != nil {
+		return err
+	}
+	r.last++
+	r.numbers[p] = r.last
+	return nil
+}

@@ -1,0 +1,76 @@
+package netproxy
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+)
+
+// opener is who opened a connection of the pen: asked for once, when it was
+// accepted, and told to each request on it. A nil opener is nobody known.
+type opener struct {
+	known  chan struct{} // closed when process is set
+	who    *hooks.Process
+	number atomic.Uint64 // of its record, 0 until there is one
+}
+
+// ask begins to find out who opened c, which was made to server. The answer is
+// waited for where it is needed first, after the bytes that are on their way.
+func (p *Proxy) ask(c *conn, server netip.AddrPort) {
+	if p.cfg.Who == nil {
+		return
+	}
+	o := &opener{known: make(chan struct{})}
+	c.opener = o
+	client := c.client
+	go func() {
+		defer close(o.known)
+		defer func() {
+			if v := recover(); v != nil {
+				p.violation(nil, audit.Violation{Kind: "panic", Detail: "who: " + fmt.Sprint(v), Action: "unknown"})
+			}
+		}()
+		ctx, cancel := context.WithTimeout(p.ending, p.limits.Who)
+		defer cancel()
+		o.who = p.cfg.Who(ctx, client, server)
+	}()
+}
+
+// process waits for the answer, nil if there is none.
+func (o *opener) process() *hooks.Process {
+	if o == nil {
+		return nil
+	}
+	<-o.known
+	return o.who
+}
+
+// now is process without waiting.
+func (o *opener) now() *hooks.Process {
+	if o == nil {
+		return nil
+	}
+	select {
+	case <-o.known:
+		return o.who
+	default:
+		return nil
+	}
+}
+
+// recorded returns the number of the process's record, and writes that if the
+// session has none yet.
+func (o *opener) recorded(r *audit.Roster) (uint64, error) {
+	if n := o.number.Load(); n != 0 {
+		return n, nil
+	}
+	n, err := r.Number(o.who)
+	if err == nil {
+		o.number.Store(n)
+	}
+	return n, err
+}
