@@ -34,6 +34,8 @@ type auditFlags struct {
 	session string
 
 	host, verdict, rule, protocol string
+	exe                           string
+	pid                           int
 	since, until                  string
 	limit                         int
 }
@@ -75,6 +77,8 @@ func (a *auditFlags) filterFlags(cmd *cobra.Command) {
 	f.StringVar(&a.verdict, "verdict", "", "only flows with the `verdict` allow, deny or ask")
 	f.StringVar(&a.rule, "rule", "", "only flows that `FILE[:LINE]` decided, or \"default\"")
 	f.StringVar(&a.protocol, "protocol", "", "only http, https, tls or tcp flows")
+	f.StringVar(&a.exe, "exe", "", "only flows of the `program`, by path or name; * stands for anything")
+	f.IntVar(&a.pid, "pid", 0, "only flows of the process with this `id` on the host")
 	f.StringVar(&a.since, "since", "", "only from this `time` on: 2h, 15:04, 2006-01-02, or RFC 3339")
 	f.StringVar(&a.until, "until", "", "only before this `time`")
 	f.IntVar(&a.limit, "limit", 0, "only the last `N` flows")
@@ -98,7 +102,7 @@ func (a *auditFlags) sessionFlag(cmd *cobra.Command, usage string) {
 }
 
 func (a *auditFlags) filter(now time.Time) (query.Filter, error) {
-	f := query.Filter{Session: a.session, Host: a.host, Verdict: a.verdict, Rule: a.rule, Protocol: a.protocol, Limit: a.limit}
+	f := query.Filter{Session: a.session, Host: a.host, Verdict: a.verdict, Rule: a.rule, Protocol: a.protocol, Exe: a.exe, PID: a.pid, Limit: a.limit}
 	switch a.verdict {
 	case "", "allow", "deny", "ask":
 	default:
@@ -108,6 +112,9 @@ func (a *auditFlags) filter(now time.Time) (query.Filter, error) {
 	case "", "http", "https", "tls", "tcp", "udp", "unknown":
 	default:
 		return f, badFlag("protocol", a.protocol, "http, https, tls or tcp")
+	}
+	if a.pid < 0 {
+		return f, badFlag("pid", fmt.Sprint(a.pid), "a number from 1")
 	}
 	if a.limit < 0 {
 		return f, badFlag("limit", fmt.Sprint(a.limit), "a number from 0")
@@ -220,16 +227,18 @@ recorded: it was killed.`,
 }
 
 func newAuditShowCmd(a *auditFlags) *cobra.Command {
-	var all, events bool
+	var all, events, who bool
 	cmd := &cobra.Command{
 		Use:   "show [SESSION]",
 		Short: "Show what a session did",
 		Long: `Show a session, the last one if none is named: what ran, under which policy and
 sandbox, its flows with verdict and rule, and the sums. SESSION is an id of
-penstock audit ls or its beginning.`,
+penstock audit ls or its beginning. --who adds the process that opened each flow's
+connection and who started that; "unknown" had ended, or could not be read.`,
 		Example: `  penstock audit show
   penstock audit show 20261122-201501 --verdict deny
   penstock audit show --all --host "*.github.com" --since 24h
+  penstock audit show --who --exe curl
   penstock audit show --events`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -260,7 +269,7 @@ penstock audit ls or its beginning.`,
 			if a.json {
 				return showJSON(cmd, x, f)
 			}
-			return show(cmd, x, f)
+			return show(cmd, x, f, who)
 		},
 	}
 	a.sessionFlag(cmd, "the `session` to show")
@@ -268,6 +277,7 @@ penstock audit ls or its beginning.`,
 	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&all, "all", false, "the flows of all sessions")
 	cmd.Flags().BoolVar(&events, "events", false, "every record, not the flows only")
+	cmd.Flags().BoolVar(&who, "who", false, "add the process that made each flow")
 	cmd.MarkFlagsMutuallyExclusive("all", "session")
 	cmd.MarkFlagsMutuallyExclusive("all", "events")
 	return cmd

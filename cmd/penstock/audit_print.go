@@ -98,7 +98,7 @@ func findSession(cmd *cobra.Command, x *query.Index, id string) (*query.Session,
 	return nil, &hintError{err: fmt.Errorf("session %s: its file can't be read", text.Clip(id, 80)), hint: "penstock audit verify"}
 }
 
-func show(cmd *cobra.Command, x *query.Index, f query.Filter) error {
+func show(cmd *cobra.Command, x *query.Index, f query.Filter, who bool) error {
 	p := newPainter(cmd.OutOrStdout())
 	if f.Session != "" {
 		s, err := findSession(cmd, x, f.Session)
@@ -106,6 +106,13 @@ func show(cmd *cobra.Command, x *query.Index, f query.Filter) error {
 			return err
 		}
 		p.session(s)
+	}
+	var processes *query.Processes
+	if who {
+		var err error
+		if processes, err = x.Processes(cmd.Context(), f); err != nil {
+			return err
+		}
 	}
 	n := 0
 	err := x.Flows(cmd.Context(), f, func(l *query.Flow) error {
@@ -120,6 +127,9 @@ func show(cmd *cobra.Command, x *query.Index, f query.Filter) error {
 		g := audit.Group{Host: l.Host, Port: l.Port, Protocol: l.Protocol}
 		_, err := fmt.Fprintf(p.w, "%s  %s  %-10s %10s %10s  %s %s\n", l.Time.Local().Format("15:04:05.000"), p.paint(verdictColour(l.Verdict), fmt.Sprintf("%-7s", text.Clip(l.Verdict, 7))),
 			status, bytesOf(l.BytesUp), bytesOf(l.BytesDown), text.Clip(strings.TrimSpace(l.Method+" "+g.Destination()+l.Path), 120), p.paint(faint, "("+text.Clip(by, 80)+")"))
+		if err == nil && who {
+			err = p.who(processes.Lineage(l.Session, l.Process))
+		}
 		return err
 	})
 	if err != nil {
@@ -165,11 +175,17 @@ func (p *painter) session(s *query.Session) {
 	fmt.Fprintln(p.w)
 }
 
+// flowWho is a flow with the process that opened its connection and its parents.
+type flowWho struct {
+	query.Flow
+	Who []*query.Process `json:"who,omitempty"`
+}
+
 func showJSON(cmd *cobra.Command, x *query.Index, f query.Filter) error {
 	var doc struct {
 		Session *query.Session `json:"session,omitempty"`
 		Groups  []audit.Group  `json:"groups"`
-		Flows   []query.Flow   `json:"flows"`
+		Flows   []flowWho      `json:"flows"`
 	}
 	var err error
 	if f.Session != "" {
@@ -182,9 +198,13 @@ func showJSON(cmd *cobra.Command, x *query.Index, f query.Filter) error {
 	if doc.Groups, err = x.Groups(cmd.Context(), g); err != nil {
 		return err
 	}
-	doc.Flows = []query.Flow{}
+	doc.Flows = []flowWho{}
+	processes, err := x.Processes(cmd.Context(), f)
+	if err != nil {
+		return err
+	}
 	err = x.Flows(cmd.Context(), f, func(l *query.Flow) error {
-		doc.Flows = append(doc.Flows, *l)
+		doc.Flows = append(doc.Flows, flowWho{*l, processes.Lineage(l.Session, l.Process)})
 		return nil
 	})
 	if err != nil {
@@ -280,15 +300,15 @@ func describe(r *audit.Record) (colour string, words []string) {
 	var w []string
 	switch r.Type {
 	case audit.TypeFlowOpen:
-		by := r.Rule
-		if by == "" {
-			by = r.Reason
+		why := r.Rule
+		if why == "" {
+			why = r.Reason
 		}
 		label := r.Verdict
 		if r.Verdict != "allow" && r.Forwarded() {
 			label = "would " + r.Verdict
 		}
-		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, by}
+		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, by("by @", r.Process)}
 	case audit.TypeFlowClose:
 		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error}
 	case audit.TypeDNS:
@@ -298,7 +318,7 @@ func describe(r *audit.Record) (colour string, words []string) {
 	case audit.TypeSecretUse:
 		colour, w = yellow, []string{"secret", r.Name, "to " + r.Host, r.Header}
 	case audit.TypeViolation:
-		colour, w = red, []string{"VIOLATION", r.Kind, r.Detail, r.Target(), r.Action}
+		colour, w = red, []string{"VIOLATION", r.Kind, r.Detail, r.Target(), r.Action, by("by @", r.Process)}
 	case audit.TypeLimit:
 		colour, w = yellow, []string{"limit", r.Kind, times(r.Count), r.Detail, r.Action}
 	case audit.TypeControl:
@@ -308,7 +328,7 @@ func describe(r *audit.Record) (colour string, words []string) {
 	case audit.TypePublish:
 		w = []string{"publish", r.Action, r.Listen, "port " + strconv.Itoa(r.Port), r.Peer}
 	case audit.TypeProcess:
-		w = []string{r.Action, strconv.Itoa(r.PID), r.Exe, strings.Join(r.Argv, " ")}
+		w = []string{r.Action, by("@", r.Process), "pid " + strconv.Itoa(r.PID), r.Exe, quoteArgs(r.Argv), by("by @", r.Parent)}
 	case audit.TypeSessionStart:
 		w = append([]string{"session", strings.Join(r.Argv, " "), r.Tier, r.Mode}, r.Warnings...)
 	case audit.TypeSessionEnd:

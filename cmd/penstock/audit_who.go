@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/penstock/penstock/audit/query"
+	"github.com/penstock/penstock/internal/text"
+)
+
+// who prints a process and its parents under a flow, one per line.
+func (p *painter) who(line []*query.Process) error {
+	if len(line) == 0 {
+		_, err := fmt.Fprintf(p.w, "%14s%s\n", "", p.paint(faint, "by unknown"))
+		return err
+	}
+	for i, r := range line {
+		label := "by"
+		if i > 0 {
+			label = "of"
+		}
+		sum := ""
+		if r.SHA256 != "" && i == 0 {
+			sum = "  sha256 " + text.Clip(r.SHA256, 12)
+		}
+		if r.Shared {
+			sum += "  or another that held the connection"
+		}
+		command := quoteArgs(r.Argv)
+		if command == "" {
+			command = r.Exe
+		}
+		if _, err := fmt.Fprintf(p.w, "%14s%s %s  %s%s\n", "", label, text.Clip(command, 160), p.paint(faint, text.Clip(r.Exe, 100)+" pid "+strconv.Itoa(r.PID)), p.paint(faint, sum)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// by names a process by the number of its record, nothing if it has none.
+func by(label string, number uint64) string {
+	if number == 0 {
+		return ""
+	}
+	return label + strconv.FormatUint(number, 10)
+}
+
+// quoteArgs joins arguments so that one with blanks is seen to be one. It does not
+// escape them.
+func quoteArgs(args []string) string {
+	var b strings.Builder
+	for i, a := range args {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		if a == "" || strings.ContainsAny(a, " \t\n'\"") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		b.WriteString(a)
+	}
+	return b.String()
+}
