@@ -58,12 +58,14 @@ type session struct {
 	term     *terminal.Terminal
 	stdioIDs [3]posture.FileID
 
-	proxy   *proxyProcess
-	line    *shim.Conn
-	pen     *netns.Building
-	tool    *process
-	janitor *janitor.Janitor
-	claimed *layout.Claimed
+	proxy *proxyProcess
+	line  *shim.Conn
+	pen   *netns.Building
+	tool  *process
+	// diag and track tell about the pen's connections, until attribute has them.
+	diag, track *os.File
+	janitor     *janitor.Janitor
+	claimed     *layout.Claimed
 
 	ended  bool   // its last record is written
 	reason string // why it ended
@@ -258,6 +260,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		sockets.Close()
 		return sigs, err // the proxy gets them when the pen is verified
 	}
+	s.keepDiag(sockets)
 	err = sockets.Send(s.proxy.sockets)
 	// The supervisor keeps none: when the proxy dies, so do the listeners.
 	sockets.Close()
@@ -288,7 +291,7 @@ func (s *session) startProxy(ctx context.Context) error {
 	}
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate()}
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Who: s.daemon == nil}
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {
@@ -333,7 +336,7 @@ func (s *session) startNetwork(ctx context.Context) error {
 		return err
 	}
 	in, out, errs := s.term.Files()
-	o := netns.Options{Publish: len(s.cfg.Publish) > 0, Steered: s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF}
+	o := netns.Options{Publish: len(s.cfg.Publish) > 0, Attribute: s.daemon == nil, Steered: s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF}
 	if s.group != nil {
 		o.Cgroup = s.group.File()
 	}

@@ -49,6 +49,9 @@ func (s *session) verify(ctx context.Context) error {
 		return err
 	}
 	s.undo.push(s.tool.close)
+	if err := s.attribute(seen); err != nil {
+		return err
+	}
 	s.reportCapabilities(shim.Landlock)
 	if s.daemon != nil {
 		// Once more, with eyes that the caller has no part in.

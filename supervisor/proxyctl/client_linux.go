@@ -22,6 +22,10 @@ type Client struct {
 	counting   sync.Mutex
 	counts     chan Counts
 	violations chan Violation
+
+	mu     sync.Mutex
+	who    *answerer
+	closed bool
 }
 
 // Violation is what the proxy says of one. It is hostile text.
@@ -61,6 +65,11 @@ func (c *Client) read(notice func(string)) {
 			default:
 			}
 			c.counts <- *m.Counts
+		case OpWho:
+			if err := c.asked(m.Who); err != nil {
+				c.err = err
+				return
+			}
 		case OpConfigured, OpListening, OpRecorded, OpEnded:
 			select {
 			case c.replies <- m:
@@ -103,7 +112,42 @@ func (c *Client) Counts(ctx context.Context) (Counts, error) {
 }
 
 // Close ends the conversation; the proxy role exits on it.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	who := c.who
+	c.who = nil
+	c.mu.Unlock()
+	err := c.conn.Close()
+	if who != nil {
+		who.close()
+	}
+	return err
+}
+
+// Answer lets resolve answer the proxy's questions about processes, until Close.
+// It is called concurrently. Before that every answer is "unknown".
+func (c *Client) Answer(resolve Resolve) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.who == nil && !c.closed {
+		c.who = newAnswerer(c.conn, resolve)
+	}
+}
+
+// asked takes a question of the proxy's.
+func (c *Client) asked(q *Who) error {
+	if q == nil {
+		return errors.New("proxy asked about no connection")
+	}
+	c.mu.Lock()
+	who := c.who
+	c.mu.Unlock()
+	if who != nil && who.ask(q) {
+		return nil
+	}
+	return c.conn.Send(&Message{Op: OpProcess, Found: &Found{ID: q.ID}})
+}
 
 // Configure sends a supervised proxy its configuration and files, which stay
 // the caller's, and returns when it has taken them. It is called once, first.

@@ -12,7 +12,10 @@ import (
 
 // Conn is one end of the conversation. Send may be called concurrently, Recv
 // by one goroutine.
-type Conn struct{ uc *net.UnixConn }
+type Conn struct {
+	uc  *net.UnixConn
+	buf []byte // Recv's
+}
 
 // Pair makes the two ends of a connection. The second is donated to the proxy
 // role and closed by the caller after the role has started.
@@ -54,8 +57,12 @@ func (c *Conn) Send(m *Message) error {
 	if err != nil {
 		return err
 	}
+	return c.write(m.Op, b)
+}
+
+func (c *Conn) write(op Op, b []byte) error {
 	if _, err := c.uc.Write(b); err != nil {
-		return fmt.Errorf("send %s message: %w", m.Op, err)
+		return fmt.Errorf("send %s message: %w", op, err)
 	}
 	return nil
 }
@@ -64,8 +71,10 @@ func (c *Conn) Send(m *Message) error {
 // without a control buffer the kernel drops them. io.EOF means that the other
 // end is gone.
 func (c *Conn) Recv() (*Message, error) {
-	buf := make([]byte, MaxMessage+1)
-	n, _, flags, _, err := c.uc.ReadMsgUnix(buf, nil)
+	if c.buf == nil {
+		c.buf = make([]byte, MaxMessage+1)
+	}
+	n, _, flags, _, err := c.uc.ReadMsgUnix(c.buf, nil)
 	if err != nil {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) {
 			return nil, io.EOF
@@ -78,7 +87,7 @@ func (c *Conn) Recv() (*Message, error) {
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return nil, errors.New("receive message: truncated")
 	}
-	return Decode(buf[:n])
+	return Decode(c.buf[:n])
 }
 
 // Close ends the conversation.

@@ -28,6 +28,8 @@ const (
 	OpCount Op = "count"
 	// OpEnd asks the proxy to close its flows and the audit; answered by OpEnded.
 	OpEnd Op = "end"
+	// OpProcess answers OpWho.
+	OpProcess Op = "process"
 )
 
 // Messages of the proxy role.
@@ -45,6 +47,9 @@ const (
 	// OpNotice is one line for the user; it can come at any time.
 	OpNotice Op = "notice"
 	OpEnded  Op = "ended"
+	// OpWho asks which process opened a connection; answered by OpProcess, in any
+	// order and at any time. It needs Config.Who.
+	OpWho Op = "who"
 )
 
 // Message is one packet in either direction.
@@ -56,6 +61,8 @@ type Message struct {
 	Text  string          `json:"text,omitempty"`  // OpNotice, OpViolation
 	// Counts is in OpCounted.
 	Counts *Counts `json:"counts,omitempty"`
+	Who    *Who    `json:"who,omitempty"`   // OpWho
+	Found  *Found  `json:"found,omitempty"` // OpProcess
 	// Summary is in OpEnded.
 	Summary *Summary `json:"summary,omitempty"`
 }
@@ -82,7 +89,7 @@ func Decode(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("decode message: %w", err)
 	}
 	switch m.Op {
-	case OpListen, OpRecord, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpCounted, OpViolation, OpNotice, OpEnded:
+	case OpListen, OpRecord, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpCounted, OpViolation, OpNotice, OpEnded, OpWho, OpProcess:
 		return &m, nil
 	case "":
 		return nil, errors.New("decode message: no op")
@@ -99,6 +106,8 @@ type Config struct {
 	Policy  *policy.Policy    `json:"policy"`
 	Secrets *secrets.Donation `json:"secrets,omitempty"`
 	Publish []Publish         `json:"publish,omitempty"`
+	// Who says that the supervisor answers OpWho.
+	Who bool `json:"who,omitempty"`
 	// Roots are the contents of the policy's ca files: read by the supervisor,
 	// because the role may be another user and can't open them.
 	Roots [][]byte `json:"roots,omitempty"`

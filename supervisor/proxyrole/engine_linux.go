@@ -1,6 +1,7 @@
 package proxyrole
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +43,8 @@ type engine struct {
 	sockets  *net.UnixConn
 	publish  []publisher
 	notice   func(string)
+	asker    *proxyctl.Asker // nil: the supervisor is not asked
+	knows    atomic.Pointer[whoFunc]
 
 	mu      sync.Mutex
 	closers []io.Closer
@@ -70,8 +74,15 @@ func confineSelf() error {
 	return nil
 }
 
-func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*engine, error) {
+func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.Conn) (*engine, error) {
+	notice := func(line string) {
+		conn.Send(&proxyctl.Message{Op: proxyctl.OpNotice, Text: clip(line)}) //nolint:errcheck // the supervisor may be gone
+	}
 	e := &engine{cfg: cfg, started: time.Now(), notice: notice}
+	if cfg.Who {
+		e.asker = proxyctl.NewAsker(conn)
+		e.attribute(e.asker.Who)
+	}
 	var err error
 	if e.sockets, err = proxyctl.Open(files[proxyctl.FileSockets]); err != nil {
 		return nil, err
@@ -113,6 +124,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 		Secrets:     values,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
+		Who:         e.who,
 		Notice:      notice,
 	})
 	if err != nil {
@@ -126,6 +138,19 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, notice func(stri
 		e.publish = append(e.publish, pub)
 	}
 	return e, nil
+}
+
+// whoFunc is netproxy.Config.Who.
+type whoFunc = func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
+
+// attribute says who knows the processes of connections from now on.
+func (e *engine) attribute(f whoFunc) { e.knows.Store(&f) }
+
+func (e *engine) who(ctx context.Context, client, server netip.AddrPort) *hooks.Process {
+	if f := e.knows.Load(); f != nil {
+		return (*f)(ctx, client, server)
+	}
+	return nil
 }
 
 // roots are the system's certificates and those of the policy, which the

@@ -57,9 +57,7 @@ func serve() error {
 	if err := confineSelf(); err != nil {
 		return err
 	}
-	e, err := newEngine(&cfg, files, func(line string) {
-		conn.Send(&proxyctl.Message{Op: proxyctl.OpNotice, Text: clip(line)}) //nolint:errcheck // the supervisor may be gone
-	})
+	e, err := newEngine(&cfg, files, conn)
 	if err != nil {
 		return err
 	}
@@ -81,6 +79,12 @@ func (e *engine) converse(conn *proxyctl.Conn) error {
 		}
 		var reply *proxyctl.Message
 		switch m.Op {
+		case proxyctl.OpProcess:
+			if e.asker == nil {
+				return errors.New("supervisor answered what it was not asked")
+			}
+			e.asker.Answer(m)
+			continue
 		case proxyctl.OpListen:
 			reply = answer(proxyctl.OpListening, e.listen())
 		case proxyctl.OpRecord:

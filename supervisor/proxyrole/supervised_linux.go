@@ -108,9 +108,9 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 	}
 	given[proxyctl.FileSockets] = files[bossctl.AssignSockets]
 	given[proxyctl.FileAudit] = files[bossctl.AssignAudit]
-	e, err := newEngine(&cfg, given, func(line string) {
-		conn.Send(&proxyctl.Message{Op: proxyctl.OpNotice, Text: clip(line)}) //nolint:errcheck // the caller may be gone
-	})
+	// The caller has no say in which process a floor's rule is about.
+	cfg.Who = false
+	e, err := newEngine(&cfg, given, conn)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,54 @@
+package supervisor
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/sandbox/posture"
+	"github.com/penstock/penstock/sandbox/who"
+)
+
+// keepDiag takes the sockets that tell about the pen's connections out of what
+// goes to the proxy: it has no business with them.
+func (s *session) keepDiag(sockets *netns.Sockets) {
+	s.diag, s.track = sockets.Diag, sockets.Track
+	sockets.Diag, sockets.Track = nil, nil
+	s.undo.push(func() {
+		s.diag.Close() // nil is fine
+		s.track.Close()
+	})
+}
+
+// attribute begins to answer the proxy's questions which process opened a
+// connection. It reads the pen's /proc with the caller's rights, which the proxy
+// has not. Where the kernel can't tell, every answer is that nobody is known.
+func (s *session) attribute(seen *posture.Observation) error {
+	if s.diag == nil {
+		return nil
+	}
+	needs := needsProcess(s.cfg.Policy)
+	r, err := who.New(who.Pen{Diag: s.diag, Track: s.track, CapturePort: netns.CapturePort,
+		PIDNamespace: seen.Namespaces.PID, Init: seen.Parent, Exact: needs, Hash: needs})
+	if err != nil {
+		return err
+	}
+	s.diag, s.track = nil, nil
+	s.undo.push(func() { r.Close() })
+	s.proxy.client.Answer(func(ctx context.Context, client, server netip.AddrPort) *hooks.Process {
+		p, err := r.Lookup(ctx, client, server)
+		if err != nil {
+			return nil // and the audit has no process: there is none to name
+		}
+		return p
+	})
+	return nil
+}
+
+// needsProcess tells whether a rule names a process.
+func needsProcess(p *policy.Policy) bool {
+	n, ok := any(p).(interface{ NeedsProcess() bool })
+	return ok && n.NeedsProcess()
+}
