@@ -127,6 +127,11 @@ func (p *Policy) NeedsProcess() bool {
 	return slices.ContainsFunc(p.d.Rules, func(r *Rule) bool { return r.process != nil })
 }
 
+// NeedsProcess is Policy.NeedsProcess for the rules of one file.
+func (f *File) NeedsProcess() bool {
+	return slices.ContainsFunc(f.rules, func(r *Rule) bool { return r.process != nil })
+}
+
 // NeedsHash says whether any rule asks for the content of a process's executable.
 func (p *Policy) NeedsHash() bool {
 	return slices.ContainsFunc(p.d.Rules, func(r *Rule) bool { return r.process != nil && r.process.sha256 != "" })

@@ -291,7 +291,7 @@ func (s *session) startProxy(ctx context.Context) error {
 	}
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Who: s.daemon == nil}
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Who: s.answers()}
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {
@@ -336,7 +336,11 @@ func (s *session) startNetwork(ctx context.Context) error {
 		return err
 	}
 	in, out, errs := s.term.Files()
-	o := netns.Options{Publish: len(s.cfg.Publish) > 0, Attribute: s.daemon == nil, Steered: s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF}
+	o := netns.Options{
+		Publish:   len(s.cfg.Publish) > 0,
+		Steered:   s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF,
+		Attribute: s.answers(),
+	}
 	if s.group != nil {
 		o.Cgroup = s.group.File()
 	}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"github.com/penstock/penstock/hooks"
-	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/sandbox/who"
@@ -22,6 +21,13 @@ func (s *session) keepDiag(sockets *netns.Sockets) {
 	})
 }
 
+// answers tells whether this process has to know who opened a connection: always
+// but where the proxy hears it from the kernel, which does not know what is in an
+// executable.
+func (s *session) answers() bool {
+	return s.daemon == nil || !s.daemon.opened.Attributed || s.cfg.Policy.NeedsHash()
+}
+
 // attribute begins to answer the proxy's questions which process opened a
 // connection. It reads the pen's /proc with the caller's rights, which the proxy
 // has not. Where the kernel can't tell, every answer is that nobody is known.
@@ -29,7 +35,7 @@ func (s *session) attribute(seen *posture.Observation) error {
 	if s.diag == nil {
 		return nil
 	}
-	needs := needsProcess(s.cfg.Policy)
+	needs := s.cfg.Policy.NeedsProcess()
 	r, err := who.New(who.Pen{Diag: s.diag, Track: s.track, CapturePort: netns.CapturePort,
 		PIDNamespace: seen.Namespaces.PID, Init: seen.Parent, Exact: needs, Hash: needs})
 	if err != nil {
@@ -45,10 +51,4 @@ func (s *session) attribute(seen *posture.Observation) error {
 		return p
 	})
 	return nil
-}
-
-// needsProcess tells whether a rule names a process.
-func needsProcess(p *policy.Policy) bool {
-	n, ok := any(p).(interface{ NeedsProcess() bool })
-	return ok && n.NeedsProcess()
 }

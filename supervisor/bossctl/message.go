@@ -96,6 +96,10 @@ type Assign struct {
 	// parsed by the proxy; the daemon does not read what is in it.
 	FloorName string `json:"floor_name,omitempty"`
 	FloorText []byte `json:"floor_text,omitempty"`
+	// Group and Cgroup are number and path of the pen's control group, 0 and "" if
+	// there is none.
+	Group  uint64 `json:"group,omitempty"`
+	Cgroup string `json:"cgroup,omitempty"`
 	// Events tells that the descriptor AssignEvents is there.
 	Events bool `json:"events,omitempty"`
 }

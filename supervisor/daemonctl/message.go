@@ -132,8 +132,10 @@ type Opened struct {
 	Steering     Steering             `json:"steering"`
 	Capabilities []sandbox.Capability `json:"capabilities"` // limits and eBPF, by what
 	Rlimits      []Rlimit             `json:"rlimits,omitempty"`
-	Floor        string               `json:"floor,omitempty"` // SHA-256 of the administrator's policy, "" if there is none
-	AuditDir     string               `json:"audit_dir"`       // for people: only root can open it by its path
+	// Attributed says that the proxy hears from the kernel who opened a connection.
+	Attributed bool   `json:"attributed,omitempty"`
+	Floor      string `json:"floor,omitempty"` // SHA-256 of the administrator's policy, "" if there is none
+	AuditDir   string `json:"audit_dir"`       // for people: only root can open it by its path
 }
 
 // Rlimit is a resource limit that the shim is to set (setrlimit(2)).

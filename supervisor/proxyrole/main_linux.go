@@ -175,6 +175,9 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 		return nil, errors.New("record session end: the session has ended")
 	}
 	e.closeFlows()
+	if e.supervised != nil && e.supervised.watcher != nil {
+		e.supervised.watcher.Close() // tells what is left in the ring
+	}
 	ev.Counts = e.writer.Counts()
 	if ev.Duration == 0 {
 		ev.Duration = time.Since(e.started)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/ebpf/events"
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/bossctl"
@@ -26,7 +27,8 @@ type supervised struct {
 	boss   *bossctl.Conn
 	assign *bossctl.Assign
 
-	admitted chan struct{} // closed when admit is there
+	watcher  *events.Watcher // nil without eBPF
+	admitted chan struct{}   // closed when admit is there
 	admit    *bossctl.Admit
 	gone     chan struct{} // closed when the daemon is gone
 	closing  sync.Once
@@ -92,7 +94,11 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 		return nil, errors.New("configure the proxy: no policy")
 	}
 	cfg.Session = s.assign.Session
-	if cfg.Policy, err = s.underFloor(cfg.Policy); err != nil {
+	floor, err := s.floor()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Policy, err = policy.UnderFloor(floor, cfg.Policy); err != nil {
 		return nil, err
 	}
 	cfg.Mode = string(cfg.Policy.Mode())
@@ -108,30 +114,31 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 	}
 	given[proxyctl.FileSockets] = files[bossctl.AssignSockets]
 	given[proxyctl.FileAudit] = files[bossctl.AssignAudit]
-	// The caller has no say in which process a floor's rule is about.
-	cfg.Who = false
 	e, err := newEngine(&cfg, given, conn)
 	if err != nil {
 		return nil, err
 	}
 	e.supervised = s
-	if err := s.guard(cfg.Policy); err != nil {
+	if s.assign.Events {
+		err = s.watch(e, files[bossctl.AssignEvents])
+	}
+	if err == nil {
+		s.attribute(e, floor)
+		err = s.guard(cfg.Policy)
+	}
+	if err != nil {
 		e.close()
 		return nil, err
 	}
 	return e, nil
 }
 
-// underFloor puts the administrator's policy below the caller's.
-func (s *supervised) underFloor(p *policy.Policy) (*policy.Policy, error) {
-	var floor *policy.File
-	if s.assign.FloorName != "" {
-		var err error
-		if floor, err = policy.Parse(s.assign.FloorName, policy.System, s.assign.FloorText); err != nil {
-			return nil, err
-		}
+// floor is the administrator's policy, nil if there is none.
+func (s *supervised) floor() (*policy.File, error) {
+	if s.assign.FloorName == "" {
+		return nil, nil
 	}
-	return policy.UnderFloor(floor, p)
+	return policy.Parse(s.assign.FloorName, policy.System, s.assign.FloorText)
 }
 
 // guard asks for the addresses beside public ones that the policy names. It is
