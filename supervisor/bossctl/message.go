@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/penstock/penstock/sandbox"
 )
 
 // FileBoss is the name of the descriptor that the proxy role is donated: its end
@@ -100,6 +102,9 @@ type Assign struct {
 	// there is none.
 	Group  uint64 `json:"group,omitempty"`
 	Cgroup string `json:"cgroup,omitempty"`
+	// Limits is what the caller asked for and the daemon enforces: the proxy
+	// refuses the session when it is more than the floor allows.
+	Limits sandbox.Limits `json:"limits,omitzero"`
 	// Events tells that the descriptor AssignEvents is there.
 	Events bool `json:"events,omitempty"`
 }

@@ -211,7 +211,7 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	}
 	err = s.proxy.assign(&bossctl.Assign{
 		Session: s.id, UID: s.c.peer.uid, User: userName(s.c.peer.uid), Started: s.begun,
-		FloorName: f.name, FloorText: f.text, Events: events != nil,
+		FloorName: f.name, FloorText: f.text, Limits: s.open.Limits, Events: events != nil,
 	}, s.reach, s.cancel, files...)
 	if err != nil {
 		control.Close()

@@ -94,14 +94,10 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 		return nil, errors.New("configure the proxy: no policy")
 	}
 	cfg.Session = s.assign.Session
-	floor, err := s.floor()
+	floor, err := s.underFloor(&cfg)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Policy, err = policy.UnderFloor(floor, cfg.Policy); err != nil {
-		return nil, err
-	}
-	cfg.Mode = string(cfg.Policy.Mode())
 	for _, p := range cfg.Publish {
 		if given[p.Name] == nil {
 			return nil, fmt.Errorf("configure the proxy: no listener %.40q", p.Name)
@@ -131,14 +127,6 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 		return nil, err
 	}
 	return e, nil
-}
-
-// floor is the administrator's policy, nil if there is none.
-func (s *supervised) floor() (*policy.File, error) {
-	if s.assign.FloorName == "" {
-		return nil, nil
-	}
-	return policy.Parse(s.assign.FloorName, policy.System, s.assign.FloorText)
 }
 
 // guard asks for the addresses beside public ones that the policy names. It is
