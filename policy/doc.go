@@ -28,5 +28,11 @@
 // dressed as a name (0x7f.1, 2130706433); a policy file that exhausts memory
 // (aliases, depth, size), blocks the reader (a FIFO), hides text from the
 // reviewer (bidirectional controls) or writes to the terminal through an error
-// message; a project file changed after it was approved. All of these have tests.
+// message; a project file changed after it was approved; the name, a link or a
+// copy of a program that a rule is about.
+//
+// A hostile caller of a privileged supervisor writes the policy that he wants as
+// JSON (UnderFloor). He would try: to pose as the administrator's layer or file;
+// values that no parser makes; to say which file the administrator's rule means;
+// to leave the administrator's layer out. All of these have tests.
 package policy
