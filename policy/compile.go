@@ -61,6 +61,8 @@ type index struct {
 	v6    []prefixMap
 	hosts map[string]netip.Addr
 	dials map[string]*Dial // of hosts that are given a special address
+
+	process, content bool // some rule asks who, or what that one's executable holds
 }
 
 // node is what is said about one name and about what is below it.
@@ -86,6 +88,10 @@ func compile(d data) (*Policy, error) {
 	for i, r := range d.Rules {
 		r.index = i
 		r.Dial = p.unions.intern(r.Dial)
+		if r.process != nil {
+			p.idx.process = true
+			p.idx.content = p.idx.content || r.process.sha256 != ""
+		}
 		switch {
 		case r.cidr.IsValid():
 			p.idx.addPrefix(r)

@@ -123,9 +123,7 @@ func isHash(s string) bool {
 
 // NeedsProcess says whether any rule asks who opened a connection, so that it
 // has to be found out.
-func (p *Policy) NeedsProcess() bool {
-	return slices.ContainsFunc(p.d.Rules, func(r *Rule) bool { return r.process != nil })
-}
+func (p *Policy) NeedsProcess() bool { return p.idx.process }
 
 // NeedsProcess is Policy.NeedsProcess for the rules of one file.
 func (f *File) NeedsProcess() bool {
@@ -133,9 +131,7 @@ func (f *File) NeedsProcess() bool {
 }
 
 // NeedsHash says whether any rule asks for the content of a process's executable.
-func (p *Policy) NeedsHash() bool {
-	return slices.ContainsFunc(p.d.Rules, func(r *Rule) bool { return r.process != nil && r.process.sha256 != "" })
-}
+func (p *Policy) NeedsHash() bool { return p.idx.content }
 
 // Finder says which files a path names for a process of the pen: several when
 // the pen may see one of them at different times. SHA256 may be left out where
