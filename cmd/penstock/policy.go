@@ -15,6 +15,7 @@ import (
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/executable"
 )
 
 func newPolicyCmd() *cobra.Command {
@@ -126,7 +127,7 @@ The exit code is 1 if anything is wrong.`,
 				}
 				p, err := policy.Load(lo)
 				if err == nil {
-					p, err = p.ResolveExecutables(config.Executables(p.NeedsHash()))
+					p, err = p.ResolveExecutables(executable.Finder(p.NeedsHash()))
 				}
 				c, err := checkResult("", p, err)
 				if err != nil {
@@ -303,7 +304,7 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 			if err != nil {
 				return err
 			}
-			if p, err = p.ResolveExecutables(config.Executables(p.NeedsHash())); err == nil && process != "" {
+			if p, err = p.ResolveExecutables(executable.Finder(p.NeedsHash())); err == nil && process != "" {
 				r.Process, err = processOf(process)
 			}
 			if err != nil {
@@ -329,7 +330,7 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 
 // processOf returns a process that runs an executable.
 func processOf(file string) (*hooks.Process, error) {
-	found, err := config.Executables(true)(file)
+	found, err := executable.Finder(true)(file)
 	if err != nil {
 		return nil, &hintedError{fmt.Errorf("--process %s: %w", file, err), "name an executable, as in: --process /usr/bin/git"}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock/penstock/agent/profile"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/executable"
 )
 
 // SystemPolicy is the administrator's policy file.
@@ -131,7 +132,7 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	if c.Policy, err = policy.Load(lo); err != nil {
 		return nil, err
 	}
-	if c.Policy, err = c.Policy.ResolveExecutables(Executables(c.Policy.NeedsHash())); err != nil {
+	if c.Policy, err = c.Policy.ResolveExecutables(executable.Finder(c.Policy.NeedsHash())); err != nil {
 		return nil, err
 	}
 	c.Mode = c.Policy.Mode()

@@ -7,9 +7,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/supervisor/proxyctl"
@@ -25,7 +22,9 @@ func (s *supervised) underFloor(cfg *proxyctl.Config) (floor *policy.File, err e
 		}
 		// The administrator's names are the administrator's to resolve: what the
 		// caller says these files are is dropped with his copy of the rules.
-		if floor, err = floor.ResolveExecutables(executable); err != nil {
+		// Landlock does not keep the role from stat(2); the content it can't read,
+		// so a sha256 is only compared with what is known of the process.
+		if floor, err = floor.ResolveExecutables(s.mounts.Finder(false)); err != nil {
 			return nil, err
 		}
 		if err := within(floor.Limits(), s.assign.Limits); err != nil {
@@ -47,20 +46,6 @@ func (s *supervised) underFloor(cfg *proxyctl.Config) (floor *policy.File, err e
 		}
 	}
 	return floor, nil
-}
-
-// executable says which file a path of the administrator's names. Landlock does
-// not keep the role from stat(2); the content it can't read, so a sha256 is only
-// compared with what is known of the process.
-func executable(path string) ([]hooks.Executable, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return nil, err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
-		return nil, errors.New("it is not an executable file")
-	}
-	return []hooks.Executable{{Path: path, Dev: st.Dev, Ino: st.Ino}}, nil
 }
 
 // within says that what the daemon was asked to enforce is in the floor's

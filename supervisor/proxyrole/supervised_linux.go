@@ -16,6 +16,7 @@ import (
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/bossctl"
+	"github.com/penstock/penstock/supervisor/executable"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
@@ -26,6 +27,7 @@ import (
 type supervised struct {
 	boss   *bossctl.Conn
 	assign *bossctl.Assign
+	mounts executable.Mounts // as they were before the role confined itself
 
 	watcher  *events.Watcher // nil without eBPF
 	admitted chan struct{}   // closed when admit is there
@@ -41,6 +43,7 @@ func serveSupervised(f *os.File) error {
 	if err != nil {
 		return err
 	}
+	mounts := executable.ReadMounts()
 	if err := confineSelf(); err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func serveSupervised(f *os.File) error {
 	if m.Op != bossctl.OpAssign {
 		return fmt.Errorf("daemon sent %s before a session", m.Op)
 	}
-	s := &supervised{boss: boss, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{})}
+	s := &supervised{boss: boss, mounts: mounts, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{})}
 	control, err := proxyctl.Open(files[bossctl.AssignControl])
 	if err != nil {
 		return err
