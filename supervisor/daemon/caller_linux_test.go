@@ -39,6 +39,9 @@ type pretender struct {
 	pen     *netns.Building
 	sockets *netns.Sockets
 	held    int // pid of the shim
+
+	policy *policy.Policy // nil: the empty one
+	limits sandbox.Limits
 }
 
 // say prints a line and waits for the test to go on.
@@ -110,7 +113,9 @@ func (u *pretender) open(ctx context.Context) (err error) {
 	if u.client, err = daemonctl.Dial(ctx, u.socket); err != nil {
 		return err
 	}
-	u.opened, u.control, u.audit, err = u.client.Open(ctx, request())
+	r := request()
+	r.Limits = u.limits
+	u.opened, u.control, u.audit, err = u.client.Open(ctx, r)
 	return err
 }
 
@@ -138,9 +143,11 @@ func (u *pretender) configure(ctx context.Context) error {
 	if _, err := cert.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	p, err := policy.New(nil)
-	if err != nil {
-		return err
+	p := u.policy
+	if p == nil {
+		if p, err = policy.New(nil); err != nil {
+			return err
+		}
 	}
 	return u.proxy.Configure(ctx, &proxyctl.Config{Session: "none of yours", Mode: "enforce", Policy: p},
 		map[string]*os.File{proxyctl.FileCACert: cert, proxyctl.FileCAKey: authority.Key})

@@ -97,6 +97,7 @@ func scenarios() map[string]func(*pretender) error {
 			})
 		},
 		"audit":   auditScenario,
+		"floor":   floorScenario,
 		"hostile": hostileScenario,
 		"flood":   floodScenario,
 	}
