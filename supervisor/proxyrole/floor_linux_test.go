@@ -55,7 +55,7 @@ limits: {egress: ["*.corp.example"], ca: false, memory: 1GiB, timeout: 1h}
 			t.Fatal(err)
 		}
 		s := &supervised{assign: &bossctl.Assign{FloorName: "/etc/penstock/policy.yaml", FloorText: []byte(floor), Limits: asked}}
-		_, err := s.underFloor(cfg)
+		_, err = s.underFloor(cfg)
 		return cfg, err
 	}
 	cfg, err := join("egress: {allow: [{host: '*.corp.example'}]}", good)
