@@ -88,7 +88,7 @@ func (p *Proxy) socks(c *conn) {
 	}
 	c.open = false
 	c.bindTarget(p.named(t))
-	may := p.rules.Load().policy.Connect(c.target)
+	may := c.opener.connect(p.rules.Load().policy, c.target)
 	if !p.reachable(&may) {
 		c.Write(wire.SOCKSReply(wire.SOCKSDenied)) //nolint:errcheck // closing all the same
 		p.refuseOpen(c, may.TCP)
@@ -134,7 +134,7 @@ func (p *Proxy) connect(w http.ResponseWriter, r *http.Request, hc *httpConn) {
 	inner := c.binding
 	inner.open = false
 	inner.bindTarget(t)
-	may := p.rules.Load().policy.Connect(t)
+	may := inner.opener.connect(p.rules.Load().policy, t)
 	// A refused CONNECT is a mystery to most clients, which show its status and
 	// drop its text. Where TLS or HTTP is to be expected, the refusal is given to
 	// the request inside, as it is for a captured connection.

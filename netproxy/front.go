@@ -214,7 +214,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 // or SOCKS.
 func (p *Proxy) tunnel(c *conn) {
 	gen := p.rules.Load()
-	may := gen.policy.Connect(c.target)
+	may := c.opener.connect(gen.policy, c.target)
 	if may.Raw {
 		// Before any byte: the server may be the one that speaks first.
 		p.relayTCP(c, gen, may.TCP, false)

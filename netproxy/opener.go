@@ -8,6 +8,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/policy"
 )
 
 // opener is who opened a connection of the pen: asked for once, when it was
@@ -47,6 +48,15 @@ func (o *opener) process() *hooks.Process {
 	}
 	<-o.known
 	return o.who
+}
+
+// connect says what a policy could allow the opener at a target. It waits for who
+// that is only if a rule asks.
+func (o *opener) connect(p *policy.Policy, t hooks.Target) policy.Connect {
+	if !p.NeedsProcess() {
+		return p.Connect(t)
+	}
+	return p.ConnectBy(t, o.process())
 }
 
 // now is process without waiting.
