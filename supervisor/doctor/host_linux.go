@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/ebpf"
 )
 
 // kernelAge knows the oldest kernel that each part works with.
@@ -99,6 +101,30 @@ func (x *examination) bpffs(dir string) {
 	default:
 		x.ok(group, "bpffs", "mounted on %s", dir)
 	}
+}
+
+// bpf says which programs of the supervisor's this kernel loads. They were
+// loaded, and thrown away again.
+func (x *examination) bpf(features []ebpf.Feature) {
+	optional := map[string]bool{ebpf.FeatureErrno: true, ebpf.FeatureAncestor: true, ebpf.FeatureLSM: true}
+	var have, lack []string
+	for _, f := range features {
+		switch {
+		case f.State == ebpf.Available:
+			have = append(have, f.Name)
+		case optional[f.Name]:
+			lack = append(lack, f.Name+" ("+f.Reason+")")
+		default:
+			x.bad(Warn, group, "eBPF", fmt.Errorf("%s: %s", f.Name, or(f.Reason, "could not be tried")),
+				"use Linux 5.10 or later with CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF, outside of containers, not locked down for confidentiality; steering falls back to nftables")
+			return
+		}
+	}
+	text := "loads " + strings.Join(have, ", ")
+	if len(lack) > 0 {
+		text += "; can be done without: " + strings.Join(lack, ", ")
+	}
+	x.ok(group, "eBPF", "%s", oneLine(text))
 }
 
 // packagedProfile is where the .deb has the AppArmor profile.

@@ -1,6 +1,11 @@
 package doctor
 
-import "testing"
+import (
+	"os"
+	"testing"
+
+	"github.com/penstock/penstock/ebpf"
+)
 
 func TestKernelAge(t *testing.T) {
 	for release, want := range map[string]State{
@@ -74,5 +79,34 @@ func TestAppArmor(t *testing.T) {
 			}
 			like(t, found, "AppArmor", tt.state, tt.want)
 		})
+	}
+}
+
+func TestBPF(t *testing.T) {
+	for name, tt := range map[string]struct {
+		features []ebpf.Feature
+		state    State
+		want     string
+	}{
+		"all":      {[]ebpf.Feature{{Name: ebpf.FeaturePens, State: ebpf.Available}, {Name: ebpf.FeatureLSM, State: ebpf.Available}}, OK, "loads socket hooks of pens, security module"},
+		"without":  {[]ebpf.Feature{{Name: ebpf.FeaturePens, State: ebpf.Available}, {Name: ebpf.FeatureLSM, State: ebpf.Unavailable, Reason: "no such"}}, OK, "without: security module (no such)"},
+		"refused":  {[]ebpf.Feature{{Name: ebpf.FeatureSteering, State: ebpf.Unavailable, Reason: "EPERM"}}, Warn, "steering: EPERM"},
+		"untested": {[]ebpf.Feature{{Name: ebpf.FeaturePens}}, Warn, "could not be tried"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			like(t, examine(t, func(x *examination) { x.bpf(tt.features) }), "eBPF", tt.state, tt.want)
+		})
+	}
+}
+
+// TestBPFHere: what the doctor says of this kernel is what the kernel does.
+func TestBPFHere(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("loading a program needs root: root's run has this test")
+	}
+	f := examine(t, func(x *examination) { x.bpf(ebpf.Probe()) })["eBPF"]
+	t.Logf("%+v", f)
+	if f.State == "" {
+		t.Error("nothing was found")
 	}
 }

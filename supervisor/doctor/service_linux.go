@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock/penstock/ebpf"
 	"github.com/penstock/penstock/internal/version"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/config"
@@ -81,6 +82,9 @@ func (x *examination) supervisor() error {
 		return err
 	}
 	x.service(m)
+	if m.uid == 0 { // nobody else may load a program
+		x.bpf(ebpf.Probe())
+	}
 	return nil
 }
 
@@ -130,7 +134,7 @@ func (x *examination) daemon(m *machine, d *daemonctl.Daemon, err error) {
 	if d.Steering == daemonctl.SteeringBPF {
 		x.ok(group, "steering", "by %s", d.Steering)
 	} else {
-		x.bad(Warn, group, "steering", fmt.Errorf("by %s: the daemon may not load eBPF programs", d.Steering), "see eBPF below, as root; a container needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the host")
+		x.bad(Warn, group, "steering", fmt.Errorf("by %s: the daemon may not load eBPF programs", d.Steering), "penstock doctor as root says what is refused")
 	}
 	for _, c := range d.Capabilities {
 		x.capability(group, c.Control, c)
