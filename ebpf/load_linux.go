@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/ebpf/internal/objects"
 )
@@ -86,8 +86,11 @@ func Load(o Options) (p *Programs, err error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = 256 << 10
 	}
-	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does nothing.
-	if err := rlimit.RemoveMemlock(); err != nil {
+	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
+	// nothing. The loader's own package for it tries the kernel when it is
+	// initialised, in whatever role of the binary that is: a descriptor that the
+	// runtime's poller gets there is one that a role believes to be free.
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("load eBPF programs: raise the limit of locked memory: %w", err)
 	}
 	p = &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
