@@ -1,5 +1,242 @@
 package ebpf
 
+import (
+	"bufio"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
 const daemonRole = "role:test-daemon"
 
-func daemonMain([]string) int { return 0 }
+// daemonMain loads the programs as a daemon does: daemonMain drop|hold PINDIR
+// PENS PROXIES, with the network namespace and a listener in it as descriptors 3
+// and 4.
+func daemonMain(args []string) int {
+	if err := daemonRun(args); err != nil {
+		fmt.Println("error:", err)
+		return 1
+	}
+	return 0
+}
+
+func daemonRun(args []string) error {
+	pens, err := os.Open(args[2])
+	if err != nil {
+		return err
+	}
+	proxies, err := os.Open(args[3])
+	if err != nil {
+		return err
+	}
+	p, err := Load(Options{PinDir: args[1], PensCgroup: pens, ProxiesCgroup: proxies, PenLevel: 3, SlotLevel: 3, Pen: penOptions()})
+	if err != nil {
+		return err
+	}
+	if args[0] == "hold" {
+		if err := p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}); err != nil {
+			return err
+		}
+		group, err := os.Open(filepath.Join(args[2], "s1"))
+		if err != nil {
+			return err
+		}
+		id, err := CgroupID(group)
+		if err != nil {
+			return err
+		}
+		if _, err := p.AddSession(id); err != nil {
+			return err
+		}
+		fmt.Println("loaded")
+		_, err = os.Stdin.Read(make([]byte, 1)) // until killed
+		return err
+	}
+	if err := dropTo(unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_KILL, unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_PTRACE); err != nil {
+		return err
+	}
+	if err := unix.Mount("none", "/mnt", "tmpfs", 0, ""); err == nil {
+		return fmt.Errorf("CAP_SYS_ADMIN is still there")
+	}
+	if err := p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}); err != nil {
+		return err
+	}
+	// More than one: the second is not one that was loaded ahead.
+	for id := range uint64(3) {
+		s, err := p.AddSession(1<<40 + id)
+		if err != nil {
+			return err
+		}
+		f, err := s.Events()
+		if err != nil {
+			return err
+		}
+		f.Close()
+		if err := s.Steer(os.NewFile(3, "netns"), os.NewFile(4, "listener"), nil); err != nil {
+			return err
+		}
+		if _, err := s.Counters(); err != nil {
+			return err
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+		slot, err := p.AddSlot(1<<40+id, []Allowed{{netip.MustParsePrefix("127.0.0.53/32"), 53}})
+		if err != nil {
+			return err
+		}
+		if _, err := slot.Denied(); err != nil {
+			return err
+		}
+		if err := slot.Close(); err != nil {
+			return err
+		}
+	}
+	if err := p.Close(); err != nil {
+		return err
+	}
+	fmt.Println("done")
+	return nil
+}
+
+// dropTo leaves every thread these capabilities and no others.
+func dropTo(caps ...int) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for _, c := range caps {
+		data[c/32].Permitted |= 1 << (c % 32)
+		data[c/32].Effective |= 1 << (c % 32)
+	}
+	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (r *rig) daemon(how string, files ...*os.File) (*exec.Cmd, *bufio.Reader) {
+	r.t.Helper()
+	exe, err := os.Executable()
+	must(r.t, err)
+	cmd := exec.Command(exe, daemonRole, how, r.opts.PinDir, r.pens, r.proxies)
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = files
+	out, err := cmd.StdoutPipe()
+	must(r.t, err)
+	in, err := cmd.StdinPipe()
+	must(r.t, err)
+	must(r.t, cmd.Start())
+	r.t.Cleanup(func() { in.Close(); cmd.Process.Kill(); cmd.Wait() })
+	return cmd, bufio.NewReader(out)
+}
+
+// TestCapabilities: a session needs none of the administrator's capability.
+func TestCapabilities(t *testing.T) {
+	r := newGroups(t)
+	ns := newNetns(t)
+	f, err := listener(t, ns, "127.0.0.1", 1).File()
+	must(t, err)
+	defer f.Close()
+	_, out := r.daemon("drop", ns, f)
+	if line, err := out.ReadString('\n'); line != "done\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	if _, err := os.Stat(r.opts.PinDir); err == nil {
+		t.Error("pins are left")
+	}
+}
+
+// TestKilled: a daemon's death detaches nothing; the next one sweeps, and
+// nothing but what was ours.
+func TestKilled(t *testing.T) {
+	r := newGroups(t)
+	group, _ := r.group(r.pens, "s1")
+	cmd, out := r.daemon("hold")
+	if line, err := out.ReadString('\n'); line != "loaded\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	tool := start(t, group, newNetns(t))
+	refused := func() string {
+		tool.do("open s inet stream 0")
+		defer tool.do("close s")
+		return tool.do("use s connect 203.0.113.1:80")
+	}
+	if got := refused(); got != "EACCES" {
+		t.Errorf("with the daemon: %s", got)
+	}
+	must(t, cmd.Process.Kill())
+	cmd.Wait() //nolint:errcheck // killed
+	if got := refused(); got != "EACCES" {
+		t.Errorf("without the daemon: %s", got)
+	}
+	if _, err := Load(r.opts); err == nil {
+		t.Error("loaded over the pins of another")
+	}
+	foreign := filepath.Join(r.opts.PinDir, "foreign")
+	must(t, os.Mkdir(foreign, 0o700))
+	if err := Sweep(r.opts.PinDir); err == nil || !strings.Contains(err.Error(), "foreign is not ours") {
+		t.Errorf("swept, with %v", err)
+	}
+	must(t, os.Remove(foreign))
+	must(t, Sweep(r.opts.PinDir))
+	must(t, Sweep(r.opts.PinDir))
+	if got := refused(); got != "ECONNREFUSED" {
+		t.Errorf("after the sweep: %s", got) // nobody listens in that namespace
+	}
+	r.load()
+}
+
+// TestDetach: without the programs there is no steering, and nothing else
+// either.
+func TestDetach(t *testing.T) {
+	r := newRig(t)
+	pen := r.session("s1")
+	tool := start(t, pen.cgroup, pen.net)
+	tool.do("open s inet stream 0")
+	if got := tool.do("use s connect 1.2.3.4:80"); got != "ok" {
+		t.Fatal(got)
+	}
+	must(t, r.p.Detach())
+	tool.do("open s inet stream 0")
+	if got := tool.do("use s connect 1.2.3.4:80"); got != "ECONNREFUSED" {
+		t.Error(got)
+	}
+	if _, err := os.ReadDir(r.opts.PinDir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProbe(t *testing.T) {
+	needRoot(t)
+	for _, f := range Probe() {
+		t.Logf("%-32s %d %s", f.Name, f.State, f.Reason)
+		switch f.Name {
+		case FeaturePens, FeatureProcess, FeatureGuard, FeatureSteering:
+			if f.State != Available {
+				t.Errorf("%s: %s", f.Name, f.Reason)
+			}
+		}
+		if f.State != Available && f.Reason == "" {
+			t.Errorf("%s: no reason", f.Name)
+		}
+	}
+}
+
+// TestProbeAsNobody: who may not try does not say that it doesn't work.
+func TestProbeAsNobody(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("for an ordinary user")
+	}
+	for _, f := range Probe() {
+		if f.State != Unknown || !strings.Contains(f.Reason, "CAP_BPF") {
+			t.Errorf("%s: %d %s", f.Name, f.State, f.Reason)
+		}
+	}
+}

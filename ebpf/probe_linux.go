@@ -31,17 +31,19 @@ func (e *loadError) Error() string {
 
 func (e *loadError) Unwrap() error { return e.err }
 
-// firstLine is an error in one line.
-func firstLine(err error) string {
+// reason is an error in one line. The loader guesses at a limit of memory each
+// time that the kernel refuses; Load has lifted that one.
+func reason(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ = strings.Cut(line, " (MEMLOCK")
 	return line
 }
 
-func helperFeature(name string, have bool, reason string) Feature {
+func helperFeature(name string, have bool, without string) Feature {
 	if have {
 		return Feature{Name: name, State: Available}
 	}
-	return Feature{Name: name, State: Unavailable, Reason: reason}
+	return Feature{Name: name, State: Unavailable, Reason: without}
 }
 
 // Probe tries what this kernel lets this process do: it loads each program and
@@ -56,13 +58,13 @@ func Probe() []Feature {
 		return p.features
 	}
 	// They stand and fall together: a daemon without one of them uses none.
-	state, reason := Unavailable, firstLine(err)
+	state, why := Unavailable, reason(err)
 	if !capable() {
-		state, reason = Unknown, "takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: "+reason
+		state, why = Unknown, "takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: "+why
 	}
 	var out []Feature
 	for _, name := range []string{FeaturePens, FeatureProcess, FeatureGuard, FeatureSteering, FeatureErrno, FeatureAncestor, FeatureLSM} {
-		out = append(out, Feature{Name: name, State: state, Reason: reason})
+		out = append(out, Feature{Name: name, State: state, Reason: why})
 	}
 	return out
 }

@@ -187,12 +187,11 @@ func (r *rig) session(name string) *testPen {
 	return pen
 }
 
-// listen opens a listener in the pen and sends what it accepts to pen.accepted.
-func (pen *testPen) listen(host string, port int) *os.File {
-	t := pen.r.t
+// listener opens a listener in a namespace.
+func listener(t testing.TB, ns *os.File, host string, port int) *net.TCPListener {
 	t.Helper()
 	var l *net.TCPListener
-	inNetns(t, pen.net, func() {
+	inNetns(t, ns, func() {
 		// A SOCKMAP takes plain TCP only.
 		lc := net.ListenConfig{}
 		lc.SetMultipathTCP(false)
@@ -200,9 +199,18 @@ func (pen *testPen) listen(host string, port int) *os.File {
 		must(t, err)
 		l = ln.(*net.TCPListener)
 	})
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// listen opens a listener in the pen and sends what it accepts to pen.accepted.
+func (pen *testPen) listen(host string, port int) *os.File {
+	t := pen.r.t
+	t.Helper()
+	l := listener(t, pen.net, host, port)
 	f, err := l.File()
 	must(t, err)
-	t.Cleanup(func() { l.Close(); f.Close() })
+	t.Cleanup(func() { f.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()

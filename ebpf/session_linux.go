@@ -28,7 +28,7 @@ type counters struct {
 // AddSession begins to watch the group of that number (CgroupID) with everything
 // below it. It must be empty, or its processes and connections so far are
 // nobody's. Takes CAP_BPF.
-func (p *Programs) AddSession(cgroupID uint64) (s *Session, err error) {
+func (p *Programs) AddSession(cgroupID uint64) (*Session, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -41,18 +41,14 @@ func (p *Programs) AddSession(cgroupID uint64) (s *Session, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("add session: make ring of events: %w", err)
 	}
-	s = &Session{p: p, id: cgroupID, ring: ring}
-	defer func() {
-		if err != nil {
-			s.release()
-		}
-	}()
-	if err := p.pen.Maps[objects.PenMapRings].Put(cgroupID, ring); err != nil {
-		return nil, fmt.Errorf("add session: ring of events: %w", err)
+	s := &Session{p: p, id: cgroupID, ring: ring}
+	err = p.pen.Maps[objects.PenMapRings].Put(cgroupID, ring)
+	if err == nil {
+		// Last: the programs take a session for one as soon as it is here.
+		err = p.pen.Maps[objects.PenMapSessions].Put(cgroupID, counters{})
 	}
-	// Last: the programs take a session for one as soon as it is here.
-	if err := p.pen.Maps[objects.PenMapSessions].Put(cgroupID, counters{}); err != nil {
-		return nil, fmt.Errorf("add session: %w", err)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("add session: %w", err), s.release())
 	}
 	p.sessions[cgroupID] = s
 	return s, nil

@@ -21,7 +21,7 @@ type Slot struct {
 
 // AddSlot tells the guard what the proxy in the group of that number may reach
 // of special addresses; without a slot it may reach none of them.
-func (p *Programs) AddSlot(cgroupID uint64, allow []Allowed) (s *Slot, err error) {
+func (p *Programs) AddSlot(cgroupID uint64, allow []Allowed) (*Slot, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -30,27 +30,29 @@ func (p *Programs) AddSlot(cgroupID uint64, allow []Allowed) (s *Slot, err error
 	if p.slots[cgroupID] != nil {
 		return nil, fmt.Errorf("add slot: group %d has one", cgroupID)
 	}
-	s = &Slot{p: p, id: cgroupID}
-	defer func() {
-		if err != nil {
-			s.release()
-		}
-	}()
-	if err := p.guard.Maps[objects.GuardMapSlots].Put(cgroupID, uint64(0)); err != nil {
-		return nil, fmt.Errorf("add slot: %w", err)
-	}
-	for _, a := range allow {
-		if !a.Prefix.IsValid() {
-			return nil, errors.New("add slot: an allowed address is no prefix")
-		}
-		key := allowedKey(cgroupID, a)
-		if err := p.guard.Maps[objects.GuardMapAllowed].Put(key, uint8(1)); err != nil {
-			return nil, fmt.Errorf("add slot: allow %s: %w", a.Prefix, err)
-		}
-		s.keys = append(s.keys, key)
+	s := &Slot{p: p, id: cgroupID}
+	if err := s.fill(allow); err != nil {
+		return nil, errors.Join(fmt.Errorf("add slot: %w", err), s.release())
 	}
 	p.slots[cgroupID] = s
 	return s, nil
+}
+
+func (s *Slot) fill(allow []Allowed) error {
+	if err := s.p.guard.Maps[objects.GuardMapSlots].Put(s.id, uint64(0)); err != nil {
+		return err
+	}
+	for _, a := range allow {
+		if !a.Prefix.IsValid() {
+			return errors.New("an allowed address is no prefix")
+		}
+		key := allowedKey(s.id, a)
+		if err := s.p.guard.Maps[objects.GuardMapAllowed].Put(key, uint8(1)); err != nil {
+			return fmt.Errorf("allow %s: %w", a.Prefix, err)
+		}
+		s.keys = append(s.keys, key)
+	}
+	return nil
 }
 
 // allowedKey is struct allowed_key of bpf/guard.c.

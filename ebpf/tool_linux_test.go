@@ -110,6 +110,9 @@ func toolDo(f []string, held map[string]int) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		for i := range f { // words are cut at spaces
+			f[i] = strings.ReplaceAll(f[i], `\t`, "\t")
+		}
 		return "", unix.Exec(path, f[1:], os.Environ())
 	}
 	return "", fmt.Errorf("no such command: %s", f[0])
