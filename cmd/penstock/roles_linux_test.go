@@ -37,9 +37,10 @@ func TestRolesAreSmall(t *testing.T) {
 		}
 	}
 	out := initialised("version")
-	// It tries the kernel when it is initialised, before any role can begin.
-	if never := "github.com/cilium/ebpf/rlimit"; strings.Contains(out, "init "+never+" @") {
-		t.Errorf("%s is in the binary", never)
+	// It would make a BPF map in every process, and open descriptors that roles
+	// think are theirs.
+	if strings.Contains(out, "init github.com/cilium/ebpf/rlimit @") {
+		t.Error("penstock initialises github.com/cilium/ebpf/rlimit")
 	}
 	for _, p := range big {
 		if !strings.Contains(out, "init "+p+" @") {
