@@ -183,10 +183,18 @@ func (t *Tree) claim(top string) error {
 // mark writes whose a topmost group is.
 func mark(top string) (err error) {
 	value := []byte(fmt.Sprintf("%s%d %s", markPrefix, os.Getpid(), startTime(os.Getpid())))
+	done := false
 	for _, name := range marks {
-		if err = unix.Setxattr(top, name, value, 0); err == nil {
-			return nil
+		// All that work: a daemon that gives up its privileges later can read only
+		// the second then.
+		if serr := unix.Setxattr(top, name, value, 0); serr == nil {
+			done = true
+		} else {
+			err = serr
 		}
+	}
+	if done {
+		return nil
 	}
 	return err
 }
@@ -257,6 +265,16 @@ func (t *Tree) mirror(h hierarchy) error {
 		}
 	}
 	return nil
+}
+
+// Levels are how far below the hierarchy's root a pen's and a proxy's group is.
+func (t *Tree) Levels() (pen, proxy int) {
+	rel, err := filepath.Rel(t.root.Dir, t.dir)
+	if err != nil {
+		return 0, 0
+	}
+	n := strings.Count(rel, "/") + 1
+	return n + 3, n + 2
 }
 
 // Pens and Proxies are the directories, in the unified hierarchy, below which

@@ -22,3 +22,9 @@ func Pen(PenRules) (Applied, error) { return Applied{}, errUnsupported }
 
 // Proxy returns an error on this system.
 func Proxy(ProxyRules) (Applied, error) { return Applied{}, errUnsupported }
+
+// DaemonFilter returns an error on this system.
+func DaemonFilter() ([]byte, error) { return nil, errUnsupported }
+
+// Daemon returns an error on this system.
+func Daemon([]int) error { return errUnsupported }

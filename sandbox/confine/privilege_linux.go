@@ -57,17 +57,8 @@ func dropCapabilities(on threads) error {
 		return fmt.Errorf("read capabilities: %w", err)
 	}
 	if have[0].Effective&(1<<unix.CAP_SETPCAP) != 0 {
-		for c := uintptr(0); c <= 63; c++ {
-			on1, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
-			if err != nil {
-				break // past the kernel's last capability
-			}
-			if on1 == 0 {
-				continue
-			}
-			if errno := on.call(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); errno != 0 {
-				return fmt.Errorf("drop capability %d for good: %w", c, threadsError(errno))
-			}
+		if err := boundNothing(on); err != nil {
+			return err
 		}
 	}
 	if errno := on.call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); errno != 0 && errno != unix.EINVAL {
@@ -76,6 +67,26 @@ func dropCapabilities(on threads) error {
 	var none [2]unix.CapUserData
 	if errno := on.call(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none[0])), 0); errno != 0 {
 		return fmt.Errorf("drop capabilities: %w", threadsError(errno))
+	}
+	return nil
+}
+
+// boundNothing empties the bounding and the ambient set. It takes CAP_SETPCAP.
+func boundNothing(on threads) error {
+	for c := uintptr(0); c <= 63; c++ {
+		on1, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0)
+		if err != nil {
+			break // past the kernel's last capability
+		}
+		if on1 == 0 {
+			continue
+		}
+		if errno := on.call(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); errno != 0 {
+			return fmt.Errorf("drop capability %d for good: %w", c, threadsError(errno))
+		}
+	}
+	if errno := on.call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0); errno != 0 && errno != unix.EINVAL {
+		return fmt.Errorf("clear ambient capabilities: %w", threadsError(errno))
 	}
 	return nil
 }

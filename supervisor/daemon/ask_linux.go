@@ -36,7 +36,7 @@ func (c *connection) ask(m *daemonctl.Message) error {
 		n := len(c.d.sessions)
 		c.d.mu.Unlock()
 		return c.answer(&daemonctl.Message{Op: daemonctl.OpDaemon, Daemon: &daemonctl.Daemon{
-			Version: c.d.cfg.Version, Sessions: n, Steering: c.d.steering(), Capabilities: c.d.capabilities(), Floor: f.digest,
+			Version: c.d.cfg.Version, Sessions: n, Steering: c.d.steering(), Capabilities: c.d.capabilities(true), Floor: f.digest,
 		}})
 	}
 	return &refusal{string(m.Op) + " is out of turn", ""}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/ebpf"
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
 	"github.com/penstock/penstock/supervisor/daemonctl"
@@ -20,13 +20,14 @@ import (
 
 // Config of a daemon.
 type Config struct {
-	State    string // directory, root's alone
-	Policy   string // the administrator's policy; it need not exist
-	Settings *settings.Settings
-	Groups   *cgroup.Tree // nil: this machine gives no control groups; swept before, and closed, by the caller
-	Kernel   Kernel       // nil: this machine refuses eBPF; closed by the caller
-	Version  string
-	Log      func(format string, args ...any) // for the administrator; nil: nobody
+	State      string // directory, root's alone
+	Policy     string // the administrator's policy; it need not exist
+	Settings   *settings.Settings
+	Groups     *cgroup.Tree   // nil: this machine gives no control groups; swept before, and closed, by the caller
+	Programs   *ebpf.Programs // nil: this machine refuses eBPF; closed by the caller
+	NoPrograms string         // why Programs is nil
+	Version    string
+	Log        func(format string, args ...any) // for the administrator; nil: nobody
 }
 
 // Daemon is the service.
@@ -45,7 +46,7 @@ type Daemon struct {
 	ending   string              // why no new session begins
 }
 
-// New locks the state directory and starts the first proxies. Groups and Kernel
+// New locks the state directory and starts the first proxies. Groups and Programs
 // have been swept by whoever made them.
 func New(cfg Config) (*Daemon, error) {
 	if cfg.Log == nil {
@@ -216,16 +217,8 @@ func (c *connection) converse() error {
 	}
 }
 
-// capabilities are what the machine gives every session.
-func (d *Daemon) capabilities() []sandbox.Capability {
-	if d.cfg.Kernel == nil {
-		return nil
-	}
-	return d.cfg.Kernel.Capabilities()
-}
-
 func (d *Daemon) steering() daemonctl.Steering {
-	if d.cfg.Kernel == nil {
+	if d.cfg.Programs == nil {
 		return daemonctl.SteeringRules
 	}
 	return daemonctl.SteeringBPF

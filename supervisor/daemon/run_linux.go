@@ -10,10 +10,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/penstock/penstock/ebpf"
 	"github.com/penstock/penstock/sandbox/cgroup"
+	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
 )
 
@@ -59,7 +62,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	case err != nil:
 		return err
 	default:
-		defer func() { err = errors.Join(err, cfg.Groups.Close()) }()
+		defer func() {
+			// The topmost ones are in directories where even root needs a capability
+			// that is given up. They are empty, and the next supervisor's.
+			if cerr := cfg.Groups.Close(); !errors.Is(cerr, fs.ErrPermission) {
+				err = errors.Join(err, cerr)
+			}
+		}()
 		swept, err := cfg.Groups.Sweep()
 		if err != nil {
 			return err
@@ -67,6 +76,17 @@ func Run(ctx context.Context, o Options) (err error) {
 		if len(swept) > 0 {
 			o.Log("removed %d control groups of a supervisor that was killed", len(swept))
 		}
+	}
+	if cfg.Groups == nil {
+		cfg.NoPrograms = "no control groups"
+	} else if cfg.Programs, err = mountAndLoad(o.pins(), cfg.Groups); err != nil {
+		o.Log("no eBPF, so pens are steered by nftables: %v", err)
+		cfg.NoPrograms, _, _ = strings.Cut(err.Error(), "\n")
+	} else {
+		defer func() { err = errors.Join(err, cfg.Programs.Close()) }()
+	}
+	if err := confineSelf(set); err != nil {
+		return err
 	}
 	d, err := New(cfg)
 	if err != nil {
@@ -76,6 +96,57 @@ func Run(ctx context.Context, o Options) (err error) {
 	stop := context.AfterFunc(ctx, func() { o.Notify("STOPPING=1") })
 	defer stop()
 	return d.Serve(ctx, l)
+}
+
+// pins is where the links of the programs are.
+func (o *Options) pins() string {
+	name := o.Name
+	if name == "" {
+		name = "penstock"
+	}
+	return filepath.Join(bpfFS, name)
+}
+
+// bpfFS is where every system mounts the BPF file system.
+const bpfFS = "/sys/fs/bpf"
+
+// mountAndLoad loads the programs, on a machine that has nothing mounted for
+// their pins yet too.
+func mountAndLoad(pins string, groups *cgroup.Tree) (*ebpf.Programs, error) {
+	if err := ebpf.EnsureBPFFS(bpfFS); err != nil {
+		return nil, err
+	}
+	return loadPrograms(pins, groups)
+}
+
+// keep are the capabilities that the daemon can't do without.
+//
+//	SETUID, SETGID  proxies run under user ids of their own
+//	KILL            the pens and proxies that it ends are other users'
+//	SYS_PTRACE      reading the namespaces of other users' processes in /proc
+//	NET_ADMIN       asking which namespace a socket is of; steering
+//	BPF             a ring and a steering program for each session
+func keep() []int {
+	return []int{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_KILL, unix.CAP_SYS_PTRACE, unix.CAP_NET_ADMIN, unix.CAP_BPF}
+}
+
+// confineSelf gives up what was needed to get here. What the daemon starts
+// afterwards inherits the limits: no proxy dumps core, and none writes a larger
+// record than its session may have.
+func confineSelf(set *settings.Settings) error {
+	limits := map[int]uint64{unix.RLIMIT_CORE: 0}
+	if n := set.Quota.SessionAuditBytes; n > 0 {
+		limits[unix.RLIMIT_FSIZE] = uint64(n)
+	}
+	for what, n := range limits {
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: n, Max: n}); err != nil {
+			return fmt.Errorf("set the supervisor's own limits: %w", err)
+		}
+	}
+	if err := confine.Daemon(keep()); err != nil {
+		return fmt.Errorf("confine the supervisor: %w", err)
+	}
+	return nil
 }
 
 // listen returns the socket that the service manager has opened, or opens one.

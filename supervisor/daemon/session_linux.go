@@ -30,7 +30,7 @@ type session struct {
 	step     daemonctl.Op    // the last one that was done
 	undo     []func()        // reversals, the last one first
 	sockets  *net.UnixConn   // to the proxy, carries the pen's sockets once
-	kernel   KernelSession   // nil without eBPF
+	watched  *watched        // nil without eBPF
 	record   *audit.Session  //
 	builder  *process        //
 	facts    *builderFacts   //
@@ -161,7 +161,7 @@ func (s *session) begin() error {
 	}
 	defer readable.Close()
 
-	opened := &daemonctl.Opened{Session: s.id, Steering: d.steering(), Floor: floor.digest, AuditDir: filepath.Dir(s.record.Path), Capabilities: d.capabilities()}
+	opened := &daemonctl.Opened{Session: s.id, Steering: d.steering(), Floor: floor.digest, AuditDir: filepath.Dir(s.record.Path), Capabilities: d.capabilities(false)}
 	if err := s.makeGroup(opened); err != nil {
 		return err
 	}
@@ -188,14 +188,23 @@ func (s *session) begin() error {
 // assign gives the proxy the session, and returns the caller's end of the
 // conversation with it.
 func (s *session) assign(f *floor) (*os.File, error) {
-	var events *os.File
-	if k := s.c.d.cfg.Kernel; k != nil && s.group != nil && s.proxy.group != nil {
+	if p := s.c.d.cfg.Programs; p != nil && s.group != nil && s.proxy.group != nil {
 		var err error
-		if s.kernel, err = k.Session(s.group.ID(), s.proxy.group.ID()); err != nil {
+		if s.watched, err = watch(p, s.group, s.proxy.group); err != nil {
 			return nil, err
 		}
-		s.push(func() { s.kernel.Close() })
-		events = s.kernel.Events()
+		s.push(func() {
+			if err := s.watched.close(); err != nil {
+				s.c.d.cfg.Log("session %s: %v", s.id, err)
+			}
+		})
+	}
+	events, err := s.watched.events()
+	if err != nil {
+		return nil, err
+	}
+	if events != nil {
+		defer events.Close()
 	}
 	control, theirs, sockets, theirSockets, err := pairs()
 	if err != nil {
@@ -212,20 +221,12 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	err = s.proxy.assign(&bossctl.Assign{
 		Session: s.id, UID: s.c.peer.uid, User: userName(s.c.peer.uid), Started: s.begun,
 		FloorName: f.name, FloorText: f.text, Limits: s.open.Limits, Events: events != nil,
-	}, s.reach, s.cancel, files...)
+	}, s.watched.guard, s.cancel, files...)
 	if err != nil {
 		control.Close()
 		return nil, err
 	}
 	return control, nil
-}
-
-// reach is what the proxy asks before it has read a byte of the pen.
-func (s *session) reach(r []bossctl.Reach) error {
-	if s.kernel == nil {
-		return nil // nothing guards it
-	}
-	return s.kernel.Guard(r)
 }
 
 func userName(uid int) string {

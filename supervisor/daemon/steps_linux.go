@@ -76,10 +76,8 @@ func (s *session) network(names []string, files []*os.File) error {
 		return fmt.Errorf("network: %w", err)
 	}
 	s.push(func() { d.unclaim(id) })
-	if s.kernel != nil {
-		if err := s.kernel.Steer(ns, sockets); err != nil {
-			return fmt.Errorf("network: %w", err)
-		}
+	if err := s.watched.steer(ns, sockets); err != nil {
+		return fmt.Errorf("network: %w", err)
 	}
 	s.names, s.pen = names, files
 	return nil

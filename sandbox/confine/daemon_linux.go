@@ -1,0 +1,65 @@
+//go:build amd64 || arm64
+
+package confine
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// DaemonFilter returns the seccomp program of the privileged supervisor: that of
+// the pen, but for bpf(2). It makes no namespace and enters none, mounts nothing,
+// traces nobody, loads no module and has no socket but the kinds that its proxies
+// need, which inherit it.
+func DaemonFilter() ([]byte, error) {
+	f := penFilter(false)
+	for v, nrs := range f.denied {
+		kept := nrs[:0:0]
+		for _, nr := range nrs {
+			if nr != unix.SYS_BPF {
+				kept = append(kept, nr)
+			}
+		}
+		f.denied[v] = kept
+	}
+	return f.assemble()
+}
+
+// Daemon locks this process, root's, all of its threads and what they start, down
+// to the capabilities that it keeps. The bounding set is emptied: nothing that it
+// executes gets any. It can't be undone. An error leaves the process partly locked:
+// the caller must exit.
+func Daemon(keep []int) error {
+	// Not dumpable: no core file with other users' descriptors in it, and nobody
+	// without CAP_SYS_PTRACE looks into it.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid memory dumps: %w", err)
+	}
+	each := allThreads{}
+	if err := noNewPrivs(each); err != nil {
+		return err
+	}
+	if err := boundNothing(each); err != nil {
+		return err
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have, want [2]unix.CapUserData
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	for _, c := range keep {
+		bit := uint32(1) << (c % 32) & have[c/32].Permitted
+		want[c/32].Permitted |= bit
+		want[c/32].Effective |= bit
+	}
+	if errno := each.call(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&want[0])), 0); errno != 0 {
+		return fmt.Errorf("drop capabilities: %w", threadsError(errno))
+	}
+	program, err := DaemonFilter()
+	if err != nil {
+		return err
+	}
+	return install(program)
+}
