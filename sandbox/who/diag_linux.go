@@ -53,11 +53,11 @@ func (n *netlink) ask(typ, answer uint16) ([]byte, error) {
 	binary.NativeEndian.PutUint32(n.buf[8:], n.seq)
 	binary.NativeEndian.PutUint32(n.buf[12:], 0)
 	fd := int(n.f.Fd())
-	if err := unix.Sendto(fd, n.buf, unix.MSG_NOSIGNAL, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if _, err := unix.Write(fd, n.buf); err != nil {
 		return nil, err
 	}
 	for {
-		size, _, err := unix.Recvfrom(fd, n.reply[:], unix.MSG_DONTWAIT)
+		size, err := unix.Read(fd, n.reply[:]) // doesn't wait: it is there or never comes
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

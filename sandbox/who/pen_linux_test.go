@@ -50,6 +50,7 @@ type pen struct {
 	seen []seen
 	news *sync.Cond
 	say  func(seen) string // the answer to a connection; nil: "ok"
+	with func(client, server netip.AddrPort)
 }
 
 // seen is one connection: what it said of itself, and what was found.
@@ -173,6 +174,9 @@ func (pn *pen) answer(c *net.TCPConn, captured bool) {
 			pn.t.Errorf("original destination: %v", err)
 			return
 		}
+	}
+	if pn.with != nil {
+		pn.with(client, server)
 	}
 	var s seen
 	began := time.Now()

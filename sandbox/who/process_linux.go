@@ -24,6 +24,8 @@ type process struct {
 	pid  int
 	dir  int // /proc/PID
 	fds  int // /proc/PID/fd
+	stat int // /proc/PID/stat
+	uid  int
 	used uint64
 	// hint is the descriptor that a socket was found at last.
 	hint int
@@ -53,7 +55,7 @@ func (r *Resolver) openProcess(pid int) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{pid: pid, dir: dir, fds: -1, hint: -1}
+	p := &process{pid: pid, dir: dir, fds: -1, stat: -1, uid: -1, hint: -1}
 	if ours, _ := r.ours(dir, "ns/pid"); !ours {
 		p.close()
 		return nil, errForeign
@@ -63,7 +65,15 @@ func (r *Resolver) openProcess(pid int) (*process, error) {
 		err = errForeign
 	}
 	if err == nil {
+		if ids := strings.Fields(lineOf(st, "Uid:")); len(ids) > 1 { // real, effective, …
+			p.uid, err = strconv.Atoi(ids[1])
+		}
+	}
+	if err == nil {
 		p.fds, err = open(dir, "fd", unix.O_RDONLY|unix.O_DIRECTORY)
+	}
+	if err == nil {
+		p.stat, err = open(dir, "stat", unix.O_RDONLY)
 	}
 	if err != nil {
 		p.close()
@@ -84,11 +94,12 @@ func (r *Resolver) ours(dir int, name string) (bool, error) {
 func (p *process) alive() bool { return unix.Faccessat(p.dir, "stat", unix.F_OK, 0) == nil }
 
 func (p *process) close() {
-	unix.Close(p.dir)
-	if p.fds >= 0 {
-		unix.Close(p.fds)
+	for _, fd := range []*int{&p.dir, &p.fds, &p.stat} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
 	}
-	p.dir, p.fds = -1, -1
 }
 
 func open(dir int, name string, flags int) (int, error) {
@@ -128,12 +139,7 @@ func (p *process) read(name string, limit int) ([]byte, error) {
 // image reads what the process runs now, and its parent's number.
 func (p *process) image() (m image, parent int, err error) {
 	var buf [1024]byte
-	fd, err := open(p.dir, "stat", unix.O_RDONLY)
-	if err != nil {
-		return m, 0, err
-	}
-	n, err := unix.Read(fd, buf[:])
-	unix.Close(fd)
+	n, err := unix.Pread(p.stat, buf[:], 0)
 	if err != nil {
 		return m, 0, err
 	}
@@ -240,16 +246,7 @@ func (r *Resolver) describe(p *process, depth int) (*hooks.Process, error) {
 
 // facts reads what of a process does not tell one image from the next.
 func (p *process) facts() (*hooks.Process, error) {
-	status, err := p.read("status", 4096)
-	if err != nil {
-		return nil, err
-	}
-	w := &hooks.Process{PID: p.pid, UID: -1}
-	if ids := strings.Fields(lineOf(status, "Uid:")); len(ids) > 1 {
-		if w.UID, err = strconv.Atoi(ids[1]); err != nil {
-			return nil, err
-		}
-	}
+	w := &hooks.Process{PID: p.pid, UID: p.uid}
 	var path [4096]byte
 	n, err := unix.Readlinkat(p.dir, "exe", path[:])
 	if err != nil {
@@ -296,16 +293,24 @@ func lineOf(text []byte, key string) string {
 // holds looks for a socket among the descriptors of the process. It returns
 // errBound when there are too many to look through.
 func (r *Resolver) holds(p *process, link string) (bool, error) {
+	if r.isNear(p, link) {
+		return true, nil
+	}
+	return r.holdsAny(p, link)
+}
+
+// isNear looks where the process had its last socket, and at the next descriptor:
+// mostly it is there.
+func (r *Resolver) isNear(p *process, link string) bool {
 	if p.hint >= 0 {
-		// Mostly the descriptor is the one of the connection before, or the next.
-		for fd := p.hint; fd < p.hint+3; fd++ {
+		for fd := p.hint; fd < p.hint+2; fd++ {
 			if r.isAt(p, fd, link) {
 				p.hint = fd
-				return true, nil
+				return true
 			}
 		}
 	}
-	return r.holdsAny(p, link)
+	return false
 }
 
 func (r *Resolver) isAt(p *process, fd int, link string) bool {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -18,12 +21,14 @@ const (
 	// maxWork bounds the system calls of one answer, roughly; they are about a
 	// microsecond each.
 	maxWork = 20_000
-	// maxHeld bounds the processes that are held by descriptors, two each.
-	maxHeld = 128
+	// maxHeld bounds the processes that are held by descriptors, three each.
+	maxHeld = 256
 	// maxRecent bounds how many processes are tried where they had their last
-	// socket, maxFresh how many new ones are tried before all are looked at.
+	// socket, maxFresh how many new ones are tried before all are looked at, and
+	// maxQueued how many questions may wait for that.
 	maxRecent = 16
-	maxFresh  = 16
+	maxFresh  = 8
+	maxQueued = 2
 	// maxKnown bounds the numbers of processes that are remembered as the pen's.
 	maxKnown = 1 << 16
 	// maxProbe bounds how many numbers are tried one by one for new processes.
@@ -60,6 +65,15 @@ type Resolver struct {
 func New(p Pen) (*Resolver, error) {
 	if p.Diag == nil {
 		return nil, errors.New("find the processes of connections: no sock_diag socket")
+	}
+	for _, f := range []*os.File{p.Diag, p.Track} {
+		if f == nil {
+			continue
+		}
+		// To the kernel only, without saying so each time.
+		if err := unix.Connect(int(f.Fd()), &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return nil, fmt.Errorf("find the processes of connections: %w", err)
+		}
 	}
 	r := &Resolver{pen: p, namespace: fmt.Sprintf("pid:[%d]", p.PIDNamespace), diag: &netlink{f: p.Diag},
 		hashes: newHashes(), pids: make(map[int]struct{})}
@@ -117,7 +131,8 @@ func (r *Resolver) lookup(client, server netip.AddrPort, wait bool) (*hooks.Proc
 	if err != nil {
 		return nil, nil, err
 	}
-	if !r.budget.may() {
+	// With Exact the work is needed for a rule: its bound is that it is done by one.
+	if !r.pen.Exact && !r.budget.may() {
 		return nil, nil, ErrBusy
 	}
 	r.work = 0
@@ -126,7 +141,7 @@ func (r *Resolver) lookup(client, server netip.AddrPort, wait bool) (*hooks.Proc
 	var p *process
 	shared := false
 	if !r.pen.Exact {
-		p, err = r.holder(link)
+		p, err = r.holder(link, ticket)
 	}
 	if p == nil && err == nil {
 		p, shared, err = r.holders(s.inode, link, ticket)
@@ -141,10 +156,6 @@ func (r *Resolver) lookup(client, server netip.AddrPort, wait bool) (*hooks.Proc
 	}
 	if len(r.pending) > 0 {
 		return nil, slices.Clone(r.pending), nil
-	}
-	// It holds the socket still: what was read is of who held it.
-	if has, _ := r.holds(p, link); !has {
-		return nil, nil, ErrGone
 	}
 	if shared {
 		if p.both == nil || p.of != w {
@@ -182,16 +193,19 @@ func (r *Resolver) socket(client, server netip.AddrPort) (socket, error) {
 
 // holder finds a process that holds a socket, and holds it: one that was asked
 // for before, or one that has begun since. nil: neither.
-func (r *Resolver) holder(link string) (*process, error) {
+func (r *Resolver) holder(link string, ticket uint64) (*process, error) {
 	if p := r.recent(link); p != nil {
 		return p, nil
+	}
+	if r.tickets.Load() > ticket+maxQueued {
+		return nil, nil //nolint:nilnil // one look at all serves those that wait, too
 	}
 	fresh, _, err := r.discover()
 	if err != nil {
 		return nil, err
 	}
 	if len(fresh) > maxFresh {
-		return nil, nil //nolint:nilnil // then all are looked at
+		return nil, nil //nolint:nilnil // as above
 	}
 	for i := len(fresh) - 1; i >= 0; i-- {
 		p, err := r.look(fresh[i], link)
@@ -270,10 +284,7 @@ func (r *Resolver) recent(link string) *process {
 		if i == maxRecent {
 			break
 		}
-		if p.hint >= 0 && (r.isAt(p, p.hint, link) || r.isAt(p, p.hint+1, link)) {
-			if !r.isAt(p, p.hint, link) {
-				p.hint++
-			}
+		if r.isNear(p, link) {
 			r.touch(i)
 			return p
 		}
