@@ -66,6 +66,7 @@ type session struct {
 	diag, track *os.File
 	janitor     *janitor.Janitor
 	claimed     *layout.Claimed
+	monitor     *monitor
 
 	ended  bool   // its last record is written
 	reason string // why it ended
@@ -76,6 +77,7 @@ type session struct {
 // be executed. Canceling ctx ends the session.
 func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbox.Backend) (*Result, error) {
 	s := &session{cfg: cfg, stdio: stdio, say: &printer{w: stdio.Err, quiet: cfg.Quiet}, started: time.Now()}
+	s.monitor = newMonitor(s)
 	res, err := s.run(ctx, backends)
 	s.undo.run()
 	if err == nil && res.Summary != nil {
@@ -104,10 +106,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return nil, s.abandon(err)
 	}
 	s.announce()
-	if s.daemon != nil {
-		return s.watch(ctx, signals) // the daemon lists it, and ends it when asked
-	}
-	entry, err := registry.Register(s.status(), func() { cancel(errKilled) })
+	// The daemon lists its sessions too, and ends them when asked; what only the
+	// session itself knows, whether it is frozen, is here.
+	entry, err := registry.Register(s.status(), s.monitor.control(func() { cancel(errKilled) }))
 	if err != nil {
 		return nil, s.abandon(err)
 	}
@@ -159,7 +160,7 @@ var errKilled = errors.New("ended by penstock kill")
 
 func (s *session) status() registry.Status {
 	return registry.Status{Session: s.id, PID: os.Getpid(), UID: os.Getuid(), Started: s.started,
-		Tier: s.backend.Name(), Mode: string(s.cfg.Mode), Workdir: s.cfg.Workdir, Command: clipArgv(s.cfg.Command, 8<<10)}
+		Tier: s.backend.Name(), Mode: string(s.cfg.Mode), Workdir: s.cfg.Workdir, Command: clipArgv(s.cfg.Command, 8<<10), Supervised: s.daemon != nil}
 }
 
 // dryRun plans the session and says what it would be.

@@ -72,6 +72,10 @@ func (p *process) signal(sig syscall.Signal) {
 
 // watch releases the command and stays with it to its end.
 func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
+	if err := s.monitor.start(); err != nil {
+		return nil, s.abandon(err)
+	}
+	defer s.monitor.stop()
 	if err := s.line.Release(); err != nil {
 		return nil, s.abandon(err)
 	}
@@ -118,11 +122,19 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			// Nothing can leave any more; the command must not go on as if it could.
 			return nil, s.abandon(s.proxy.why())
 		case <-wall:
-			s.reason = fmt.Sprintf("time limit of %s", s.spec.Limits.Wall)
-			s.say.line("the time limit of %s is over: ending the command", s.spec.Limits.Wall)
-			s.tool.signal(syscall.SIGTERM)
-			t := time.AfterFunc(killGrace, func() { s.pen.Close() })
-			defer t.Stop()
+			defer s.monitor.expire("time", fmt.Sprintf("time limit of %s", s.spec.Limits.Wall)).Stop()
+		case now := <-s.monitor.look():
+			if s.monitor.idled(now) {
+				s.monitor.stop()
+				defer s.monitor.expire("idle", fmt.Sprintf("idle for %s", s.monitor.idle.limit)).Stop()
+			}
+		case <-s.monitor.full:
+			s.monitor.limits(false)
+		case <-s.monitor.next:
+			s.monitor.next = nil
+			s.monitor.limits(false)
+		case v := <-s.proxy.client.Violations():
+			s.monitor.violation(v)
 		case <-done:
 			done = nil // once; the pen's end comes next
 			s.reason = context.Cause(ctx).Error()
@@ -143,6 +155,7 @@ func (s *session) finish() (*Result, error) {
 	if exit > 128 && exit < 128+65 {
 		name = unix.SignalName(syscall.Signal(exit - 128))
 	}
+	s.monitor.limits(true)
 	s.compareLinks()
 	away := make(chan struct{})
 	go func() { s.putAway(); close(away) }()

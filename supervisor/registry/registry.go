@@ -21,11 +21,35 @@ type Status struct {
 	Mode    string    `json:"mode"`
 	Workdir string    `json:"workdir"`
 	Command []string  `json:"command"`
+
+	// What follows is of the moment that the session was asked.
+	State      string        `json:"state"`        // running | frozen
+	Memory     uint64        `json:"memory_bytes"` // in use
+	PIDs       uint64        `json:"pids"`         // processes and threads
+	CPU        time.Duration `json:"cpu_ns"`       // user and system time so far
+	Flows      uint64        `json:"flows"`
+	Denied     uint64        `json:"denied"`
+	Violations uint64        `json:"violations"`
+	Supervised bool          `json:"supervised"` // by the privileged supervisor
+}
+
+// The values of Status.State.
+const (
+	Running = "running"
+	Frozen  = "frozen"
+)
+
+// Control is what a session lets its owner, and root, do. Its functions may be
+// called from several goroutines.
+type Control struct {
+	Live   func(*Status)       // fills in what is of the moment; nil: nothing
+	Kill   func()              // ends the session; called once at most
+	Freeze func(on bool) error // stops the pen, or lets it go on; nil: it can't
 }
 
 // request is one line of JSON; the answer is one line of JSON too.
 type request struct {
-	Op string `json:"op"` // status | kill
+	Op string `json:"op"` // status | kill | freeze | resume
 }
 
 type answer struct {

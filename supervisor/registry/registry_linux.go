@@ -20,6 +20,9 @@ import (
 // patience bounds one exchange; both ends are on this machine.
 const patience = 2 * time.Second
 
+// freezing bounds one that waits for a pen to stand still.
+const freezing = 15 * time.Second
+
 func prefix(uid int) string { return "@penstock/" + strconv.Itoa(uid) + "/" }
 
 // Entry is a running session's place in the registry.
@@ -28,15 +31,14 @@ type Entry struct {
 	done chan struct{}
 }
 
-// Register lists the session until Close. kill is called, at most once, when
-// its owner or root asks for the session's end.
-func Register(s Status, kill func()) (*Entry, error) {
+// Register lists the session until Close.
+func Register(s Status, control Control) (*Entry, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: prefix(s.UID) + s.Session, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("register session %s: %w", s.Session, err)
 	}
 	e := &Entry{l: l, done: make(chan struct{})}
-	go e.serve(s, kill)
+	go e.serve(s, control)
 	return e, nil
 }
 
@@ -50,7 +52,7 @@ func (e *Entry) Close() error {
 	return err
 }
 
-func (e *Entry) serve(s Status, kill func()) {
+func (e *Entry) serve(s Status, control Control) {
 	defer close(e.done)
 	killed := false
 	for {
@@ -58,16 +60,16 @@ func (e *Entry) serve(s Status, kill func()) {
 		if err != nil {
 			return
 		}
-		if e.answer(c, s) && !killed {
+		if e.answer(c, s, control) && !killed {
 			killed = true
-			kill()
+			control.Kill()
 		}
 		c.Close()
 	}
 }
 
 // answer handles one caller and tells whether it asked for the session's end.
-func (e *Entry) answer(c *net.UnixConn, s Status) (kill bool) {
+func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 	c.SetDeadline(time.Now().Add(patience))
 	reply := func(a answer) {
 		b, _ := json.Marshal(a)
@@ -84,8 +86,26 @@ func (e *Entry) answer(c *net.UnixConn, s Status) (kill bool) {
 		reply(answer{Error: "malformed request"})
 		return false
 	}
+	if control.Live != nil {
+		control.Live(&s)
+	}
 	switch r.Op {
 	case "status":
+		reply(answer{Status: &s})
+	case "freeze", "resume":
+		c.SetDeadline(time.Now().Add(freezing))
+		err := errors.New("this session can't be frozen")
+		if control.Freeze != nil {
+			err = control.Freeze(r.Op == "freeze")
+		}
+		if err != nil {
+			reply(answer{Error: err.Error()})
+			return false
+		}
+		s.State = Running
+		if r.Op == "freeze" {
+			s.State = Frozen
+		}
 		reply(answer{Status: &s})
 	case "kill":
 		reply(answer{Status: &s})
@@ -105,7 +125,7 @@ func List() ([]Status, error) {
 	}
 	var out []Status
 	for _, name := range names {
-		s, err := ask(name, "status")
+		s, err := ask(name, "status", patience)
 		if err != nil {
 			continue // it ended meanwhile, or is somebody else's
 		}
@@ -116,7 +136,18 @@ func List() ([]Status, error) {
 }
 
 // Kill asks a session to end. The name may be a unique prefix.
-func Kill(session string) (Status, error) {
+func Kill(session string) (Status, error) { return one(session, "kill", patience) }
+
+// Freeze stops a session's pen, or lets it go on. The name may be a unique prefix.
+func Freeze(session string, on bool) (Status, error) {
+	if on {
+		return one(session, "freeze", freezing)
+	}
+	return one(session, "resume", freezing)
+}
+
+// one asks the session of a name, or of a unique prefix of it.
+func one(session, op string, within time.Duration) (Status, error) {
 	names, err := names()
 	if err != nil {
 		return Status{}, err
@@ -139,7 +170,7 @@ func Kill(session string) (Status, error) {
 	default:
 		return Status{}, fmt.Errorf("%q names %d sessions", session, len(found))
 	}
-	s, err := ask(found[0], "kill")
+	s, err := ask(found[0], op, within)
 	if err != nil {
 		return Status{}, err
 	}
@@ -154,13 +185,13 @@ func (e *NoSessionError) Error() string { return fmt.Sprintf("no running session
 // Hint says where the names are.
 func (e *NoSessionError) Hint() string { return "penstock ps lists the running sessions" }
 
-func ask(name, op string) (*Status, error) {
+func ask(name, op string, within time.Duration) (*Status, error) {
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("ask session: %w", err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(within))
 	// The name says whose session it is; the kernel says who answers.
 	want, err := strconv.Atoi(strings.Split(name, "/")[1])
 	if err != nil {
@@ -184,6 +215,8 @@ func ask(name, op string) (*Status, error) {
 	if a.Error != "" || a.Status == nil {
 		return nil, fmt.Errorf("ask session: %s", a.Error)
 	}
+	// What it says of itself is for show; whose it is, and which, is not its to say.
+	a.Status.UID, a.Status.Session = want, name[strings.LastIndexByte(name, '/')+1:]
 	return a.Status, nil
 }
 

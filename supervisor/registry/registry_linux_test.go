@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -12,7 +13,7 @@ import (
 func register(t *testing.T, id string, kill func()) Status {
 	t.Helper()
 	s := Status{Session: id, PID: os.Getpid(), UID: os.Getuid(), Started: time.Now(), Command: []string{"true"}}
-	e, err := Register(s, kill)
+	e, err := Register(s, Control{Kill: kill})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +56,37 @@ func TestListAndKill(t *testing.T) {
 	}
 }
 
+func TestLiveAndFreeze(t *testing.T) {
+	name, frozen := named("live"), false
+	e, err := Register(Status{Session: name, UID: os.Getuid()}, Control{
+		Live: func(s *Status) { s.Memory, s.State = 42, map[bool]string{false: Running, true: Frozen}[frozen] },
+		Freeze: func(on bool) error {
+			if frozen == on {
+				return errors.New("it is so already")
+			}
+			frozen = on
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for _, on := range []bool{true, false} {
+		s, err := Freeze(name, on)
+		if err != nil || (s.State == Frozen) != on || s.Memory != 42 {
+			t.Errorf("freeze %v: %+v %v", on, s, err)
+		}
+		if _, err := Freeze(name, on); err == nil || !strings.Contains(err.Error(), "it is so already") {
+			t.Errorf("freeze %v again: %v", on, err)
+		}
+	}
+	other := register(t, named("cold"), func() {})
+	if _, err := Freeze(other.Session, true); err == nil {
+		t.Error("a session that can't be frozen was")
+	}
+}
+
 func TestGarbageIsAnswered(t *testing.T) {
 	s := register(t, named("g"), func() { t.Error("garbage killed the session") })
 	for _, in := range []string{"\n", "{}\n", "kill\n", `{"op":"kill"`, "\x00\xff\n"} {
@@ -74,7 +106,7 @@ func TestGarbageIsAnswered(t *testing.T) {
 }
 
 func TestClosedSessionIsNotListed(t *testing.T) {
-	e, err := Register(Status{Session: named("c"), UID: os.Getuid()}, func() {})
+	e, err := Register(Status{Session: named("c"), UID: os.Getuid()}, Control{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,11 @@
 package terminal
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +62,7 @@ type Terminal struct {
 	signals chan os.Signal
 	resized chan struct{} // closed when nobody listens to signals any more
 	once    sync.Once
+	moved   atomic.Uint64
 }
 
 // New decides for the caller's three streams. On error nothing is left open.
@@ -201,7 +202,7 @@ func (t *Terminal) pipe(i int) error {
 		t.pumps = append(t.pumps, func() {
 			defer t.in.Done()
 			defer w.Close()
-			copyUntil(w, real, t.stop)
+			t.copyUntil(w, real, t.stop)
 		})
 		return nil
 	}
@@ -212,7 +213,7 @@ func (t *Terminal) pipe(i int) error {
 		// Closed at once when the caller's end is gone: the command then gets
 		// SIGPIPE as it would without us.
 		defer r.Close()
-		copyUntil(real, r, nil)
+		t.copyUntil(real, r, nil)
 	})
 	return nil
 }
@@ -228,7 +229,7 @@ func (t *Terminal) Started() error {
 		t.out.Add(1)
 		t.pumps = append(t.pumps, func() {
 			defer t.out.Done()
-			copyUntil(t.screen, t.master, nil) // ends with EIO when the last user of the other end is gone
+			t.copyUntil(t.screen, t.master, nil) // ends with EIO when the last user of the other end is gone
 		})
 		if t.keys != nil {
 			if err := t.takeOver(); err != nil {
@@ -264,7 +265,7 @@ func (t *Terminal) takeOver() error {
 	t.in.Add(1)
 	t.pumps = append(t.pumps, func() {
 		defer t.in.Done()
-		copyUntil(t.master, t.keys, t.stop)
+		t.copyUntil(t.master, t.keys, t.stop)
 	})
 	if !t.raw {
 		return nil
@@ -339,60 +340,4 @@ func (t *Terminal) Finish() {
 			}
 		}
 	})
-}
-
-// copyUntil copies from src to dst until src ends, either fails, or stop ends.
-// It works on the bare descriptors, because the caller's may be shared with
-// other processes and must keep their mode.
-func copyUntil(dst, src, stop *os.File) {
-	in, out := int(src.Fd()), int(dst.Fd())
-	poll := []unix.PollFd{{Fd: int32(in), Events: unix.POLLIN}}
-	if stop != nil {
-		poll = append(poll, unix.PollFd{Fd: int32(stop.Fd()), Events: unix.POLLIN})
-	}
-	buf := make([]byte, 32<<10)
-	for {
-		if _, err := unix.Poll(poll, -1); err != nil {
-			if err == unix.EINTR {
-				continue
-			}
-			return
-		}
-		if stop != nil && poll[1].Revents != 0 {
-			return
-		}
-		n, err := unix.Read(in, buf)
-		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
-			continue
-		}
-		if err != nil || n == 0 {
-			return
-		}
-		if !writeAll(out, buf[:n], stop) {
-			return
-		}
-	}
-}
-
-func writeAll(fd int, b []byte, stop *os.File) bool {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-			if stop != nil {
-				poll = append(poll, unix.PollFd{Fd: int32(stop.Fd()), Events: unix.POLLIN})
-			}
-			unix.Poll(poll, -1)
-			if stop != nil && poll[1].Revents != 0 {
-				return false
-			}
-		case err != nil:
-			return false
-		default:
-			b = b[n:]
-		}
-	}
-	return true
 }

@@ -1,0 +1,258 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/sandbox/cgroup"
+	"github.com/penstock/penstock/sandbox/procs"
+	"github.com/penstock/penstock/supervisor/proxyctl"
+	"github.com/penstock/penstock/supervisor/registry"
+)
+
+// monitor watches over a pen beside its flows: limits, violations, idleness; and
+// stops it and lets it go on.
+type monitor struct {
+	s *session
+
+	full    chan struct{} // a limit was hit; see limits
+	told    cgroup.Counts // recorded so far
+	shown   map[string]bool
+	next    <-chan time.Time // when the next record of limits may be written
+	idle    idleness
+	looking *time.Ticker // nil without an idle limit
+
+	mu     sync.Mutex
+	frozen bool
+}
+
+// limitsEvery is how often hits of limits are recorded, at most: a tool can go on
+// hitting one for hours.
+const limitsEvery = 10 * time.Second
+
+func newMonitor(s *session) *monitor {
+	return &monitor{s: s, full: make(chan struct{}, 1), shown: map[string]bool{}}
+}
+
+// start begins when the command is about to be released.
+func (m *monitor) start() error {
+	if g := m.s.group; g != nil {
+		err := g.Watch(func(cgroup.Counts) {
+			select {
+			case m.full <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if d := m.s.cfg.Policy.Sandbox().Idle.V; d > 0 {
+		m.idle.limit = d
+		m.idle.start(time.Now(), m.pulse())
+		m.looking = time.NewTicker(m.idle.slice())
+	}
+	return nil
+}
+
+func (m *monitor) stop() {
+	if m.looking != nil {
+		m.looking.Stop()
+	}
+}
+
+// look is the clock of idleness; nil, which never ticks, without a limit.
+func (m *monitor) look() <-chan time.Time {
+	if m.looking == nil {
+		return nil
+	}
+	return m.looking.C
+}
+
+func (m *monitor) pulse() pulse {
+	p := pulse{typed: m.s.term.Moved()}
+	// An error is that the pen is ending.
+	p.traffic, _ = procs.Traffic(m.s.pen.Process().Pid)
+	_, _, p.cpu = m.usage()
+	return p
+}
+
+// usage is what the pen's processes use: as its own group counts it, else added up.
+func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
+	sum := func() procs.Usage { return procs.Sum(m.s.pen.Process().Pid) }
+	if m.s.group == nil {
+		u := sum()
+		return u.Memory, u.Threads, u.CPU
+	}
+	u := m.s.group.Usage()
+	if u.Memory == 0 || u.PIDs == 0 { // a group without that controller
+		all := sum()
+		u.Memory, u.PIDs = max(u.Memory, all.Memory), max(u.PIDs, all.Threads)
+	}
+	return u.Memory, u.PIDs, u.CPU
+}
+
+// idled says whether the session is to end because nothing goes on.
+func (m *monitor) idled(now time.Time) bool {
+	p := m.pulse()
+	if m.isFrozen() {
+		m.idle.start(now, p) // somebody is to look at it first
+		return false
+	}
+	return m.idle.observe(now, p)
+}
+
+// limits records what limits were hit since it last did. Called too early it
+// sets next.
+func (m *monitor) limits(final bool) {
+	if m.s.group == nil || m.next != nil && !final {
+		return
+	}
+	now := m.s.group.Counts()
+	old := m.told
+	m.told = now
+	p := m.s.cfg.Policy.Sandbox()
+	for _, l := range []struct {
+		kind   string
+		n      uint64
+		action string
+		words  string
+	}{
+		{"oom-kill", now.OOMKills - old.OOMKills, "killed", fmt.Sprintf("the limit of memory (%d MiB) was reached: the kernel killed a process", p.Memory.V>>20)},
+		{"memory", now.MemoryMax - old.MemoryMax, "refused", ""}, // mostly it is the page cache that gives way
+		{"pids", now.PIDsMax - old.PIDsMax, "refused", fmt.Sprintf("the limit of %d processes was reached", p.PIDs.V)},
+	} {
+		if l.n == 0 {
+			continue
+		}
+		m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
+		if l.words != "" && !m.shown[l.kind] {
+			m.shown[l.kind] = true
+			m.s.say.line("%s", l.words)
+		}
+		m.next = time.After(limitsEvery)
+	}
+}
+
+// violation does what the policy says.
+func (m *monitor) violation(v proxyctl.Violation) {
+	reason := "violation: " + v.Kind
+	switch m.s.cfg.Policy.Sandbox().OnViolation.V {
+	case policy.Freeze:
+		if m.isFrozen() {
+			return
+		}
+		err := m.freeze(true, reason)
+		if err == nil {
+			m.s.say.line("%s: the pen is frozen; go on with penstock resume %s, or end it with penstock kill %s", escape(reason), m.s.id, m.s.id)
+			return
+		}
+		// What can't be stopped is not left running.
+		reason += ", and " + err.Error()
+		fallthrough
+	case policy.Kill:
+		m.s.reason = reason
+		m.s.say.line("%s: ending the session", escape(reason))
+		m.record(audit.TypeControl, &audit.Control{Action: "kill", Reason: reason})
+		m.s.pen.Close()
+	}
+}
+
+func (m *monitor) isFrozen() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen
+}
+
+var (
+	errFrozen  = errors.New("the session is frozen already")
+	errRunning = errors.New("the session is not frozen")
+)
+
+// freeze stops the pen, or lets it go on.
+func (m *monitor) freeze(on bool, reason string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case on && m.frozen:
+		return errFrozen
+	case !on && !m.frozen:
+		return errRunning
+	}
+	root := m.s.pen.Process().Pid
+	if !on {
+		// Recorded while the pen still stands.
+		m.record(audit.TypeControl, &audit.Control{Action: "resume", Reason: reason})
+		m.frozen = false
+		if m.s.group != nil {
+			return m.s.group.Freeze(false)
+		}
+		procs.Continue(root)
+		return nil
+	}
+	var err error
+	if m.s.group != nil {
+		err = m.s.group.Freeze(true)
+	} else {
+		err = procs.Stop(root)
+	}
+	if err != nil {
+		return err
+	}
+	m.frozen = true
+	m.record(audit.TypeControl, &audit.Control{Action: "freeze", Reason: reason})
+	return nil
+}
+
+// record writes an event of the supervisor's into the audit.
+func (m *monitor) record(kind string, ev any) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if err := m.s.proxy.client.Record(ctx, kind, ev); err != nil {
+		m.s.say.line("%v", err)
+	}
+}
+
+// live fills in what penstock ps shows.
+func (m *monitor) live(st *registry.Status) {
+	st.State = registry.Running
+	if m.isFrozen() {
+		st.State = registry.Frozen
+	}
+	st.Memory, st.PIDs, st.CPU = m.usage()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if n, err := m.s.proxy.client.Counts(ctx); err == nil {
+		st.Flows, st.Denied, st.Violations = n.Flows, n.Denied, n.Violations
+	}
+}
+
+// control is what the registry lets the session's owner do.
+func (m *monitor) control(kill func()) registry.Control {
+	return registry.Control{Live: m.live, Kill: kill, Freeze: func(on bool) error {
+		reason := "penstock resume"
+		if on {
+			reason = "penstock freeze"
+		}
+		return m.freeze(on, reason)
+	}}
+}
+
+// expire ends the command at a limit of time, with a moment to tidy up. A frozen
+// one has none.
+func (m *monitor) expire(kind, reason string) *time.Timer {
+	m.s.reason = reason
+	m.s.say.line("%s: ending the command", reason)
+	m.record(audit.TypeLimit, &audit.Limit{Kind: kind, Detail: reason, Action: "ended"})
+	if m.isFrozen() {
+		go m.s.pen.Close()
+	}
+	m.s.tool.signal(syscall.SIGTERM)
+	return time.AfterFunc(killGrace, func() { m.s.pen.Close() })
+}
