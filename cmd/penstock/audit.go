@@ -1,17 +1,16 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/query"
@@ -61,13 +60,18 @@ unless --rootless, --supervised or --audit-dir chooses one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&a.dir, "audit-dir", "", "the audit's `directory`")
-	cmd.PersistentFlags().BoolVar(&a.supervised, "supervised", false, "only what the privileged supervisor has recorded")
-	cmd.PersistentFlags().BoolVar(&a.rootless, "rootless", false, "only what was recorded without it")
-	cmd.PersistentFlags().StringVar(&a.socket, "socket", "", "where the privileged supervisor listens (default /run/penstock/supervise.sock)")
-	cmd.MarkFlagsMutuallyExclusive("audit-dir", "supervised", "rootless")
+	a.placeFlags(cmd.PersistentFlags(), cmd)
 	cmd.AddCommand(newAuditLsCmd(a), newAuditShowCmd(a), newAuditTailCmd(a), newAuditVerifyCmd(a), newAuditExportCmd(a))
 	return cmd
+}
+
+// placeFlags adds the flags that choose where to look.
+func (a *auditFlags) placeFlags(f *pflag.FlagSet, cmd *cobra.Command) {
+	f.StringVar(&a.dir, "audit-dir", "", "the audit's `directory`")
+	f.BoolVar(&a.supervised, "supervised", false, "only what the privileged supervisor has recorded")
+	f.BoolVar(&a.rootless, "rootless", false, "only what was recorded without it")
+	f.StringVar(&a.socket, "socket", "", "where the privileged supervisor listens (default /run/penstock/supervise.sock)")
+	cmd.MarkFlagsMutuallyExclusive("audit-dir", "supervised", "rootless")
 }
 
 // filterFlags adds the flags that choose flows.
@@ -301,93 +305,4 @@ func showEvents(cmd *cobra.Command, a *auditFlags, store *audit.Store, session s
 		return err
 	}
 	return p.flush()
-}
-
-func newAuditTailCmd(a *auditFlags) *cobra.Command {
-	var follow bool
-	var lines int // not a.limit: its default is another
-	cmd := &cobra.Command{
-		Use:   "tail [SESSION]",
-		Short: "Show the last records of a session, and follow it",
-		Long: `Show the last records of a session, the newest session if none is named. With -f
-go on with every record as it is written, until the session ends.`,
-		Example: `  penstock audit tail -f
-  penstock audit tail -n 100 --json`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if lines < 0 {
-				return badFlag("lines", fmt.Sprint(lines), "a number from 0")
-			}
-			if len(args) == 1 {
-				a.session = args[0]
-			}
-			store, err := a.storeOf(cmd.Context(), a.session)
-			if err != nil {
-				return err
-			}
-			id, err := pick(store, a.session)
-			if err != nil {
-				return err
-			}
-			p := newPainter(cmd.OutOrStdout())
-			at, err := lastRecords(store, id, lines, func(raw []byte) error { return p.record(raw, a.json) })
-			if err != nil {
-				return err
-			}
-			if err := p.flush(); err != nil || !follow {
-				return err
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
-			defer stop()
-			err = query.Follow(ctx, store, id, at, func(raw []byte) error {
-				if err := p.record(raw, a.json); err != nil {
-					return err
-				}
-				return p.flush()
-			})
-			if errors.Is(err, context.Canceled) {
-				return nil
-			}
-			return err
-		},
-	}
-	a.sessionFlag(cmd, "the `session` to show")
-	cmd.Flags().BoolVar(&a.json, "json", false, "print the records as they are")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 20, "begin with the last `N` records")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the session ends")
-	return cmd
-}
-
-// lastRecords calls each with the last n whole lines of a session's file, and
-// returns the offset after them.
-func lastRecords(store *audit.Store, id string, n int, each func([]byte) error) (int64, error) {
-	f, err := store.OpenSession(id)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	in := audit.NewScanner(f)
-	ring := make([][]byte, 0, min(n, 1024))
-	for at := 0; in.Scan(); at++ {
-		switch {
-		case n == 0:
-		case len(ring) < n:
-			ring = append(ring, append([]byte(nil), in.Bytes()...))
-		default:
-			ring[at%n] = append(ring[at%n][:0], in.Bytes()...)
-		}
-	}
-	if err := in.Err(); err != nil {
-		return 0, err
-	}
-	first := 0
-	if n > 0 && in.Line() > n {
-		first = in.Line() % n
-	}
-	for i := range ring {
-		if err := each(ring[(first+i)%len(ring)]); err != nil {
-			return 0, err
-		}
-	}
-	return in.Offset(), nil
 }

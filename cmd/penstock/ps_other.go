@@ -6,6 +6,10 @@ import "github.com/spf13/cobra"
 
 func newPsCmd() *cobra.Command   { return elsewhere("ps", "List the running sessions") }
 func newKillCmd() *cobra.Command { return elsewhere("kill", "End running sessions") }
+func newTopCmd() *cobra.Command  { return elsewhere("top", "Watch the running sessions") }
+
+func newFreezeCmd() *cobra.Command { return elsewhere("freeze", "Stop everything in running sessions") }
+func newResumeCmd() *cobra.Command { return elsewhere("resume", "Let frozen sessions go on") }
 
 // elsewhere is a command that this operating system has no pens for.
 func elsewhere(use, short string) *cobra.Command {

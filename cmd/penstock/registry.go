@@ -15,7 +15,11 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(),
 		newPsCmd(),
+		newTopCmd(),
+		newLogsCmd(),
 		newKillCmd(),
+		newFreezeCmd(),
+		newResumeCmd(),
 		newPolicyCmd(),
 		newAuditCmd(),
 		newCACmd(),

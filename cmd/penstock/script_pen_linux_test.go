@@ -83,7 +83,7 @@ func penCommands(in map[string]func(*testscript.TestScript, bool, []string)) map
 
 // penPrograms are programs for inside a pen: this binary under other names.
 func penPrograms() map[string]func() {
-	return map[string]func(){"penstock": main, "pen-serve": penServe, "pen-get": penGet}
+	return map[string]func(){"penstock": main, "pen-serve": penServe, "pen-get": penGet, "pen-lie": penLie}
 }
 
 // fifo NAME makes a named pipe, by which a script and a pen wait for each other.
@@ -290,4 +290,18 @@ func penGet() {
 		}
 		fmt.Println(strings.TrimSpace(body))
 	}
+}
+
+// penLie ADDR asks who is there for what is elsewhere, and prints the answer's
+// first line.
+func penLie() {
+	c, err := net.Dial("tcp", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+	line, _ := bufio.NewReader(c).ReadString('\n')
+	fmt.Print(line)
 }
