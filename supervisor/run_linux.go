@@ -256,12 +256,12 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.keepDiag(sockets)
 	if s.daemon != nil {
 		err = s.daemon.network(ctx, sockets, s.pen.Process().Pid)
 		sockets.Close()
 		return sigs, err // the proxy gets them when the pen is verified
 	}
-	s.keepDiag(sockets)
 	err = sockets.Send(s.proxy.sockets)
 	// The supervisor keeps none: when the proxy dies, so do the listeners.
 	sockets.Close()
