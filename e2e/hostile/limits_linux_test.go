@@ -6,11 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/internal/world"
 )
@@ -55,21 +52,10 @@ func editPolicy(t *testing.T, o world.Options) (arrived, seen string) {
 // leave.
 func fillAudit(t *testing.T, o world.Options) (arrived, seen string) {
 	s := small(t, o)
-	dir := filepath.Join(s.home.Path, "audit")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	st, err := os.Stat(s.home.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	owner := st.Sys().(*syscall.Stat_t).Uid
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=192k,mode=0700,uid=%[1]d,gid=%[1]d", owner)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	disk := s.w.NewAuditDisk(s.home, "192k")
 	p := s.home.Write(t, "policy.yaml", s.policy())
-	s.result = s.w.Run(s.home, s.o, world.Penstock(t), "run", "--policy", p, "--audit-dir", dir, "--", s.tool, "act", "many", "600", "http://good.example/mark-of-full-")
+	argv := append([]string{world.Penstock(t), "run", "--policy", p}, disk.Flags...)
+	s.result = s.w.Run(s.home, s.o, append(argv, "--", s.tool, "act", "many", "600", "http://good.example/mark-of-full-")...)
 	s.collect()
 	sent := 0
 	for _, v := range s.net.visits() {
@@ -82,7 +68,7 @@ func fillAudit(t *testing.T, o world.Options) (arrived, seen string) {
 		v.mu.Unlock()
 	}
 	recorded := 0
-	names, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
+	names, _ := filepath.Glob(filepath.Join(disk.Dir, "*.jsonl"))
 	for _, n := range names {
 		b, _ := os.ReadFile(n)
 		for l := range strings.Lines(string(b)) {
@@ -116,7 +102,10 @@ func exhaust(script string) func(*testing.T, world.Options) (string, string) {
 		if s.net.request(func(q request) bool { return strings.HasSuffix(q.path, mark+"-after") }) == "" {
 			arrived += " the proxy no longer serves: " + s.result.String()
 		}
-		names, _ := filepath.Glob(filepath.Join(s.home.Path, ".local/state/penstock/audit/*.jsonl"))
+		names, _ := filepath.Glob(filepath.Join(s.auditDir(), "*.jsonl"))
+		if len(names) == 0 {
+			t.Error("control: nothing is recorded")
+		}
 		for _, n := range names {
 			if st, err := os.Stat(n); err == nil && st.Size() > 16<<20 {
 				arrived += fmt.Sprintf(" %d bytes of audit", st.Size())

@@ -55,12 +55,20 @@ func (s *scene) in(policy string, argv ...string) {
 	p := s.home.Write(s.t, "policy.yaml", s.policy()+policy)
 	s.result = s.w.Run(s.home, s.o, append([]string{world.Penstock(s.t), "run", "--policy", p, "--"}, argv...)...)
 	s.collect()
-	if _, err := os.Stat(filepath.Join(s.home.Path, ".local/state/penstock/audit")); err != nil && s.result.Code == 125 {
+	if _, err := os.Stat(s.auditDir()); err != nil && s.result.Code == 125 {
 		return // there was no session, so nothing is recorded
 	}
 	if r := s.w.Run(s.home, s.o, world.Penstock(s.t), "audit", "verify"); r.Code != 0 {
 		s.t.Errorf("audit verify: %s", r)
 	}
+}
+
+// auditDir is where the sessions of the scene are recorded.
+func (s *scene) auditDir() string {
+	if sup := s.home.Supervisor(); sup != nil {
+		return sup.AuditDir(world.UserID)
+	}
+	return filepath.Join(s.home.Path, ".local/state/penstock/audit")
 }
 
 // openPTY makes a terminal.

@@ -4,13 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/e2e/invariants/host"
 	"github.com/penstock/penstock/internal/world"
@@ -78,24 +74,16 @@ func recordedBefore(t *testing.T, old *host.Caller) {
 func fullDisk(t *testing.T, old *host.Caller) {
 	w := world.New(t)
 	c := host.NewCaller(t, w, old.Opts)
-	disk := filepath.Join(c.Home.Path, "disk")
-	if err := os.Mkdir(disk, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("audit", disk, "tmpfs", 0, "size=256k,mode=0700"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(disk, unix.MNT_DETACH) })
-	c.Home.Own(t)
+	disk := w.NewAuditDisk(c.Home, "256k")
 	good := w.HTTP("good.example.com", text("good"))
 	c.Rules = []string{"{host: good.example.com}"}
-	s := c.StartTool([]string{"--audit-dir", disk}, "flood", "http://good.example.com", "5000")
+	s := c.StartTool(disk.Flags, "flood", "http://good.example.com", "5000")
 	s.Expect("flood over")
 	out := s.Out.String()
 	if !strings.Contains(out, "refused at ") || !strings.Contains(out, " 503 ") || !strings.Contains(out, "audit") {
 		t.Errorf("want requests refused for want of a record\n%s", out)
 	}
-	recorded := len(host.Flows(host.RecordsIn(t, disk, ""), "good.example.com"))
+	recorded := len(host.Flows(host.RecordsIn(t, disk.Dir, ""), "good.example.com"))
 	if n := good.Hits(); n == 0 || n > recorded {
 		t.Errorf("%d requests arrived, %d are recorded", n, recorded)
 	}
@@ -103,22 +91,20 @@ func fullDisk(t *testing.T, old *host.Caller) {
 	told := func() int { return strings.Count(s.Err.String(), "audit can't be written") }
 	host.Until(t, "the notice that the audit can't be written", func() bool { return told() > 0 || s.Over() })
 	// With room again it goes on, with the loss recorded.
-	if err := unix.Mount("", disk, "", unix.MS_REMOUNT, "size=4m"); err != nil {
-		t.Fatal(err)
-	}
+	disk.Remount("size=4m")
 	s.Wait()
 	if !strings.Contains(s.Out.String(), "again: 200 good") {
 		t.Errorf("with room again\n%s\n%s", s.Out, s.Err)
 	}
 	// Once each time that writing began to fail. Usually that is one time, but in
 	// a file's last page a short record can find room after a long one did not.
-	if n := len(host.Types(host.RecordsIn(t, disk, ""), "loss")); n == 0 || told() != n {
+	if n := len(host.Types(host.RecordsIn(t, disk.Dir, ""), "loss")); n == 0 || told() != n {
 		t.Errorf("the user was told %d times, %d losses are recorded\n%s", told(), n, s.Err)
 	}
-	if r := c.Other("audit", "verify", "--audit-dir", disk); r.Code != 0 {
+	if r := c.Other(append([]string{"audit", "verify"}, disk.Flags...)...); r.Code != 0 {
 		t.Errorf("audit verify: %s", r)
 	}
-	if n := good.Hits(); n > len(host.Flows(host.RecordsIn(t, disk, ""), "good.example.com")) {
+	if n := good.Hits(); n > len(host.Flows(host.RecordsIn(t, disk.Dir, ""), "good.example.com")) {
 		t.Errorf("%d requests arrived, fewer are recorded", n)
 	}
 }

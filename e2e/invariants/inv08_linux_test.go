@@ -42,6 +42,17 @@ func unavailable(t *testing.T, old *host.Caller) {
 		}
 	}
 	c.More = ""
+	// Nor without a record, whoever writes it.
+	c = host.NewCaller(t, old.World, old.Opts)
+	disk := old.World.NewAuditDisk(c.Home, "1m")
+	if r := c.Run(disk.Flags, "/bin/echo", "it ran"); r.Code != 0 {
+		t.Errorf("with a disk for the audit\n%s", r)
+	}
+	disk.Fill()
+	if r := c.Run(disk.Flags, "/bin/echo", "it ran"); r.Code != 125 || r.Stdout != "" || r.Stderr == "" {
+		t.Errorf("with a full disk: want exit 125 and a reason\n%s", r)
+	}
+	c = host.NewCaller(t, old.World, old.Opts)
 	// Without its sandbox there is no session, whatever else there is.
 	bwrap := world.Tool(t, "bwrap")
 	if err := unix.Mount("/dev/null", bwrap, "", unix.MS_BIND, ""); err != nil {

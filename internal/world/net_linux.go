@@ -51,7 +51,6 @@ type network struct {
 	mu      sync.Mutex
 	nextPub int
 	nextPri int
-	shared  *Supervisor // see Options.Supervised
 }
 
 func build() (*network, error) {
@@ -97,9 +96,6 @@ func build() (*network, error) {
 func (n *network) close() {
 	if n == nil {
 		return
-	}
-	if n.shared != nil {
-		n.shared.Stop()
 	}
 	close(n.done)
 	os.RemoveAll(n.dir)

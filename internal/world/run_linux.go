@@ -27,8 +27,8 @@ type Options struct {
 	// User runs the command as an ordinary user (UserID) when the tests run as
 	// root; without root every run is an ordinary user's.
 	User bool
-	// Supervised lets penstock run under a privileged supervisor, which is started
-	// for the tests of this process. It needs root.
+	// Supervised lets penstock run under a privileged supervisor, which each home
+	// has for itself. It needs root.
 	Supervised bool
 	// Env is added to a small clean environment (HOME, PATH, LANG, TERM).
 	Env []string
@@ -58,6 +58,8 @@ type Home struct {
 	Path    string // HOME
 	Project string // HOME/project
 	uid     int
+
+	supervisor *Supervisor // see Options.Supervised
 }
 
 // NewHome makes a home directory for the user that runs with o.
@@ -85,6 +87,9 @@ func (w *World) NewHome(o Options) *Home {
 		})
 		os.RemoveAll(dir)
 	})
+	if o.Supervised {
+		h.supervisor = w.NewSupervisor()
+	}
 	return h
 }
 
@@ -177,7 +182,7 @@ func (w *World) Run(h *Home, o Options, argv ...string) Result {
 func (w *World) Command(h *Home, o Options, argv ...string) *exec.Cmd {
 	w.t.Helper()
 	if o.Supervised {
-		argv = w.supervised(argv)
+		argv = w.supervised(h, argv)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = o.Dir

@@ -2,7 +2,9 @@ package world
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Supervisor is a privileged supervisor of a test's own, in H: with its socket,
@@ -24,10 +28,11 @@ type Supervisor struct {
 	Config string // the supervisor's settings, before Start
 	Name   string // of its control groups and pins
 
-	t    testing.TB
-	cmd  *exec.Cmd
-	done chan struct{}
-	log  *tail
+	t     testing.TB
+	first sync.Once
+	cmd   *exec.Cmd
+	done  chan struct{}
+	log   *tail
 }
 
 // tail keeps what a process printed.
@@ -50,7 +55,8 @@ func (l *tail) String() string {
 
 var supervisors struct {
 	sync.Mutex
-	n int
+	n       int
+	running map[int]*Supervisor
 }
 
 // NewSupervisor prepares a supervisor; Start starts it. It needs root.
@@ -63,6 +69,16 @@ func (w *World) NewSupervisor() *Supervisor {
 	s.t = w.t
 	w.t.Cleanup(func() { s.Stop(); os.RemoveAll(filepath.Dir(s.Socket)) })
 	return s
+}
+
+// begin starts it, unless it was started before: one that a test has ended stays so.
+func (s *Supervisor) begin() {
+	s.t.Helper()
+	s.first.Do(func() {
+		if s.cmd == nil {
+			s.Start()
+		}
+	})
 }
 
 func newSupervisor(dir string) (*Supervisor, error) {
@@ -108,7 +124,19 @@ func (s *Supervisor) start(penstock string) error {
 	}
 	done := make(chan struct{})
 	s.cmd, s.done = cmd, done
-	go func() { cmd.Wait(); close(done) }()
+	supervisors.Lock()
+	if supervisors.running == nil {
+		supervisors.running = map[int]*Supervisor{}
+	}
+	supervisors.running[cmd.Process.Pid] = s
+	supervisors.Unlock()
+	go func() {
+		cmd.Wait()
+		supervisors.Lock()
+		delete(supervisors.running, cmd.Process.Pid)
+		supervisors.Unlock()
+		close(done)
+	}()
 	ready := make(chan error, 1)
 	go func() {
 		b := make([]byte, 1024)
@@ -143,6 +171,7 @@ func (s *Supervisor) Stop() {
 		return
 	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.cmd.Process.Signal(syscall.SIGCONT) // a test that failed may have stopped it
 	select {
 	case <-s.done:
 	case <-time.After(30 * time.Second):
@@ -157,6 +186,9 @@ func (s *Supervisor) Stop() {
 
 // Kill ends it by SIGKILL and waits for its end.
 func (s *Supervisor) Kill() {
+	if s.cmd == nil {
+		return
+	}
 	s.cmd.Process.Kill()
 	<-s.done
 	s.cmd = nil
@@ -167,37 +199,89 @@ func (s *Supervisor) AuditDir(uid int) string {
 	return filepath.Join(s.State, "audit", strconv.Itoa(uid))
 }
 
-// shared is the supervisor of all tests of a process whose Options ask for one.
-func (n *network) supervisor(t testing.TB) *Supervisor {
-	t.Helper()
-	penstock := Penstock(t)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.shared == nil {
-		s, err := newSupervisor(n.dir)
-		if err == nil {
-			err = s.start(penstock)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.shared = s
-	}
-	return n.shared
+// Supervisor is the one that the home's user runs penstock under: his alone, so
+// that its records, control groups and processes are his sessions'. It is started
+// by the first command that needs it; until then its files may be changed.
+func (h *Home) Supervisor() *Supervisor { return h.supervisor }
+
+// Supervisors are those that run now, by process id.
+func Supervisors() map[int]*Supervisor {
+	supervisors.Lock()
+	defer supervisors.Unlock()
+	return maps.Clone(supervisors.running)
 }
 
-// Supervisor is the one that Options.Supervised uses.
-func (w *World) Supervisor() *Supervisor {
+// AuditDisk is a file system of its own for the audit of a home's user.
+type AuditDisk struct {
+	Dir   string   // where the sessions are recorded
+	Flags []string // for penstock run and penstock audit
+
+	t  testing.TB
+	at string
+}
+
+// NewAuditDisk makes one of a size (as for tmpfs), before the home's supervisor
+// is started: what is recorded under one is on the supervisor's disk.
+func (w *World) NewAuditDisk(h *Home, size string) *AuditDisk {
 	w.t.Helper()
-	return w.n.supervisor(w.t)
+	d := &AuditDisk{t: w.t, at: filepath.Join(h.Path, "disk")}
+	d.Dir, d.Flags = d.at, []string{"--audit-dir", d.at}
+	uid := h.uid
+	if s := h.supervisor; s != nil {
+		if s.cmd != nil {
+			w.t.Fatal("world: the supervisor has its disk already")
+		}
+		d.at, d.Dir, d.Flags, uid = s.State, s.AuditDir(h.uid), nil, 0
+	}
+	if err := os.Mkdir(d.at, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	options := fmt.Sprintf("size=%s,mode=0700", size)
+	if os.Getuid() == 0 {
+		options += fmt.Sprintf(",uid=%[1]d,gid=%[1]d", uid)
+	}
+	if err := unix.Mount("audit", d.at, "tmpfs", 0, options); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { unix.Unmount(d.at, unix.MNT_DETACH) })
+	return d
+}
+
+// Remount changes the disk: "size=4m".
+func (d *AuditDisk) Remount(options string) {
+	d.t.Helper()
+	if err := unix.Mount("", d.at, "", unix.MS_REMOUNT, options); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// Fill leaves no byte of it.
+func (d *AuditDisk) Fill() {
+	d.t.Helper()
+	f, err := os.Create(filepath.Join(d.at, "filler"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	for b := make([]byte, 4096); err == nil; {
+		_, err = f.Write(b)
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		d.t.Fatal(err)
+	}
 }
 
 // supervised adds to a penstock command where its supervisor is.
-func (w *World) supervised(argv []string) []string {
-	if len(argv) < 2 || filepath.Base(argv[0]) != "penstock" {
+func (w *World) supervised(h *Home, argv []string) []string {
+	w.t.Helper()
+	if len(argv) < 2 || filepath.Base(argv[0]) != "penstock" || argv[1] == "supervise" {
 		return argv
 	}
-	flags := []string{"--socket", w.Supervisor().Socket}
+	if h.supervisor == nil {
+		w.t.Fatal("world: the home is no supervised user's")
+	}
+	h.supervisor.begin()
+	flags := []string{"--socket", h.supervisor.Socket}
 	switch argv[1] {
 	case "run":
 		flags = append(flags, "--supervised")

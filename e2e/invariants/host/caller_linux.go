@@ -39,7 +39,8 @@ func (c *Caller) UID() int {
 	return os.Getuid()
 }
 
-// ForUsers runs f as root and as an ordinary user, as far as the test may be both.
+// ForUsers runs f as root, as an ordinary user and as one under the privileged
+// supervisor, as far as the test may be all of them.
 func ForUsers(t *testing.T, f func(t *testing.T, c *Caller)) {
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) { f(t, NewCaller(t, world.New(t), o)) })
@@ -102,7 +103,7 @@ func (c *Caller) Other(args ...string) world.Result {
 // AuditDir is where the caller's sessions are recorded.
 func (c *Caller) AuditDir() string {
 	if c.Opts.Supervised {
-		return c.World.Supervisor().AuditDir(c.UID())
+		return c.Home.Supervisor().AuditDir(c.UID())
 	}
 	return filepath.Join(c.Home.Path, ".local/state/penstock/audit")
 }

@@ -20,8 +20,10 @@ type Role string
 
 // The roles. Builder is the process that builds the network and goes on as
 // bwrap's outer process; Init is the pen's first process; Shim is the one that
-// becomes the command, Command after it has.
+// becomes the command, Command after it has. Daemon is the privileged supervisor,
+// whose child the proxy of a supervised session is.
 const (
+	Daemon  Role = "daemon"
 	Proxy   Role = "proxy"
 	Janitor Role = "janitor"
 	Builder Role = "builder"
@@ -107,6 +109,14 @@ func Tree(pid int) string {
 
 // Find returns the process of a role below the supervisor, 0 if there is none now.
 func Find(supervisor int, r Role) int {
+	if r == Daemon || r == Proxy {
+		if daemon, proxy := serving(supervisor); daemon != 0 {
+			if r == Daemon {
+				return daemon
+			}
+			return proxy
+		}
+	}
 	for _, c := range children(supervisor) {
 		p, ok := read(c)
 		if !ok || p.State == "Z" {
@@ -206,12 +216,17 @@ func (c *commands) forget(cmd *exec.Cmd) {
 }
 
 // Left returns the processes that sessions have left to this process, their
-// reaper. What has ended is reaped first, as any system's first process would;
+// reaper, and the proxies that a privileged supervisor has in a session. What has ended is reaped first, as any system's first process would;
 // the second result counts it.
 func Left() (running []Process, ended int) {
 	started.mu.Lock()
 	defer started.mu.Unlock()
+	supervisors := world.Supervisors()
 	for _, pid := range children(os.Getpid()) {
+		if supervisors[pid] != nil {
+			running = append(running, inSession(pid)...)
+			continue
+		}
 		p, ok := read(pid)
 		if !ok || started.known[pid] {
 			continue
