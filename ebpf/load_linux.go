@@ -75,6 +75,7 @@ type Programs struct {
 	sessions map[uint64]*Session
 	slots    map[uint64]*Slot
 	ready    []*steering // loaded ahead, see Steer
+	made     bool         // the directory of pins is ours
 	closed   bool
 }
 
@@ -82,43 +83,39 @@ type Programs struct {
 // left when it fails. What an earlier process left under PinDir must be swept
 // before. Takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and before kernel 5.11
 // CAP_SYS_RESOURCE too.
-func Load(o Options) (p *Programs, err error) {
+func Load(o Options) (*Programs, error) {
 	if o.RingBytes == 0 {
 		o.RingBytes = 256 << 10
 	}
-	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does nothing.
-	if err := unlockMemory(); err != nil {
+	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; on others this does
+	// nothing. The loader's own package for it tries the kernel when it is
+	// initialised, in whatever role of the binary that is: a descriptor that the
+	// runtime's poller gets there is one that a role believes to be free.
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("load eBPF programs: raise the limit of locked memory: %w", err)
 	}
-	p = &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
-	if err := p.load(); err != nil {
-		return nil, err
-	}
-	if err := os.Mkdir(o.PinDir, 0o700); err != nil {
-		return nil, fmt.Errorf("pin eBPF links: %w", err)
-	}
-	for _, a := range attachments {
-		if err := p.attach(a); err != nil {
-			return nil, err
-		}
+	p := &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
+	if err := p.start(); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-// unlockMemory lifts the limit that maps and programs are charged to before kernel
-// 5.11. Not by cilium's package rlimit: that makes a map when the program is
-// initialised, in every process that penstock starts itself as, and leaves them
-// with a poller whose descriptors the roles close.
-func unlockMemory() error {
-	if v, err := features.LinuxVersionCode(); err == nil && v >= 5<<16|11<<8 {
-		return nil
+// start is all of Load that has to be undone when it fails.
+func (p *Programs) start() error {
+	if err := p.load(); err != nil {
+		return err
 	}
-	return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+	if err := os.Mkdir(p.opts.PinDir, 0o700); err != nil {
+		return fmt.Errorf("pin eBPF links: %w", err)
+	}
+	p.made = true
+	for _, a := range attachments {
+		if err := p.attach(a); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // load puts all programs into the kernel, where nothing runs them yet.
@@ -193,7 +190,7 @@ func (p *Programs) loadLSM(shared map[string]*cilium.Map) {
 		}
 		if f.State = Available; err != nil {
 			f.State = Unavailable
-			f.Reason = firstLine(err)
+			f.Reason = reason(err)
 		} else {
 			f.Reason = ""
 		}
@@ -285,14 +282,13 @@ func (p *Programs) Close() error {
 		r.close()
 	}
 	p.ready = nil
-	made := len(p.links) > 0
 	err = errors.Join(err, p.unlink())
 	for _, c := range []*cilium.Collection{p.pen, p.process, p.guard, p.lsm} {
 		if c != nil {
 			c.Close()
 		}
 	}
-	if made {
+	if p.made {
 		err = errors.Join(err, os.Remove(p.opts.PinDir))
 	}
 	return err
