@@ -155,9 +155,9 @@ func (p *pool) launch() (*proxy, error) {
 	}
 }
 
-// take returns an idle proxy, or starts one.
+// take returns an idle proxy, or starts one. It does not fill the pool up again:
+// that is for when the session runs, see nudge.
 func (p *pool) take() (*proxy, error) {
-	defer p.nudge()
 	for {
 		p.mu.Lock()
 		if p.shut {

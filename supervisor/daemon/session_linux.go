@@ -114,6 +114,7 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 		}
 		s.step = m.Op
 		if s.step == daemonctl.OpVerify {
+			c.d.pool.nudge()
 			c.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // then it ends early
 		}
 	}
@@ -168,12 +169,15 @@ func (s *session) begin() error {
 	if s.proxy, err = d.pool.take(); err != nil {
 		return err
 	}
+	// The next one is started when this session needs the processors no more.
+	s.push(d.pool.nudge)
 	s.push(s.endProxy)
 	control, err := s.assign(floor)
 	if err != nil {
 		return err
 	}
 	defer control.Close()
+	opened.Attributed = s.watched != nil
 	if err := d.enter(s); err != nil {
 		return err
 	}
@@ -218,10 +222,14 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	if events != nil {
 		files = append(files, events)
 	}
-	err = s.proxy.assign(&bossctl.Assign{
+	a := &bossctl.Assign{
 		Session: s.id, UID: s.c.peer.uid, User: userName(s.c.peer.uid), Started: s.begun,
 		FloorName: f.name, FloorText: f.text, Limits: s.open.Limits, Events: events != nil,
-	}, s.watched.guard, s.cancel, files...)
+	}
+	if s.group != nil {
+		a.Group, a.Cgroup = s.group.ID(), s.group.Path
+	}
+	err = s.proxy.assign(a, s.watched.guard, s.cancel, files...)
 	if err != nil {
 		control.Close()
 		return nil, err
