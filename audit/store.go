@@ -230,6 +230,23 @@ func (s *Session) SealUnread(seq uint64, head [32]byte) error {
 	if err != nil {
 		return &StoreError{Op: "close session in", Path: s.Path, Err: err}
 	}
+	return s.sealUnread(seq, head, fi)
+}
+
+// SealEmpty enters the end of a session that has no records, because it came to
+// an end before its writer had any. It is an error if there is one.
+func (s *Session) SealEmpty() error {
+	fi, err := s.File.Stat()
+	if err == nil && fi.Size() > 0 {
+		err = errors.New("it has records")
+	}
+	if err != nil {
+		return &StoreError{Op: "close session in", Path: s.Path, Err: err}
+	}
+	return s.sealUnread(0, genesis(s.ID), fi)
+}
+
+func (s *Session) sealUnread(seq uint64, head [32]byte, fi fs.FileInfo) error {
 	l, err := s.store.openLedger()
 	if err != nil {
 		return err

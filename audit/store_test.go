@@ -84,6 +84,21 @@ func TestReadableStore(t *testing.T) {
 	if _, err := OpenReadable(s.Dir()); err != nil {
 		t.Error(err)
 	}
+	ses, w := begin(t, s)
+	if err := ses.SealEmpty(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	ses.File.Close()
+	if r, err := s.Verify(VerifyOptions{Session: ses.ID}); err != nil || !r.Whole() {
+		t.Errorf("a session without records: %+v, %v", r, err)
+	}
+	ses, w = begin(t, s)
+	w.Append(openEvent())
+	w.Close()
+	if err := ses.SealEmpty(); err == nil {
+		t.Error("a session with records was sealed as one without")
+	}
 }
 
 func TestSessionNames(t *testing.T) {

@@ -68,6 +68,8 @@ var surroundings = map[string][]string{
 	"policy": {"os.Getenv"},
 	// The main of its role, which must outlive what ends the others.
 	"supervisor/janitor": {"os/signal"},
+	// The main of its role, which must outlive a record that finds no room.
+	"supervisor/proxyrole": {"os/signal"},
 	// A session passes the caller's signals and window size on to the command.
 	"supervisor":          {"os/signal"},
 	"supervisor/terminal": {"os/signal"},

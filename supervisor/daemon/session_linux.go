@@ -265,15 +265,18 @@ func (s *session) end(reason string) {
 
 // endProxy has the last record written, by the proxy, and enters it in the
 // ledger. A proxy without a last word leaves the session unsealed, which
-// penstock audit verify says.
+// penstock audit verify says; one that never had a session to write about leaves
+// an empty file, sealed as that.
 func (s *session) endProxy() {
 	last := s.proxy.finish(s.why())
-	if last == nil || last.Seq == 0 {
-		return
-	}
-	head, err := last.Hash()
-	if err == nil {
-		err = s.record.SealUnread(last.Seq, head)
+	var err error
+	if last != nil && last.Seq > 0 {
+		var head [32]byte
+		if head, err = last.Hash(); err == nil {
+			err = s.record.SealUnread(last.Seq, head)
+		}
+	} else if fi, serr := s.record.File.Stat(); serr == nil && fi.Size() == 0 && s.step != daemonctl.OpVerify {
+		err = s.record.SealEmpty()
 	}
 	if err != nil {
 		s.c.d.cfg.Log("session %s: %v", s.id, err)

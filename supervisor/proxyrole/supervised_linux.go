@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/penstock/penstock/audit"
@@ -39,6 +41,9 @@ type supervised struct {
 // serveSupervised waits for a session and serves it. The role is confined before
 // it hears of anybody.
 func serveSupervised(f *os.File) error {
+	// The daemon bounds the record's size (RLIMIT_FSIZE): a record that does not
+	// fit is an error, after which everything is denied, and not the end.
+	signal.Ignore(syscall.SIGXFSZ)
 	boss, err := bossctl.Open(f)
 	if err != nil {
 		return err
