@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 			os.Exit(netns.Main())
 		case netns.ConnectorRole:
 			os.Exit(netns.ConnectorMain())
+		case "role:test-run":
+			os.Exit(runMain(os.Args[2], os.Args[3]))
 		case "role:test-caller":
 			os.Exit(callerMain(os.Args[2], os.Args[3], os.Args[4:]))
 		case "role:test-pen":

@@ -69,9 +69,11 @@ func Run(ctx context.Context, o Options) (err error) {
 				err = errors.Join(err, cerr)
 			}
 		}()
+		// What can't be removed, such as a group that somebody else has made in
+		// there, is in nobody's way.
 		swept, err := cfg.Groups.Sweep()
 		if err != nil {
-			return err
+			o.Log("%v", err)
 		}
 		if len(swept) > 0 {
 			o.Log("removed %d control groups of a supervisor that was killed", len(swept))
