@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -142,7 +143,7 @@ func (x *proxy) reap() {
 func (x *proxy) reason() error {
 	if said := x.stderr.String(); said != "" {
 		line, _, _ := bytes.Cut([]byte(said), []byte("\n"))
-		return errors.New("the proxy ended: " + text.Escape(string(line[:min(len(line), 300)])))
+		return errors.New("the proxy ended: " + string(line[:min(len(line), 300)])) // escaped where it is told
 	}
 	return errors.New("the proxy ended: " + x.cmd.ProcessState.String())
 }
@@ -156,20 +157,27 @@ func (x *proxy) listen() {
 		if err == nil {
 			err = x.hear(m)
 		}
-		if err != nil {
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			// It is dying, mostly, and reap knows more about it.
 			select {
 			case <-x.done:
-			default:
-				if x.over() {
-					return // it ends by itself
-				}
-				x.fail(fmt.Errorf("the proxy broke its conversation: %w", err))
-				x.kill()
+				return
+			case <-time.After(exitTime):
 			}
-			return
 		}
+		if !x.over() {
+			x.fail(fmt.Errorf("the proxy broke its conversation: %w", err))
+		}
+		x.kill()
+		return
 	}
 }
+
+// exitTime is how long a proxy may take to end after it has hung up.
+const exitTime = time.Second
 
 func (x *proxy) hear(m *bossctl.Message) error {
 	x.mu.Lock()

@@ -97,6 +97,7 @@ func scenarios() map[string]func(*pretender) error {
 			})
 		},
 		"audit":   auditScenario,
+		"against": againstScenario,
 		"floor":   floorScenario,
 		"hostile": hostileScenario,
 		"flood":   floodScenario,
