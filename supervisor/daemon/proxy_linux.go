@@ -45,6 +45,7 @@ type proxy struct {
 	stderr    *head
 
 	ready chan struct{} // closed with the first message
+	heard chan struct{} // closed when all that it said was read
 	done  chan struct{} // closed when the process is reaped
 	last  chan struct{} // closed when closing is set
 
@@ -63,7 +64,7 @@ type proxy struct {
 // start starts a proxy in slot, on the thread of s. It returns before the proxy
 // is ready.
 func (p *pool) start(slot int) (*proxy, error) {
-	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{})}
+	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), heard: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{})}
 	ours, theirs, err := packet.Pair()
 	if err != nil {
 		return nil, err
@@ -134,8 +135,14 @@ func (x *proxy) reap() {
 		emptyGroup(x.group) //nolint:errcheck // it can't start processes; the next sweep finds what is there
 		x.group.Close()     //nolint:errcheck // likewise
 	}
-	close(x.done)
+	// What it said last may not have been read yet. Who else holds its end, if it
+	// has passed that on, is not waited for.
+	select {
+	case <-x.heard:
+	case <-time.After(exitTime):
+	}
 	x.boss.Close()
+	close(x.done)
 	x.fail(x.reason())
 }
 
@@ -151,6 +158,8 @@ func (x *proxy) reason() error {
 // listen obeys nothing: it takes the four messages that a proxy has, each in its
 // turn, and ends the proxy for any other.
 func (x *proxy) listen() {
+	heard := sync.OnceFunc(func() { close(x.heard) })
+	defer heard()
 	for {
 		m, files, err := x.boss.Recv()
 		packet.CloseAll(files)
@@ -161,6 +170,7 @@ func (x *proxy) listen() {
 			continue
 		}
 		if errors.Is(err, io.EOF) {
+			heard()
 			// It is dying, mostly, and reap knows more about it.
 			select {
 			case <-x.done:
