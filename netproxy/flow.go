@@ -163,7 +163,7 @@ func classOf(err error) string {
 func (p *Proxy) violation(b *binding, v audit.Violation) {
 	p.stats.violation()
 	if b != nil {
-		if who := b.opener.now(); who != nil {
+		if who := b.opener.process(); who != nil {
 			v.PID = who.PID
 			v.Process, _ = b.opener.recorded(p.roster) // the violation is worth recording all the same
 		}

@@ -59,19 +59,6 @@ func (o *opener) connect(p *policy.Policy, t hooks.Target) policy.Connect {
 	return p.ConnectBy(t, o.process())
 }
 
-// now is process without waiting.
-func (o *opener) now() *hooks.Process {
-	if o == nil {
-		return nil
-	}
-	select {
-	case <-o.known:
-		return o.who
-	default:
-		return nil
-	}
-}
-
 // recorded returns the number of the process's record, and writes that if the
 // session has none yet.
 func (o *opener) recorded(r *audit.Roster) (uint64, error) {

@@ -328,6 +328,9 @@ func (r *records) add(e audit.Event) {
 	case *audit.SecretUse:
 		c := *e
 		r.list = append(r.list, &c)
+	case *audit.Process:
+		c := *e
+		r.list = append(r.list, &c)
 	}
 	if r.cond != nil {
 		r.cond.Broadcast()
