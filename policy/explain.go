@@ -205,7 +205,7 @@ func denyReason(rule *Rule, r *hooks.Request) string {
 	if rule.conditional() && r.Protocol != hooks.ProtocolHTTP && r.Protocol != hooks.ProtocolHTTPS {
 		s += ", which looks at methods or paths: they can't be seen in " + r.Protocol.String() + "; give it ports if it is not about this one"
 	}
-	if w := rule.process; w != nil && (r.Process == nil || r.Process.Exe.Dev == 0 && r.Process.Exe.Ino == 0) {
+	if w := rule.process; w != nil && !certain(r.Process) {
 		s += ", which is about a process: who opened the connection is not known"
 	}
 	return s

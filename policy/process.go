@@ -29,7 +29,7 @@ type processPattern struct {
 // the rule says, a deny needs one of it: so a copy of a denied program is denied
 // by its content, and a denied file whatever is written into it.
 func (w *processPattern) matches(p *hooks.Process, deny bool) bool {
-	if p == nil || p.Exe.Dev == 0 && p.Exe.Ino == 0 || len(w.is) == 0 {
+	if !certain(p) || len(w.is) == 0 {
 		return deny
 	}
 	file := false
@@ -46,6 +46,12 @@ func (w *processPattern) matches(p *hooks.Process, deny bool) bool {
 		return file || p.Exe.SHA256 == "" || p.Exe.SHA256 == w.sha256
 	}
 	return file && p.Exe.SHA256 == w.sha256
+}
+
+// certain says whether it is known which program opened a connection. Where
+// several hold it, any of them may have.
+func certain(p *hooks.Process) bool {
+	return p != nil && !p.Shared && (p.Exe.Dev != 0 || p.Exe.Ino != 0)
 }
 
 // matchProcess says whether the rule's process matches.
@@ -256,7 +262,9 @@ func (r *Rule) home(res *resolver, errs *ErrorList) {
 func processWhy(w *processPattern, p *hooks.Process) string {
 	why := "it is about process " + printable(w.exe)
 	switch {
-	case p == nil || p.Exe.Dev == 0 && p.Exe.Ino == 0:
+	case p != nil && p.Shared:
+		return why + ", and several programs hold the connection"
+	case !certain(p):
 		return why + ", and who opened the connection is not known"
 	case len(w.is) == 0:
 		return why + ", and nobody has looked which file that is"

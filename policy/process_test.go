@@ -99,6 +99,12 @@ func TestProcess(t *testing.T) {
 					t.Errorf("no process, %s: %v", c.what, v)
 				}
 			}
+			shared := *by(req(t, "https://a.example/x"), tt.exe).Process
+			shared.Shared = true
+			r.Process = &shared
+			if v := p.Decide(r); v.Action == hooks.Allow {
+				t.Errorf("%s and others, %s: %v, %s", tt.who, c.what, v.Action, v.Reason)
+			}
 			if !p.NeedsProcess() || p.NeedsHash() != strings.Contains(c.what, "content") {
 				t.Errorf("%s: needs process %t, hash %t", c.what, p.NeedsProcess(), p.NeedsHash())
 			}
