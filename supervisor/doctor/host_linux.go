@@ -103,8 +103,17 @@ func (x *examination) bpffs(dir string) {
 	}
 }
 
-// bpf says which programs of the supervisor's this kernel loads. They were
-// loaded, and thrown away again.
+// isFeature tells names of eBPF's features from those of limits.
+func isFeature(name string) bool {
+	switch name {
+	case ebpf.FeaturePens, ebpf.FeatureProcess, ebpf.FeatureGuard, ebpf.FeatureSteering, ebpf.FeatureErrno, ebpf.FeatureAncestor, ebpf.FeatureLSM:
+		return true
+	}
+	return false
+}
+
+// bpf says which programs of the supervisor's this kernel loads: the daemon has
+// loaded them, or the doctor did and threw them away again.
 func (x *examination) bpf(features []ebpf.Feature) {
 	optional := map[string]bool{ebpf.FeatureErrno: true, ebpf.FeatureAncestor: true, ebpf.FeatureLSM: true}
 	var have, lack []string

@@ -19,6 +19,7 @@ import (
 	"github.com/penstock/penstock/ebpf"
 	"github.com/penstock/penstock/internal/version"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 )
@@ -82,7 +83,7 @@ func (x *examination) supervisor() error {
 		return err
 	}
 	x.service(m)
-	if m.uid == 0 { // nobody else may load a program
+	if m.uid == 0 && !x.supervised { // nobody else may load a program
 		x.bpf(ebpf.Probe())
 	}
 	return nil
@@ -136,8 +137,20 @@ func (x *examination) daemon(m *machine, d *daemonctl.Daemon, err error) {
 	} else {
 		x.bad(Warn, group, "steering", fmt.Errorf("by %s: the daemon may not load eBPF programs", d.Steering), "penstock doctor as root says what is refused")
 	}
+	features := []ebpf.Feature{}
 	for _, c := range d.Capabilities {
-		x.capability(group, c.Control, c)
+		if !isFeature(c.Control) {
+			x.capability(group, c.Control, c)
+			continue
+		}
+		f := ebpf.Feature{Name: c.Control, State: ebpf.Unavailable, Reason: c.Detail}
+		if c.State == sandbox.Enforced {
+			f.State = ebpf.Available
+		}
+		features = append(features, f)
+	}
+	if len(features) > 0 {
+		x.bpf(features)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock/penstock/ebpf"
 	"github.com/penstock/penstock/internal/version"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/supervisor/config"
@@ -123,7 +124,8 @@ func TestTheDaemonAnswers(t *testing.T) {
 	m.groups = append(m.groups, 990)
 	m.daemon(t, &daemonctl.Daemon{
 		Version: version.String(), Steering: daemonctl.SteeringBPF, Sessions: 3, Floor: hex.EncodeToString(sum[:]),
-		Capabilities: []sandbox.Capability{{Control: "memory", State: sandbox.Enforced, By: "cgroup v2"}},
+		Capabilities: []sandbox.Capability{{Control: "memory", State: sandbox.Enforced, By: "cgroup v2"},
+			{Control: ebpf.FeaturePens, State: sandbox.Enforced, By: "eBPF"}, {Control: ebpf.FeatureLSM, State: sandbox.Unavailable, Detail: "no such"}},
 	})
 	found := examine(t, func(x *examination) {
 		x.service(m)
@@ -134,6 +136,7 @@ func TestTheDaemonAnswers(t *testing.T) {
 	like(t, found, "daemon", OK, "3 sessions")
 	like(t, found, "steering", OK, "sk_lookup")
 	like(t, found, "memory", OK, "cgroup v2")
+	like(t, found, "eBPF", OK, "loads socket hooks of pens; can be done without: security module (no such)")
 	like(t, found, "group penstock", OK, "you are in it")
 	like(t, found, "floor policy", OK, hex.EncodeToString(sum[:])[:12])
 	like(t, found, "units", OK, "none")
