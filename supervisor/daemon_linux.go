@@ -187,15 +187,23 @@ func (d *daemon) ending() bool {
 	return d.client.Ending() != ""
 }
 
+// running tells whether the daemon still speaks to this session.
+func (d *daemon) running() bool {
+	select {
+	case <-d.client.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 // end tells the daemon how the session ended and waits until nothing of it is
 // left.
 func (d *daemon) end(s *session, exit int) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	select {
-	case <-d.client.Done():
+	if !d.running() {
 		return // it has put everything away, or is gone
-	default:
 	}
 	err := d.client.End(ctx, &daemonctl.End{ExitCode: exit, Reason: clipText(oneLine(s.reason), 1<<10)})
 	if err != nil {

@@ -75,6 +75,11 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		var err error
+		if s.daemon != nil && s.daemon.running() {
+			if err := s.daemon.client.Flush(ctx); err != nil {
+				s.say.line("%v", err)
+			}
+		}
 		if sum, err = s.proxy.client.End(ctx, ev); err != nil {
 			s.say.line("%v", s.proxyFailed(err))
 			sum = nil

@@ -15,6 +15,8 @@
 //	guarded --------------->
 //	admit ----------------->            the pen is verified; its sockets are on AssignSockets
 //	      <---------------- counts      at most once a second
+//	limits ---------------->            whenever the pen has hit one
+//	      <---------------- limited
 //	end ------------------->            only when the caller is gone or the session is killed
 //	      <---------------- closed      the last audit record is written; the proxy ends
 //

@@ -47,6 +47,9 @@ const (
 	// OpAdmit says what the pen is, as the daemon has verified it. The pen's
 	// sockets, one frame of netns.Sockets, are on AssignSockets by then.
 	OpAdmit Op = "admit"
+	// OpLimits tells what limits the pen has hit since it was last said; answered
+	// by OpLimited when it is recorded.
+	OpLimits Op = "limits"
 	// OpEnd asks the proxy to close its flows and write the session's last
 	// record itself, with Text as the reason; answered by OpClosed.
 	OpEnd Op = "end"
@@ -63,6 +66,8 @@ const (
 	// OpCounts tells penstock ps how many flows there were. Safe: two numbers
 	// for show.
 	OpCounts Op = "counts"
+	// OpLimited answers OpLimits. Safe: it says nothing.
+	OpLimited Op = "limited"
 	// OpClosed is the last one. Safe: the ledger says of the proxy's file only
 	// what the proxy could write into that file anyway.
 	OpClosed Op = "closed"
@@ -85,6 +90,7 @@ type Message struct {
 	Admit  *Admit  `json:"admit,omitempty"`  // OpAdmit
 	Counts *Counts `json:"counts,omitempty"` // OpCounts
 	Closed *Closed `json:"closed,omitempty"` // OpClosed
+	Limits *Limits `json:"limits,omitempty"` // OpLimits
 	Text   string  `json:"text,omitempty"`   // OpGuarded, OpEnd: one line
 }
 
@@ -133,6 +139,13 @@ type Counts struct {
 	Denied uint64 `json:"denied"`
 }
 
+// Limits are hits of a pen's limits.
+type Limits struct {
+	OOMKills  uint64 `json:"oom_kills,omitempty"`  // processes killed for want of memory
+	MemoryMax uint64 `json:"memory_max,omitempty"` // times that none was left
+	PIDsMax   uint64 `json:"pids_max,omitempty"`   // processes and threads that could not be made
+}
+
 // Closed is a session's end as its proxy has recorded it.
 type Closed struct {
 	Seq  uint64 `json:"seq"`  // number of the last record
@@ -143,7 +156,7 @@ type Closed struct {
 // FromProxy tells whether o is a proxy's message.
 func (o Op) FromProxy() bool {
 	switch o {
-	case OpReady, OpGuard, OpCounts, OpClosed:
+	case OpReady, OpGuard, OpCounts, OpLimited, OpClosed:
 		return true
 	}
 	return false
@@ -151,7 +164,7 @@ func (o Op) FromProxy() bool {
 
 func (o Op) known() bool {
 	switch o {
-	case OpAssign, OpGuarded, OpAdmit, OpEnd:
+	case OpAssign, OpGuarded, OpAdmit, OpLimits, OpEnd:
 		return true
 	}
 	return o.FromProxy()
@@ -171,6 +184,7 @@ func (m *Message) Check() error {
 		{"admit", m.Admit != nil, OpAdmit},
 		{"counts", m.Counts != nil, OpCounts},
 		{"closed", m.Closed != nil, OpClosed},
+		{"limits", m.Limits != nil, OpLimits},
 	} {
 		switch {
 		case f.set && m.Op != f.op:

@@ -55,8 +55,9 @@ type proxy struct {
 	reach   func([]bossctl.Reach) error
 	lost    func(reason string) // the session's: the proxy is no good any more
 	counts  bossctl.Counts
-	counted float64   // messages that it may send now
-	at      time.Time // when counted was right
+	counted float64       // messages that it may send now
+	at      time.Time     // when counted was right
+	limited chan struct{} // the answer to limits, nil: none is expected
 	closing *bossctl.Closed
 	why     error
 }
@@ -212,6 +213,9 @@ func (x *proxy) hear(m *bossctl.Message) error {
 		}
 		x.counted--
 		x.counts = *m.Counts
+	case m.Op == bossctl.OpLimited && x.limited != nil:
+		close(x.limited)
+		x.limited = nil
 	case m.Op == bossctl.OpClosed && (x.stage == assigned || x.stage == admitted):
 		x.stage = closed
 		x.counts = m.Closed.Counts
@@ -253,6 +257,31 @@ func (x *proxy) admit(a *bossctl.Admit) error {
 	}
 	x.stage = admitted
 	return x.send(&bossctl.Message{Op: bossctl.OpAdmit, Admit: a})
+}
+
+// limits tells what limits the pen has hit, and waits until it is recorded or
+// never will be. It is called by one goroutine at a time.
+func (x *proxy) limits(l *bossctl.Limits) {
+	x.mu.Lock()
+	if x.stage != admitted {
+		x.mu.Unlock()
+		return
+	}
+	limited := make(chan struct{})
+	x.limited = limited
+	err := x.send(&bossctl.Message{Op: bossctl.OpLimits, Limits: l})
+	x.mu.Unlock()
+	if err != nil {
+		return // it is ending, or will be found to be
+	}
+	t := time.NewTimer(sendTime)
+	defer t.Stop()
+	select {
+	case <-limited:
+	case <-x.done:
+	case <-x.last:
+	case <-t.C:
+	}
 }
 
 // over tells whether the proxy has said its last word.
@@ -332,28 +361,6 @@ func oneLine(s string) string {
 		s = s[:2048]
 	}
 	return s
-}
-
-// head keeps the first part of what is written to it.
-type head struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (t *head) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	const size = 4 << 10
-	if room := size - t.buf.Len(); room > 0 {
-		t.buf.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-func (t *head) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.buf.String()
 }
 
 // pairs are the two conversations of a session that the daemon makes and one of

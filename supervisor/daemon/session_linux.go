@@ -30,6 +30,7 @@ type session struct {
 	step     daemonctl.Op    // the last one that was done
 	undo     []func()        // reversals, the last one first
 	sockets  *net.UnixConn   // to the proxy, carries the pen's sockets once
+	limits   *limits         // nil until the pen is verified, or without control groups
 	watched  *watched        // nil without eBPF
 	record   *audit.Session  //
 	builder  *process        //
@@ -101,6 +102,15 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 			return err
 		}
 		c.junk = append(c.junk, files...)
+		if m.Op == daemonctl.OpFlush && len(files) == 0 {
+			if s.limits != nil {
+				s.limits.flush()
+			}
+			if err := c.answer(&daemonctl.Message{Op: daemonctl.OpFlushed}); err != nil {
+				return err
+			}
+			continue
+		}
 		if m.Op == daemonctl.OpEnd && len(files) == 0 {
 			graceful = true
 			return nil
@@ -115,6 +125,9 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 		s.step = m.Op
 		if s.step == daemonctl.OpVerify {
 			c.d.pool.nudge()
+			if err := s.watchLimits(); err != nil {
+				return err
+			}
 			c.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // then it ends early
 		}
 	}

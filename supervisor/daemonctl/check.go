@@ -13,7 +13,7 @@ import (
 // FromCaller tells whether o is a caller's message.
 func (o Op) FromCaller() bool {
 	switch o {
-	case OpOpen, OpJoin, OpNetwork, OpVerify, OpEnd, OpList, OpKill, OpAudit, OpStatus:
+	case OpOpen, OpJoin, OpNetwork, OpVerify, OpFlush, OpEnd, OpList, OpKill, OpAudit, OpStatus:
 		return true
 	}
 	return false
@@ -21,7 +21,7 @@ func (o Op) FromCaller() bool {
 
 func (o Op) known() bool {
 	switch o {
-	case OpOpened, OpJoined, OpNetworked, OpVerified, OpEnded, OpSessions, OpKilled, OpDirectory, OpDaemon, OpError, OpEnding:
+	case OpOpened, OpJoined, OpNetworked, OpVerified, OpFlushed, OpEnded, OpSessions, OpKilled, OpDirectory, OpDaemon, OpError, OpEnding:
 		return true
 	}
 	return o.FromCaller()

@@ -213,6 +213,12 @@ func (c *Client) Verify(ctx context.Context, pidfd *os.File) error {
 	return err
 }
 
+// Flush has the proxy record what limits the pen has hit so far.
+func (c *Client) Flush(ctx context.Context) error {
+	_, _, err := c.call(ctx, &Message{Op: OpFlush}, OpFlushed, 0)
+	return err
+}
+
 // End ends the session; when it returns nothing of it is left.
 func (c *Client) End(ctx context.Context, e *End) error {
 	_, _, err := c.call(ctx, &Message{Op: OpEnd, End: e}, OpEnded, 0)

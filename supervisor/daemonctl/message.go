@@ -50,6 +50,10 @@ const (
 	// only facts of the kernel are compared, with rules that the caller has no
 	// part in. After it the proxy has the pen's sockets.
 	OpVerify Op = "verify"
+	// OpFlush asks that the proxy be told what limits the pen has hit, before it
+	// is told to end; answered by OpFlushed. Safe: it will be told anyway, and by
+	// the kernel's word.
+	OpFlush Op = "flush"
 	// OpEnd says how the command ended; answered by OpEnded when everything of
 	// the session is gone. Safe: it ends only this connection's session.
 	OpEnd Op = "end"
@@ -75,6 +79,7 @@ const (
 	OpJoined    Op = "joined"
 	OpNetworked Op = "networked"
 	OpVerified  Op = "verified"
+	OpFlushed   Op = "flushed"
 	OpEnded     Op = "ended"
 	OpSessions  Op = "sessions"
 	OpKilled    Op = "killed"

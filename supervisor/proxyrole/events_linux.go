@@ -10,6 +10,7 @@ import (
 	"github.com/penstock/penstock/ebpf/events"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/bossctl"
 )
 
 // watch reads who opened each connection, and what the kernel refused, from the
@@ -77,4 +78,29 @@ func withContent(kernel, caller *hooks.Process) *hooks.Process {
 	p := *kernel
 	p.Exe.SHA256 = caller.Exe.SHA256
 	return &p
+}
+
+// recordLimits records what limits the pen has hit, and shows the user the first
+// of each kind.
+func (e *engine) recordLimits(l *bossctl.Limits) {
+	for _, h := range []struct {
+		kind, action string
+		n            uint64
+		words        string
+	}{
+		{"oom-kill", "killed", l.OOMKills, "the limit of memory was reached: the kernel killed a process"},
+		{"memory", "refused", l.MemoryMax, ""}, // mostly it is the page cache that gives way
+		{"pids", "refused", l.PIDsMax, "the limit of processes was reached"},
+	} {
+		if h.n == 0 {
+			continue
+		}
+		if err := e.writer.Append(&audit.Limit{Kind: h.kind, Count: h.n, Action: h.action}); err != nil {
+			e.notice(err.Error())
+		}
+		if h.words != "" && !e.supervised.shown[h.kind] {
+			e.supervised.shown[h.kind] = true
+			e.notice(h.words)
+		}
+	}
 }

@@ -36,6 +36,7 @@ type supervised struct {
 	admit    *bossctl.Admit
 	gone     chan struct{} // closed when the daemon is gone
 	closing  sync.Once
+	shown    map[string]bool // kinds of limits that the user has heard of
 }
 
 // serveSupervised waits for a session and serves it. The role is confined before
@@ -65,7 +66,7 @@ func serveSupervised(f *os.File) error {
 	if m.Op != bossctl.OpAssign {
 		return fmt.Errorf("daemon sent %s before a session", m.Op)
 	}
-	s := &supervised{boss: boss, mounts: mounts, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{})}
+	s := &supervised{boss: boss, mounts: mounts, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{}), shown: map[string]bool{}}
 	control, err := proxyctl.Open(files[bossctl.AssignControl])
 	if err != nil {
 		return err
@@ -181,6 +182,11 @@ func (s *supervised) obey(e *engine, conn *proxyctl.Conn) {
 			if s.admit == nil {
 				s.admit = m.Admit
 				close(s.admitted)
+			}
+		case bossctl.OpLimits:
+			e.recordLimits(m.Limits)
+			if s.boss.Send(&bossctl.Message{Op: bossctl.OpLimited}) != nil {
+				return
 			}
 		case bossctl.OpEnd:
 			// Nobody else will: the caller is gone, or its session is not wanted.
