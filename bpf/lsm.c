@@ -41,7 +41,7 @@ int pen_socket_create(__u64 *ctx)
 	d.type = ctx[1];
 	d.protocol = ctx[2];
 	count(&s->denied, 1);
-	submit(id, s, &d.e, sizeof(d));
+	submit(s, &d.e, sizeof(d));
 	return -EAFNOSUPPORT;
 }
 

@@ -76,7 +76,7 @@ inline_always int many(const struct address *a)
 	return (host32(a->word[0]) >> 24) == 0xff;
 }
 
-inline_always void report(__u64 id, struct session *s, const struct address *a, __u16 port, __u16 why, __u32 protocol)
+inline_always void report(struct session *s, const struct address *a, __u16 port, __u16 why, __u32 protocol)
 {
 	struct deny d = {0};
 
@@ -86,7 +86,7 @@ inline_always void report(__u64 id, struct session *s, const struct address *a, 
 	d.why = why;
 	d.protocol = protocol;
 	count(&s->denied, 1);
-	submit(id, s, &d.e, sizeof(d));
+	submit(s, &d.e, sizeof(d));
 }
 
 /* unmark forgets who connected a socket before. */
@@ -129,7 +129,7 @@ inline_always int connect(struct bpf_sock_addr *ctx, const struct address *a)
 			return 1;
 		}
 	} else if (denied(a)) {
-		report(id, s, a, port, DENY_ADDRESS, ctx->protocol);
+		report(s, a, port, DENY_ADDRESS, ctx->protocol);
 		return refuse(EACCES);
 	}
 	if (ctx->type != SOCK_STREAM || !ctx->sk)
@@ -170,12 +170,12 @@ inline_always int send(struct bpf_sock_addr *ctx, const struct address *a)
 	if (!s || own(a))
 		return 1;
 	if (denied(a)) {
-		report(id, s, a, port, DENY_ADDRESS, ctx->protocol);
+		report(s, a, port, DENY_ADDRESS, ctx->protocol);
 		return refuse(EACCES);
 	}
 	if (port == dns_port && !many(a))
 		return 1;
-	report(id, s, a, port, DENY_DATAGRAM, ctx->protocol);
+	report(s, a, port, DENY_DATAGRAM, ctx->protocol);
 	return refuse(EACCES);
 }
 
@@ -208,7 +208,7 @@ inline_always int bind(struct bpf_sock_addr *ctx)
 	s = bpf_map_lookup_elem(&sessions, &id);
 	if (!s || !bpf_map_lookup_elem(&sealed, &id))
 		return 1;
-	report(id, s, &none, port, DENY_BIND, ctx->protocol);
+	report(s, &none, port, DENY_BIND, ctx->protocol);
 	return refuse(EACCES);
 }
 
@@ -247,7 +247,7 @@ int pen_sock_create(struct bpf_sock *ctx)
 	d.type = ctx->type;
 	d.protocol = ctx->protocol;
 	count(&s->denied, 1);
-	submit(id, s, &d.e, sizeof(d));
+	submit(s, &d.e, sizeof(d));
 	return 0; /* EPERM, as seccomp says */
 }
 
@@ -298,7 +298,7 @@ int pen_connected(struct bpf_sock_ops *ctx)
 	f.source_port = ctx->local_port;
 	f.target_port = host32(ctx->remote_port);
 	count(&s->flows, 1);
-	submit(id, s, &f.e, sizeof(f));
+	submit(s, &f.e, sizeof(f));
 	return 1;
 }
 
@@ -367,7 +367,7 @@ inline_always void carry(struct __sk_buff *skb, struct bpf_sock *sk, int up)
 	count(up ? &s->up_packets : &s->down_packets, 1);
 }
 
-inline_always int drop(struct __sk_buff *skb, struct session *s, __u64 id, struct ends *e)
+inline_always int drop(struct session *s, struct ends *e)
 {
 	struct deny d = {0};
 
@@ -379,7 +379,7 @@ inline_always int drop(struct __sk_buff *skb, struct session *s, __u64 id, struc
 	d.why = DENY_PACKET;
 	d.protocol = e->protocol;
 	count(&s->denied, 1);
-	submit(id, s, &d.e, sizeof(d));
+	submit(s, &d.e, sizeof(d));
 	return 0; /* the sender sees EPERM */
 }
 
@@ -404,7 +404,7 @@ int pen_egress(struct __sk_buff *skb)
 	if (!s)
 		return 1;
 	if (!parse(skb, &e))
-		return drop(skb, s, id, &e);
+		return drop(s, &e);
 	if (e.protocol == IPPROTO_UDP) {
 		if (e.target_port == dns_port && e.source_port != dns_port && !many(&e.target)) {
 			count(&s->up_bytes, skb->len);
@@ -418,7 +418,7 @@ int pen_egress(struct __sk_buff *skb)
 	}
 	if (own(&e.target))
 		return 1;
-	return drop(skb, s, id, &e);
+	return drop(s, &e);
 }
 
 SEC("cgroup_skb/ingress")
@@ -440,7 +440,7 @@ int pen_ingress(struct __sk_buff *skb)
 		if (!s)
 			return 1;
 		parse(skb, &e);
-		return drop(skb, s, id, &e);
+		return drop(s, &e);
 	}
 	if (sk->protocol == IPPROTO_TCP) {
 		carry(skb, sk, 0);

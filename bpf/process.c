@@ -57,7 +57,7 @@ int pen_fork(struct bpf_raw_tracepoint_args *ctx)
 	f.tgid = tgid;
 	read(f.start, child->start_boottime);
 	read(f.exec, child->self_exec_id);
-	submit(id, s, &f.e, sizeof(f));
+	submit(s, &f.e, sizeof(f));
 	return 0;
 }
 
@@ -196,7 +196,7 @@ int pen_exec(struct bpf_raw_tracepoint_args *ctx)
 	x->args_len = off - before;
 
 	fence(off);
-	submit(id, s, &x->e, offsetof(struct exec, data) + (off & 4095));
+	submit(s, &x->e, offsetof(struct exec, data) + (off & 4095));
 	return 0;
 }
 
@@ -220,6 +220,6 @@ int pen_exit(struct bpf_raw_tracepoint_args *ctx)
 	describe(&x.e, EVENT_EXIT);
 	read(code, task->exit_code);
 	x.code = code;
-	submit(id, s, &x.e, sizeof(x));
+	submit(s, &x.e, sizeof(x));
 	return 0;
 }

@@ -13,8 +13,9 @@
 
 #define MAX_SESSIONS 4096
 
-/* struct session is counters only: nothing in it is decided by. */
+/* Counters, and where the session's events go. */
 struct session {
+	__u64 ring; /* index in rings, written once */
 	__u64 up_bytes;
 	__u64 up_packets;
 	__u64 down_bytes;
@@ -38,10 +39,12 @@ struct ring {
 	__uint(max_entries, 1 << 18); /* of the inner maps, the loader says how much */
 };
 
+/* An array and not a hash by session: to put a map into a map, the daemon waits
+ * until no program uses the old one, some 20 ms. So rings are put here ahead. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, MAX_SESSIONS);
-	__type(key, __u64);
+	__type(key, __u32);
 	__array(values, struct ring);
 } rings SEC(".maps");
 
@@ -62,10 +65,11 @@ inline_always void count(__u64 *n, __u64 by)
  * nobody asks for them; from half a ring on they are only counted, so that a
  * tool that provokes them by the million can't push out what tells who it is.
  */
-inline_always void submit(__u64 id, struct session *s, struct event *e, __u32 size)
+inline_always void submit(struct session *s, struct event *e, __u32 size)
 {
 	__u64 flags = BPF_RB_NO_WAKEUP, used, total;
-	void *ring = bpf_map_lookup_elem(&rings, &id);
+	__u32 index = s->ring;
+	void *ring = bpf_map_lookup_elem(&rings, &index);
 
 	if (!ring)
 		return;

@@ -80,6 +80,9 @@ type Options struct {
 	// RingBytes is the size of a session's ring of events, a power of two and of
 	// pages; 0 means 256 KiB.
 	RingBytes int
+	// Ready is for how many sessions at once rings and steering programs are made
+	// ahead; 0 means 8. Each takes RingBytes of the kernel's memory.
+	Ready int
 	// WithoutLSM leaves the optional programs out even where the kernel has them.
 	WithoutLSM bool
 }

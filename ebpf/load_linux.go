@@ -74,9 +74,13 @@ type Programs struct {
 	denied   map[netip.Prefix]bool
 	sessions map[uint64]*Session
 	slots    map[uint64]*Slot
-	ready    []*steering // loaded ahead, see Steer
-	made     bool         // the directory of pins is ours
+	free     []uint32    // indices in the array of rings
+	ready    []*prepared // for the next sessions
+	coming   int         // being prepared
+	made     bool        // the directory of pins is ours
 	closed   bool
+
+	work sync.WaitGroup
 }
 
 // Load loads the programs, attaches them and pins the links. Nothing of it is
@@ -94,11 +98,22 @@ func Load(o Options) (*Programs, error) {
 	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}); err != nil && !errors.Is(err, unix.EPERM) {
 		return nil, fmt.Errorf("load eBPF programs: raise the limit of locked memory: %w", err)
 	}
-	p := &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
+	if o.Ready == 0 {
+		o.Ready = 8
+	}
+	p := newPrograms(o)
 	if err := p.start(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+func newPrograms(o Options) *Programs {
+	p := &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
+	for i := range uint32(maxSessions) {
+		p.free = append(p.free, maxSessions-1-i)
+	}
+	return p
 }
 
 // start is all of Load that has to be undone when it fails.
@@ -115,6 +130,9 @@ func (p *Programs) start() error {
 			return err
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.topUp()
 	return nil
 }
 
@@ -162,7 +180,7 @@ func (p *Programs) load() (err error) {
 	if p.steer, err = steerSpec(p.opts.Pen); err != nil {
 		return err
 	}
-	first, err := loadSteering(p.steer)
+	first, err := p.prepare()
 	if err != nil {
 		return err
 	}
@@ -268,18 +286,24 @@ func (p *Programs) unlink() (err error) {
 // called twice.
 func (p *Programs) Close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
+		p.mu.Unlock()
 		return nil
 	}
 	p.closed = true
+	p.mu.Unlock()
+	p.work.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var err error
 	for _, s := range p.sessions {
 		err = errors.Join(err, s.release())
+		p.ready = append(p.ready, s.made)
 	}
 	p.sessions, p.slots = nil, nil
-	for _, r := range p.ready {
-		r.close()
+	// The array of rings goes as a whole: to empty it one by one takes 20 ms each.
+	for _, m := range p.ready {
+		err = errors.Join(err, m.steer.close(), m.ring.Close())
 	}
 	p.ready = nil
 	err = errors.Join(err, p.unlink())

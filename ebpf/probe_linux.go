@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 
 	cilium "github.com/cilium/ebpf"
@@ -49,9 +50,9 @@ func helperFeature(name string, have bool, without string) Feature {
 // Probe tries what this kernel lets this process do: it loads each program and
 // throws it away. Nothing is attached. Some 0.1 s.
 func Probe() []Feature {
-	p := &Programs{opts: Options{PenLevel: 1, SlotLevel: 1, RingBytes: 4096, Pen: Pen{
+	p := newPrograms(Options{PenLevel: 1, SlotLevel: 1, RingBytes: os.Getpagesize(), Pen: Pen{
 		Own4: netip.IPv4Unspecified(), Own6: netip.IPv6Unspecified(),
-	}}, denied: map[netip.Prefix]bool{}}
+	}})
 	defer p.Close()
 	err := p.load()
 	if err == nil {

@@ -33,6 +33,10 @@ func steerSpec(pen Pen) (*cilium.CollectionSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Kernels have no types for the contents of a SOCKMAP. To be told so takes
+	// some 30 ms, because they make the map first and wait for readers of it.
+	listeners := spec.Maps[objects.SteerMapListeners]
+	listeners.Key, listeners.Value = nil, nil
 	return spec, set(spec, map[string]any{
 		objects.SteerVarOwn4:        word4(pen.Own4),
 		objects.SteerVarOwn6:        pen.Own6.As16(),
@@ -63,13 +67,11 @@ func (s *Session) Steer(netns, listener4, listener6 *os.File) error {
 	if s.p.sessions[s.id] != s {
 		return errors.New("steer session: it is closed")
 	}
-	if s.steer != nil {
+	if s.steered {
 		return errors.New("steer session: it is steered")
 	}
-	st, err := s.p.takeSteering()
-	if err != nil {
-		return err
-	}
+	st := s.made.steer
+	var err error
 	for slot, listener := range []*os.File{listener4, listener6} {
 		if listener == nil {
 			continue
@@ -94,30 +96,21 @@ func (s *Session) Steer(netns, listener4, listener6 *os.File) error {
 		})
 	}
 	if err != nil {
-		st.close()
 		return fmt.Errorf("steer session: %w", err)
 	}
-	s.steer = st
+	s.steered = true
 	return nil
 }
 
-// takeSteering returns one that was loaded ahead, or loads one.
-func (p *Programs) takeSteering() (*steering, error) {
-	if n := len(p.ready); n > 0 {
-		st := p.ready[n-1]
-		p.ready = p.ready[:n-1]
-		return st, nil
-	}
-	return loadSteering(p.steer)
-}
-
+// unsteer ends the steering. p.mu is held.
 func (s *Session) unsteer() error {
-	if s.steer == nil {
+	st := s.made.steer
+	if st.link == nil {
 		return nil
 	}
-	st := s.steer
-	s.steer = nil
-	if err := st.close(); err != nil {
+	err := st.link.Close()
+	st.link = nil
+	if err != nil {
 		return fmt.Errorf("end steering: %w", err)
 	}
 	return nil
