@@ -332,6 +332,7 @@ const (
 // process is gone: what it said of its end, nil if nothing.
 func (x *proxy) finish(reason string) *bossctl.Closed {
 	x.mu.Lock()
+	x.lost = nil // whatever it does now, its session ends
 	patience := unusedTime
 	if x.stage == admitted {
 		patience = lastWordTime
