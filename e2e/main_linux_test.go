@@ -27,6 +27,10 @@ func roles(name string) func(args []string) error {
 	switch name {
 	case "client:grpc":
 		return grpcClient
+	case "client:swarm":
+		return swarmClient
+	case "client:mark":
+		return markClient
 	case "client:ws":
 		return wsClient
 	}

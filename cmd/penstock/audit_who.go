@@ -55,7 +55,13 @@ func quoteArgs(args []string) string {
 			b.WriteByte(' ')
 		}
 		if a == "" || strings.ContainsAny(a, " \t\n'\"") {
-			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+			if !strings.Contains(a, "'") {
+				a = "'" + a + "'"
+			} else if !strings.ContainsAny(a, "\"\\$`") {
+				a = `"` + a + `"`
+			} else {
+				a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+			}
 		}
 		b.WriteString(a)
 	}
