@@ -311,7 +311,7 @@ const exposure = 3.8
 func testUnits(t *testing.T, m *machine) {
 	world.Tool(t, "systemd-analyze")
 	args := []string{"systemd-analyze", "verify", "--recursive-errors=one"}
-	if !m.exists("/usr/share/man/man1/penstock-supervise.1.gz") {
+	if _, err := exec.LookPath("man"); err != nil { // else it looks for the units' pages by it
 		args = append(args, "--man=no")
 	}
 	out, code := m.run("root", append(args, "penstock.socket", "penstock.service")...)

@@ -1,0 +1,82 @@
+package install
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// call is a line of strace: the process, the call, what it was given and what
+// came of it.
+var call = regexp.MustCompile(`(?m)^[0-9]+ +([a-z_0-9]+)\((.*?)(\) += (.*)| <unfinished.*)?$`)
+
+// testSystemCalls compares what the supervisor and its proxies did with what the
+// unit allows them: a filter of systemd's would have made it fail.
+func testSystemCalls(t *testing.T, m *machine) {
+	b, err := os.ReadFile(m.path(traceFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := os.ReadFile(m.path("/usr/lib/systemd/system/penstock.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := map[string]bool{}
+	var families []string
+	for line := range strings.Lines(string(unit)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "SystemCallFilter":
+			words, deny := strings.CutPrefix(value, "~")
+			for _, w := range strings.Fields(words) {
+				for _, name := range m.callsOf(w) {
+					allowed[name] = !deny
+				}
+			}
+		case "RestrictAddressFamilies":
+			families = strings.Fields(value)
+		}
+	}
+	if len(allowed) < 100 || len(families) == 0 {
+		t.Fatalf("the unit allows %d calls and the families %v", len(allowed), families)
+	}
+	seen := map[string]bool{}
+	for _, c := range call.FindAllStringSubmatch(string(b), -1) {
+		name, args, first := c[1], c[2], ""
+		first, _, _ = strings.Cut(args, ",")
+		seen[name] = true
+		switch {
+		// The first is setpriv's own, before it starts the supervisor.
+		case !allowed[name] && !seen["refused "+name]:
+			seen["refused "+name] = true
+			t.Errorf("the unit's SystemCallFilter refuses %s(%.100s", name, args)
+		case (name == "socket" || name == "socketpair") && !slices.Contains(families, first):
+			t.Errorf("the unit's RestrictAddressFamilies refuses %s(%.100s", name, args)
+		case (name == "clone" || name == "clone3" || name == "unshare" || name == "setns") && strings.Contains(args, "CLONE_NEW"):
+			t.Errorf("the unit's RestrictNamespaces refuses %s(%.100s", name, args)
+		case strings.HasPrefix(name, "mmap") && strings.Contains(args, "PROT_WRITE|PROT_EXEC"), name == "mprotect" && strings.Contains(args, "PROT_EXEC"):
+			t.Errorf("the unit's MemoryDenyWriteExecute refuses %s(%.100s", name, args)
+		}
+	}
+	for _, name := range []string{"execve", "accept4", "sendmsg", "setuid", "bpf"} {
+		if !seen[name] {
+			t.Errorf("the trace does not show %s: %d calls in %d bytes", name, len(seen), len(b))
+		}
+	}
+}
+
+// callsOf expands a set of systemd.exec(5)'s SystemCallFilter.
+func (m *machine) callsOf(word string) (names []string) {
+	m.t.Helper()
+	if !strings.HasPrefix(word, "@") {
+		return []string{word}
+	}
+	for line := range strings.Lines(m.must("root", "systemd-analyze", "--no-pager", "syscall-filter", word)) {
+		if w := strings.TrimSpace(line); w != "" && w != word && !strings.HasPrefix(w, "#") {
+			names = append(names, m.callsOf(w)...)
+		}
+	}
+	return names
+}
