@@ -26,6 +26,7 @@ type daemon struct {
 	client  *daemonctl.Client
 	opened  *daemonctl.Opened
 	control *os.File // to the session's proxy, until it is configured
+	failed  error    // set by end: it was over before, because the daemon could not go on
 }
 
 // connectDaemon uses the privileged supervisor where there is one, or where it is
@@ -202,11 +203,21 @@ func (d *daemon) running() bool {
 func (d *daemon) end(s *session, exit int) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if !d.running() {
-		return // it has put everything away, or is gone
+	over := func() bool {
+		if d.running() {
+			return false
+		}
+		if d.client.Failed() {
+			d.failed = d.client.Why()
+		}
+		return true // it has put everything away, or is gone
 	}
+	if over() {
+		return
+	}
+	d.control.Close() // a proxy that was not configured waits for that, or for this end
 	err := d.client.End(ctx, &daemonctl.End{ExitCode: exit, Reason: clipText(oneLine(s.reason), 1<<10)})
-	if err != nil {
+	if err != nil && !(over() && d.failed != nil && exit == 128+int(unix.SIGKILL)) { // then finish says it
 		s.say.line("%v", err)
 	}
 	d.client.Close()

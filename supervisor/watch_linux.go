@@ -106,11 +106,11 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			s.tool.signal(sig.(syscall.Signal))
 		case <-gone:
 			gone = nil
-			why := s.daemon.client.Ending()
-			if why == "" {
+			if s.daemon.client.Failed() {
 				return nil, s.abandon(s.daemon.client.Why())
 			}
 			// As by penstock kill without a daemon: the command was killed.
+			why := s.daemon.client.Ending()
 			s.reason = why
 			s.say.line("%s", escape(why))
 			go s.pen.Close()
@@ -161,6 +161,10 @@ func (s *session) finish() (*Result, error) {
 	go func() { s.putAway(); close(away) }()
 	sum := s.end(exit, name)
 	<-away
+	// The daemon may have killed the command before this process heard why.
+	if exit == 128+int(syscall.SIGKILL) && s.daemon != nil && s.daemon.failed != nil {
+		return nil, s.daemon.failed
+	}
 	return &Result{Session: s.id, ExitCode: exit, Summary: sum}, nil
 }
 

@@ -133,7 +133,7 @@ func (d *Daemon) close(reason string) {
 	}
 	d.mu.Unlock()
 	for _, s := range all {
-		s.cancel(reason)
+		s.fail(reason)
 	}
 	d.conns.Wait()
 	d.pool.close()

@@ -45,7 +45,12 @@ type session struct {
 
 // cancel ends the session from outside: whatever its goroutine waits for from
 // the caller is over. It may be called at any time, from anywhere.
-func (s *session) cancel(reason string) {
+func (s *session) cancel(reason string) { s.stop(reason, false) }
+
+// fail is cancel for what nobody has asked for.
+func (s *session) fail(reason string) { s.stop(reason, true) }
+
+func (s *session) stop(reason string, failed bool) {
 	s.mu.Lock()
 	first := s.reason == ""
 	if first {
@@ -53,8 +58,8 @@ func (s *session) cancel(reason string) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.c.answer(&daemonctl.Message{Op: daemonctl.OpEnding, Text: oneLine(reason)}) //nolint:errcheck // the connection ends anyway
-		s.c.conn.Raw().CloseRead()                                                    //nolint:errcheck // likewise
+		s.c.answer(&daemonctl.Message{Op: daemonctl.OpEnding, Text: oneLine(reason), Failed: failed}) //nolint:errcheck // the connection ends anyway
+		s.c.conn.Raw().CloseRead()                                                                    //nolint:errcheck // likewise
 	}
 }
 
@@ -242,7 +247,7 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	if s.group != nil {
 		a.Group, a.Cgroup = s.group.ID(), s.group.Path
 	}
-	err = s.proxy.assign(a, s.watched.guard, s.cancel, files...)
+	err = s.proxy.assign(a, s.watched.guard, s.fail, files...)
 	if err != nil {
 		control.Close()
 		return nil, err

@@ -59,6 +59,9 @@ func (m *Message) Check() error {
 	if m.List != nil && m.Op != OpSessions {
 		return fmt.Errorf("%s has no field list", m.Op)
 	}
+	if m.Failed && m.Op != OpEnding {
+		return fmt.Errorf("%s has no field failed", m.Op)
+	}
 	if m.Text != "" && m.Op != OpError && m.Op != OpEnding || m.Hint != "" && m.Op != OpError {
 		return fmt.Errorf("%s has no text", m.Op)
 	}

@@ -24,6 +24,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	ending string // the daemon's reason
+	failed bool   // it is a failure
 	err    error  // why the conversation ended; there after done
 }
 
@@ -80,7 +81,7 @@ func (c *Client) read() {
 		if m.Op == OpEnding {
 			CloseAll(files)
 			c.mu.Lock()
-			c.ending = m.Text
+			c.ending, c.failed = m.Text, m.Failed
 			c.mu.Unlock()
 			continue
 		}
@@ -106,6 +107,14 @@ func (c *Client) Ending() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ending
+}
+
+// Failed tells whether the session ended because the daemon could not go on with
+// it, rather than because somebody wanted it.
+func (c *Client) Failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed || c.ending == "" && c.err != nil
 }
 
 // Why says why the daemon ended the session, once Done is closed.

@@ -86,7 +86,8 @@ const (
 	OpDirectory Op = "directory"
 	OpDaemon    Op = "daemon"
 	OpError     Op = "error"
-	// OpEnding comes unasked, once: the daemon ends the session, for Text.
+	// OpEnding comes unasked, once: the daemon ends the session, for Text. With
+	// Failed nobody has asked for it: the session could not go on.
 	OpEnding Op = "ending"
 )
 
@@ -109,6 +110,7 @@ type Message struct {
 	Daemon  *Daemon  `json:"daemon,omitempty"`  // OpDaemon
 	Text    string   `json:"text,omitempty"`    // OpError, OpEnding: one line
 	Hint    string   `json:"hint,omitempty"`    // OpError: what to do about it
+	Failed  bool     `json:"failed,omitempty"`  // OpEnding
 }
 
 // Open is what a session says of itself. None of it is believed where it

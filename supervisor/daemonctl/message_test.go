@@ -13,7 +13,7 @@ func TestDecode(t *testing.T) {
 		goodOpen,
 		`{"op":"join"}`, `{"op":"verify"}`, `{"op":"status","version":1}`, `{"op":"list","version":1}`, `{"op":"audit","version":1}`,
 		`{"op":"network","sockets":["capture4"]}`, `{"op":"end","end":{"exit_code":0}}`, `{"op":"kill","version":1,"session":"x"}`,
-		`{"op":"sessions"}`, `{"op":"error","text":"no","hint":"do"}`, `{"op":"ending","text":"killed"}`,
+		`{"op":"sessions"}`, `{"op":"error","text":"no","hint":"do"}`, `{"op":"ending","text":"killed"}`, `{"op":"ending","text":"gone","failed":true}`,
 	} {
 		if _, err := Decode([]byte(good)); err != nil {
 			t.Errorf("%s: %v", good, err)
@@ -21,7 +21,7 @@ func TestDecode(t *testing.T) {
 	}
 	for _, bad := range []string{
 		``, `{}`, `[]`, `null`, `{"op":""}`, `{"op":"root"}`, `{"op":"join"} {"op":"join"}`, `{"op":"join","x":1}`,
-		`{"op":"join","version":1}`, `{"op":"open","version":1}`, `{"op":"status"}`, `{"op":"kill","version":1}`, `{"op":"join","list":[]}`, `{"op":"join","text":"x"}`,
+		`{"op":"join","version":1}`, `{"op":"open","version":1}`, `{"op":"status"}`, `{"op":"kill","version":1}`, `{"op":"join","list":[]}`, `{"op":"error","text":"x","failed":true}`, `{"op":"join","text":"x"}`,
 		`{"op":"end","end":{"exit_code":256}}`, `{"op":"end","end":{"exit_code":-1}}`, `{"op":"end","end":{"exit_code":0,"reason":"a\nb"}}`,
 		`{"op":"network","sockets":["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}`, `{"op":"network","sockets":["\u001b[2J"]}`,
 		strings.Replace(goodOpen, `["true"]`, `[]`, 1), strings.Replace(goodOpen, `"enforce"`, `"off"`, 1), strings.Replace(goodOpen, `"bwrap"`, `""`, 1),
