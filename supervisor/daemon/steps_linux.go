@@ -120,6 +120,13 @@ func (s *session) verify(pidfd *os.File) error {
 	if err := sockets.Send(s.sockets); err != nil {
 		return err
 	}
+	// They are the proxy's alone from here on: with it the pen's way out is gone,
+	// whatever becomes of this process. That each is a socket that can't linger was
+	// checked, so closing them does not block.
+	for _, f := range s.pen {
+		f.Close()
+	}
+	s.pen, s.names = nil, nil
 	return s.proxy.admit(&bossctl.Admit{
 		UID: s.facts.uid, GID: s.facts.gid, Cgroup: group, Net: s.facts.net, User: user, PID: s.facts.pid, Start: s.facts.start,
 	})
