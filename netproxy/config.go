@@ -62,6 +62,10 @@ type Config struct {
 	// latest when ctx is done. The same process should be the same pointer. Nil:
 	// nobody knows.
 	Who func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
+	// Still tells whether who, who opened the connection between the two addresses,
+	// executes what it did then. It is asked for each request when a rule names a
+	// process. Nil: what Who says stays so.
+	Still func(ctx context.Context, who *hooks.Process, client, server netip.AddrPort) bool
 	// Notice is called with lines for the user, each kind once per host. They
 	// may hold bytes of the pen. Nil drops them. It must not block.
 	Notice func(string)

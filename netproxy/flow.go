@@ -60,7 +60,7 @@ func (f *flow) verdict(v policy.Verdict, would bool) {
 // newFlow is a flow of a connection, with who opened that.
 func (p *Proxy) newFlow(b *binding) *flow {
 	f := &flow{p: p, binding: b, start: time.Now()}
-	f.req.Process = b.opener.process()
+	f.req.Process = b.opener.now(p)
 	return f
 }
 

@@ -17,6 +17,8 @@ type opener struct {
 	known  chan struct{} // closed when process is set
 	who    *hooks.Process
 	number atomic.Uint64 // of its record, 0 until there is one
+
+	client, server netip.AddrPort
 }
 
 // ask begins to find out who opened c, which was made to server. The answer is
@@ -25,9 +27,8 @@ func (p *Proxy) ask(c *conn, server netip.AddrPort) {
 	if p.cfg.Who == nil {
 		return
 	}
-	o := &opener{known: make(chan struct{})}
+	o := &opener{known: make(chan struct{}), client: c.client, server: server}
 	c.opener = o
-	client := c.client
 	go func() {
 		defer close(o.known)
 		defer func() {
@@ -37,7 +38,7 @@ func (p *Proxy) ask(c *conn, server netip.AddrPort) {
 		}()
 		ctx, cancel := context.WithTimeout(p.ending, p.limits.Who)
 		defer cancel()
-		o.who = p.cfg.Who(ctx, client, server)
+		o.who = p.cfg.Who(ctx, o.client, o.server)
 	}()
 }
 
@@ -48,6 +49,22 @@ func (o *opener) process() *hooks.Process {
 	}
 	<-o.known
 	return o.who
+}
+
+// now is process for a request that is made now: nobody, when a rule names a
+// process and the opener executes something else by now, or has ended and left
+// its connection to another.
+func (o *opener) now(p *Proxy) *hooks.Process {
+	who := o.process()
+	if who == nil || p.cfg.Still == nil || !p.rules.Load().policy.NeedsProcess() {
+		return who
+	}
+	ctx, cancel := context.WithTimeout(p.ending, p.limits.Who)
+	defer cancel()
+	if !p.cfg.Still(ctx, who, o.client, o.server) {
+		return nil
+	}
+	return who
 }
 
 // connect says what a policy could allow the opener at a target. It waits for who

@@ -209,6 +209,16 @@ func (w *Watcher) Who(ctx context.Context, client, local netip.AddrPort) *hooks.
 	}
 }
 
+// Still tells whether a process that Who has returned lives and executes the same
+// file.
+func (w *Watcher) Still(who *hooks.Process) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain()
+	n := w.tree.find(ID{who.PID, who.Start})
+	return n != nil && n.image.Exe.Dev == who.Exe.Dev && n.image.Exe.Ino == who.Exe.Ino
+}
+
 func plain(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }

@@ -125,6 +125,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
+		Still:       e.still,
 		Notice:      notice,
 	})
 	if err != nil {
@@ -151,6 +152,16 @@ func (e *engine) who(ctx context.Context, client, server netip.AddrPort) *hooks.
 		return (*f)(ctx, client, server)
 	}
 	return nil
+}
+
+// still is netproxy.Config.Still: the kernel's word where there is one, else who
+// is found to hold the connection now.
+func (e *engine) still(ctx context.Context, who *hooks.Process, client, server netip.AddrPort) bool {
+	if s := e.supervised; s != nil && s.watcher != nil {
+		return s.watcher.Still(who)
+	}
+	now := e.who(ctx, client, server)
+	return now != nil && now.PID == who.PID && now.Start == who.Start && now.Exe == who.Exe && !now.Shared
 }
 
 // roots are the system's certificates and those of the policy, which the
