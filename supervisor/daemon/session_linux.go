@@ -41,6 +41,7 @@ type session struct {
 
 	mu     sync.Mutex
 	reason string // why it is ended, "" if the caller ends it
+	over   bool   // it can't be cancelled any more
 }
 
 // cancel ends the session from outside: whatever its goroutine waits for from
@@ -52,7 +53,7 @@ func (s *session) fail(reason string) { s.stop(reason, true) }
 
 func (s *session) stop(reason string, failed bool) {
 	s.mu.Lock()
-	first := s.reason == ""
+	first := s.reason == "" && !s.over
 	if first {
 		s.reason = reason
 	}
@@ -83,12 +84,15 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 		default:
 			reason = "the caller is gone"
 		}
+		s.mu.Lock()
+		s.reason, s.over = reason, true
+		s.mu.Unlock()
 		if err != nil && !graceful {
 			// Undoing takes its time; what was wrong is known now.
 			c.refuse(err)
 			err = io.EOF
 		}
-		s.end(reason)
+		s.end()
 		if graceful && err == nil {
 			err = c.answer(&daemonctl.Message{Op: daemonctl.OpEnded})
 		}
@@ -265,10 +269,7 @@ func userName(uid int) string {
 
 // end undoes everything, the pen first: what is done to it after its record is
 // closed would not be in it.
-func (s *session) end(reason string) {
-	s.mu.Lock()
-	s.reason = reason
-	s.mu.Unlock()
+func (s *session) end() {
 	if s.builder != nil {
 		// Where there is no group, this is all there is; the rest of the pen dies
 		// of its first process's death.
