@@ -275,7 +275,10 @@ func TestForeign(t *testing.T) {
 	if p, err := pn.Lookup(context.Background(), addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())); p != nil || !errors.Is(err, ErrNoSocket) {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if p, err := pn.openProcess(os.Getpid()); !errors.Is(err, errForeign) {
+	pn.Resolver.mu.Lock()
+	p, err := pn.openProcess(os.Getpid())
+	pn.Resolver.mu.Unlock()
+	if !errors.Is(err, errForeign) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	pn.run()
