@@ -21,6 +21,7 @@ import (
 type monitor struct {
 	s *session
 
+	group   *cgroup.Group // the session's own, or the daemon's to look at; nil: none
 	full    chan struct{} // a limit was hit; see limits
 	told    cgroup.Counts // recorded so far
 	shown   map[string]bool
@@ -40,25 +41,36 @@ func newMonitor(s *session) *monitor {
 	return &monitor{s: s, full: make(chan struct{}, 1), shown: map[string]bool{}}
 }
 
-// start begins when the command is about to be released.
-func (m *monitor) start() error {
-	if g := m.s.group; g != nil {
-		err := g.Watch(func(cgroup.Counts) {
-			select {
-			case m.full <- struct{}{}:
-			default:
-			}
-		})
-		if err != nil {
-			return err
+// attach finds the pen's group, when the pen is verified and before anybody asks
+// for what it uses.
+func (m *monitor) attach() error {
+	m.group = m.s.group
+	if m.s.daemon != nil {
+		// An error is that the daemon has no groups: what is in force then, it has
+		// said when the session was opened.
+		if g, err := cgroup.Observe(m.s.tool.pid, m.s.id); err == nil {
+			m.group = g
+			m.s.undo.push(func() { g.Close() })
 		}
 	}
+	if m.group == nil {
+		return nil
+	}
+	return m.group.Watch(func(cgroup.Counts) {
+		select {
+		case m.full <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// start begins when the command is about to be released.
+func (m *monitor) start() {
 	if d := m.s.cfg.Policy.Sandbox().Idle.V; d > 0 {
 		m.idle.limit = d
 		m.idle.start(time.Now(), m.pulse())
 		m.looking = time.NewTicker(m.idle.slice())
 	}
-	return nil
 }
 
 func (m *monitor) stop() {
@@ -86,11 +98,11 @@ func (m *monitor) pulse() pulse {
 // usage is what the pen's processes use: as its own group counts it, else added up.
 func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
 	sum := func() procs.Usage { return procs.Sum(m.s.pen.Process().Pid) }
-	if m.s.group == nil {
+	if m.group == nil {
 		u := sum()
 		return u.Memory, u.Threads, u.CPU
 	}
-	u := m.s.group.Usage()
+	u := m.group.Usage()
 	if u.Memory == 0 || u.PIDs == 0 { // a group without that controller
 		all := sum()
 		u.Memory, u.PIDs = max(u.Memory, all.Memory), max(u.PIDs, all.Threads)
@@ -111,10 +123,10 @@ func (m *monitor) idled(now time.Time) bool {
 // limits records what limits were hit since it last did. Called too early it
 // sets next.
 func (m *monitor) limits(final bool) {
-	if m.s.group == nil || m.next != nil && !final {
+	if m.group == nil || m.next != nil && !final {
 		return
 	}
-	now := m.s.group.Counts()
+	now := m.group.Counts()
 	old := m.told
 	m.told = now
 	p := m.s.cfg.Policy.Sandbox()

@@ -72,9 +72,7 @@ func (p *process) signal(sig syscall.Signal) {
 
 // watch releases the command and stays with it to its end.
 func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
-	if err := s.monitor.start(); err != nil {
-		return nil, s.abandon(err)
-	}
+	s.monitor.start()
 	defer s.monitor.stop()
 	if err := s.line.Release(); err != nil {
 		return nil, s.abandon(err)

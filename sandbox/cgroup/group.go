@@ -28,6 +28,7 @@ type Group struct {
 	mirrors []string
 
 	inTree bool   // of a Tree, not a user's own (Make)
+	seen   bool   // somebody else's, only looked at (Observe)
 	closed func() // tells the tree
 
 	mu      sync.Mutex
@@ -121,6 +122,9 @@ func (g *Group) Close() error {
 	if g.f != nil {
 		g.f.Close()
 		g.f = nil
+	}
+	if g.seen {
+		return nil
 	}
 	var errs []error
 	if !g.inTree {

@@ -25,10 +25,6 @@ const (
 	markPrefix = "penstock "  // of a mark's value; the owner's number and start follow
 )
 
-// marks are the extended attributes by which a tree's topmost group is known as
-// ours. The first needs CAP_SYS_ADMIN, the second a kernel from 5.7.
-var marks = []string{"trusted.penstock", "user.penstock"}
-
 // ErrBusy says that another running daemon has the tree.
 var ErrBusy = errors.New("the control groups belong to a running daemon")
 
@@ -133,7 +129,7 @@ func delegated(root Root) (string, error) {
 			continue
 		}
 		leaf := filepath.Join(dir, leafName)
-		if err := mkdir(leaf); err != nil {
+		if err := ensure(leaf); err != nil {
 			return "", err
 		}
 		if err := enter(leaf, os.Getpid()); err != nil {
@@ -144,9 +140,24 @@ func delegated(root Root) (string, error) {
 	return root.Dir, nil
 }
 
-// mkdir makes a group; one that is there is fine.
-func mkdir(dir string) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+// What others may do with a group, whatever the daemon's umask: pass through those
+// above a session's, whose names they can't list, and read what the session uses.
+const (
+	passThrough = 0o711
+	readable    = 0o755
+)
+
+// mkdir makes a group.
+func mkdir(dir string, mode os.FileMode) error {
+	if err := os.Mkdir(dir, mode); err != nil {
+		return err
+	}
+	return os.Chmod(dir, mode)
+}
+
+// ensure makes a group; one that is there is fine.
+func ensure(dir string) error {
+	if err := mkdir(dir, passThrough); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make control group: %w", err)
 	}
 	return nil
@@ -155,7 +166,7 @@ func mkdir(dir string) error {
 // claim makes a topmost group with its two parts and marks it, or checks that
 // the one that is there is that of a daemon that is gone.
 func (t *Tree) claim(top string) error {
-	err := os.Mkdir(top, 0o755)
+	err := mkdir(top, passThrough)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -173,47 +184,11 @@ func (t *Tree) claim(top string) error {
 		return fmt.Errorf("%w: %s can't be marked as Penstock's: %w", ErrUnavailable, top, err)
 	}
 	for _, part := range []string{pensName, proxyName} {
-		if err := mkdir(filepath.Join(top, part)); err != nil {
+		if err := ensure(filepath.Join(top, part)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// mark writes whose a topmost group is.
-func mark(top string) (err error) {
-	value := []byte(fmt.Sprintf("%s%d %s", markPrefix, os.Getpid(), startTime(os.Getpid())))
-	done := false
-	for _, name := range marks {
-		// All that work: a daemon that gives up its privileges later can read only
-		// the second then.
-		if serr := unix.Setxattr(top, name, value, 0); serr == nil {
-			done = true
-		} else {
-			err = serr
-		}
-	}
-	if done {
-		return nil
-	}
-	return err
-}
-
-// marked reads it.
-func marked(top string) (pid int, started string, ok bool) {
-	value := make([]byte, 128)
-	for _, name := range marks {
-		n, err := unix.Getxattr(top, name, value)
-		if err != nil {
-			continue
-		}
-		rest, ok := strings.CutPrefix(string(value[:n]), markPrefix)
-		number, started, two := strings.Cut(rest, " ")
-		if pid, err := strconv.Atoi(number); ok && two && err == nil && pid > 0 && started != "" {
-			return pid, started, true
-		}
-	}
-	return 0, "", false
 }
 
 // unify hands on to the tree what controllers the unified hierarchy has. One

@@ -88,8 +88,9 @@ func (w *watcher) add(file string, changed func()) (remove func(), err error) {
 const (
 	again = 100 * time.Millisecond
 	last  = time.Second
-	// slow is for pids.events of version 1, of whose changes kernels from 6.12 on
-	// tell nobody (the event goes to pids.events.local, which is version 2's).
+	// slow is for what nobody is told of: pids.events of version 1, on kernels from
+	// 6.12 on (the event goes to pids.events.local, which is version 2's), and in
+	// version 1 a full memory, for who may only read (Observe).
 	slow = 2 * time.Second
 )
 
@@ -128,13 +129,15 @@ func (g *Group) Watch(hit func(Counts)) error {
 		if !ok {
 			continue
 		}
-		if controller == pids && !c.v2 {
-			t := time.NewTicker(slow)
-			undo, tick = append(undo, t.Stop), t.C
-			continue
-		}
 		var f func()
 		var err error
+		if slowly := controller == pids || g.seen; slowly && !c.v2 {
+			if tick == nil {
+				t := time.NewTicker(slow)
+				undo, tick = append(undo, t.Stop), t.C
+			}
+			continue
+		}
 		if controller == memory && !c.v2 {
 			f, err = outOfMemory(c.dir, changed)
 		} else {
