@@ -1,10 +1,10 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -33,21 +33,18 @@ func serving(client int) (daemon, proxy int) {
 			ends[peer] = true
 		}
 	}
-	holds := func(pid int) bool {
-		for inode := range socketsOf(pid) {
-			if ends[inode] {
-				return true
-			}
-		}
-		return false
-	}
 	for pid := range all {
-		if !holds(pid) {
+		own := socketsOf(pid)
+		if !meets(own, ends) {
 			continue
 		}
 		for _, c := range children(pid) {
-			// One that is about to become a proxy has copies of the daemon's.
-			if p, ok := read(c); ok && slices.Contains(p.Args, "role:proxy") && holds(c) {
+			// One that is about to become a proxy has copies of what the daemon holds.
+			theirs := socketsOf(c)
+			for inode := range own {
+				delete(theirs, inode)
+			}
+			if meets(theirs, ends) {
 				return pid, c
 			}
 		}
@@ -56,14 +53,26 @@ func serving(client int) (daemon, proxy int) {
 	return 0, 0
 }
 
+func meets(a, b map[string]bool) bool {
+	for k := range a {
+		if b[k] {
+			return true
+		}
+	}
+	return false
+}
+
 // unixPeers maps each connected unix socket to its other end, by inode number
 // (unix_diag).
 func unixPeers() map[string]string {
 	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
 	req.AddData(peersRequest{})
 	msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	for errors.Is(err, nl.ErrDumpInterrupted) || errors.Is(err, unix.EINTR) {
+		msgs, err = req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+	}
 	if err != nil {
-		return nil
+		panic(err) // as if there were no proxies, when there are
 	}
 	const header = 16 // struct unix_diag_msg
 	out := map[string]string{}
