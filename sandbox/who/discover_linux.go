@@ -3,6 +3,7 @@ package who
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -139,4 +140,23 @@ func (b *budget) may() bool {
 	return b.left > 0
 }
 
-func (b *budget) spend(since time.Time) { b.left -= time.Since(since) }
+// begin and spend go round work that the budget pays: by the processor's time and
+// not the clock's, which on a busy machine is mostly somebody else's.
+func (b *budget) begin() (before time.Duration) {
+	runtime.LockOSThread()
+	return processorTime()
+}
+
+func (b *budget) spend(before time.Duration) {
+	b.left -= processorTime() - before
+	runtime.UnlockOSThread()
+}
+
+// processorTime is what this thread has used.
+func processorTime() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}

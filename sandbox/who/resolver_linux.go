@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -136,7 +135,7 @@ func (r *Resolver) lookup(client, server netip.AddrPort, wait bool) (*hooks.Proc
 		return nil, nil, ErrBusy
 	}
 	r.work = 0
-	defer r.budget.spend(time.Now())
+	defer r.budget.spend(r.budget.begin())
 	link := socketLink + strconv.FormatUint(s.inode, 10) + "]"
 	var p *process
 	shared := false
