@@ -57,10 +57,10 @@ enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_SOCKMAP = 15,
-	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_F_RDONLY_PROG = 1 << 7,
@@ -186,15 +186,16 @@ struct bpf_raw_tracepoint_args {
 /* Helpers. The number is the interface. In brackets the release that has it
  * for every kind of program here that calls it. */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static __u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;                                                  /* 5.7 */
 static __u64 (*bpf_get_current_uid_gid)(void) = (void *)15;
 static long (*bpf_skb_load_bytes)(const void *skb, __u32 offset, void *to, __u32 len) = (void *)26;
 static __u64 (*bpf_get_current_task)(void) = (void *)35;                                                      /* 5.10 */
+static __u64 (*bpf_get_socket_cookie)(void *ctx) = (void *)46;
 static __u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;                                                 /* 5.7 */
 static __u64 (*bpf_skb_ancestor_cgroup_id)(struct __sk_buff *skb, int level) = (void *)83;                    /* 5.7 */
 static long (*bpf_sk_release)(void *sock) = (void *)86;
-static struct bpf_sock *(*bpf_sk_fullsock)(struct bpf_sock *sk) = (void *)95;
-static void *(*bpf_sk_storage_get)(void *map, void *sk, void *value, __u64 flags) = (void *)107;              /* 5.8 */
 static long (*bpf_probe_read_user)(void *dst, __u32 size, const void *from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *dst, __u32 size, const void *from) = (void *)113;                  /* 5.10 */
 static long (*bpf_probe_read_kernel_str)(void *dst, __u32 size, const void *from) = (void *)115;
@@ -206,7 +207,6 @@ static __u64 (*bpf_ringbuf_query)(void *ring, __u64 flags) = (void *)134;       
 static int (*bpf_set_retval)(int retval) = (void *)187;                                                       /* 5.18 */
 
 enum {
-	BPF_SK_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
 	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,

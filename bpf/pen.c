@@ -27,16 +27,22 @@ const volatile __u16 explicit_port = 808;
 const volatile __u16 dns_port = 53;
 const volatile __u8 have_set_retval = 0;
 
-/* struct mark says who connected a socket; it lives and dies with the socket. */
+/* struct mark says who connected a socket. */
 struct mark {
-	__u64 session; /* 0: not a connection that we tell of */
+	__u64 session;
 	struct event e;
 };
 
+/*
+ * From connect(2) to the SYN, by socket cookie. Mostly that is one system call;
+ * with TCP_FASTOPEN_CONNECT the SYN waits for the first data, which another
+ * process may send. Entries of connections that failed in between are thrown out
+ * by later ones. (To keep it in the socket itself costs 1 microsecond more.)
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __s32);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
 	__type(value, struct mark);
 } marks SEC(".maps");
 
@@ -89,59 +95,42 @@ inline_always void report(struct session *s, const struct address *a, __u16 port
 	submit(s, &d.e, sizeof(d));
 }
 
-/* unmark forgets who connected a socket before. */
-inline_always void unmark(struct bpf_sock_addr *ctx)
-{
-	struct mark *m;
-
-	if (!ctx->sk || ctx->type != SOCK_STREAM)
-		return;
-	m = bpf_sk_storage_get(&marks, ctx->sk, NULL, 0);
-	if (m)
-		m->session = 0;
-}
-
 /*
  * connect runs with the socket locked (inet_stream_connect, tcp_sendmsg_fastopen,
  * mptcp_connect), so that no other thread's connect comes between it and the
- * hook that reads the mark.
+ * hook that takes the mark.
  *
  * A datagram socket may be connected to anything: that sends nothing, and is how
  * programs ask which of their addresses leads to the internet.
  */
 inline_always int connect(struct bpf_sock_addr *ctx, const struct address *a)
 {
-	__u64 id = bpf_get_current_ancestor_cgroup_id(pen_level);
+	__u64 id = bpf_get_current_ancestor_cgroup_id(pen_level), cookie;
 	struct session *s = bpf_map_lookup_elem(&sessions, &id);
 	__u16 port = host16((__u16)ctx->user_port);
-	struct mark *m;
+	struct mark m;
 
 	if (!s) {
-		unmark(ctx);
+		/* Somebody outside has a socket of a session's: nobody's connection. */
+		cookie = bpf_get_socket_cookie(ctx);
+		bpf_map_delete_elem(&marks, &cookie);
 		return 1;
 	}
 	if (own(a)) {
-		if (ctx->type != SOCK_STREAM)
-			return 1;
 		/* Of the tool's connections with itself only those that meet us. */
-		if (port != explicit_port && port != dns_port) {
-			unmark(ctx);
+		if (port != explicit_port && port != dns_port)
 			return 1;
-		}
 	} else if (denied(a)) {
 		report(s, a, port, DENY_ADDRESS, ctx->protocol);
 		return refuse(EACCES);
 	}
-	if (ctx->type != SOCK_STREAM || !ctx->sk)
+	if (ctx->type != SOCK_STREAM)
 		return 1;
-	m = bpf_sk_storage_get(&marks, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!m) {
-		/* No memory: the connection will be nobody's. */
-		count(&s->lost, 1);
-		return 1;
-	}
-	describe(&m->e, EVENT_FLOW);
-	m->session = id;
+	cookie = bpf_get_socket_cookie(ctx);
+	m.session = id;
+	describe(&m.e, EVENT_FLOW);
+	if (bpf_map_update_elem(&marks, &cookie, &m, 0))
+		count(&s->lost, 1); /* the connection will be nobody's */
 	return 1;
 }
 
@@ -251,6 +240,12 @@ int pen_sock_create(struct bpf_sock *ctx)
 	return 0; /* EPERM, as seccomp says */
 }
 
+/* met tells whether a connection ends at a listener of ours. */
+inline_always int met(const struct address *target, __u16 port)
+{
+	return port == explicit_port || port == dns_port || !own(target);
+}
+
 /*
  * pen_connected tells of a connection when its source port is known and before
  * its SYN leaves, so that whoever accepts it can know who it is.
@@ -262,14 +257,17 @@ int pen_connected(struct bpf_sock_ops *ctx)
 	struct address source, target;
 	struct session *s;
 	struct mark *m;
-	__u64 id;
+	__u64 id, cookie;
 
-	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB || !ctx->sk)
+	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB)
 		return 1;
-	m = bpf_sk_storage_get(&marks, ctx->sk, NULL, 0);
-	if (!m || !m->session)
+	cookie = bpf_get_socket_cookie(ctx);
+	m = bpf_map_lookup_elem(&marks, &cookie);
+	if (!m)
 		return 1;
+	f.e = m->e;
 	id = m->session;
+	bpf_map_delete_elem(&marks, &cookie);
 	s = bpf_map_lookup_elem(&sessions, &id);
 	if (!s)
 		return 1;
@@ -292,17 +290,18 @@ int pen_connected(struct bpf_sock_ops *ctx)
 			target = from4(ctx->remote_ip4);
 		}
 	}
-	f.e = m->e;
-	__builtin_memcpy(f.source, &source, 16);
-	__builtin_memcpy(f.target, &target, 16);
 	f.source_port = ctx->local_port;
 	f.target_port = host32(ctx->remote_port);
+	if (!met(&target, f.target_port))
+		return 1;
+	__builtin_memcpy(f.source, &source, 16);
+	__builtin_memcpy(f.target, &target, 16);
 	count(&s->flows, 1);
 	submit(s, &f.e, sizeof(f));
 	return 1;
 }
 
-/* struct ends are the ends of a datagram, as far as they could be read. */
+/* struct ends are the ends of a packet, as far as they could be read. */
 struct ends {
 	struct address source, target;
 	__u16 source_port, target_port;
@@ -334,7 +333,7 @@ inline_always int parse(struct __sk_buff *skb, struct ends *e)
 	} else {
 		return 0;
 	}
-	if (e->protocol != IPPROTO_UDP)
+	if (e->protocol != IPPROTO_UDP && e->protocol != IPPROTO_TCP)
 		return 1;
 	if (bpf_skb_load_bytes(skb, at, ports, 4))
 		return 0;
@@ -347,24 +346,6 @@ inline_always struct session *session_of(struct __sk_buff *skb, __u64 *id)
 {
 	*id = bpf_skb_ancestor_cgroup_id(skb, pen_level);
 	return bpf_map_lookup_elem(&sessions, id);
-}
-
-/* pass counts what a marked connection carries, and lets all TCP pass: where it
- * may go was decided when it was connected, and where it ends by the namespace. */
-inline_always void carry(struct __sk_buff *skb, struct bpf_sock *sk, int up)
-{
-	struct mark *m = bpf_sk_storage_get(&marks, sk, NULL, 0);
-	struct session *s;
-	__u64 id;
-
-	if (!m || !m->session)
-		return;
-	id = m->session;
-	s = bpf_map_lookup_elem(&sessions, &id);
-	if (!s)
-		return;
-	count(up ? &s->up_bytes : &s->down_bytes, skb->len);
-	count(up ? &s->up_packets : &s->down_packets, 1);
 }
 
 inline_always int drop(struct session *s, struct ends *e)
@@ -386,33 +367,37 @@ inline_always int drop(struct session *s, struct ends *e)
 SEC("cgroup_skb/egress")
 int pen_egress(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct ends e = {0};
 	struct session *s;
 	__u64 id;
 
-	if (!sk)
+	if (!skb->sk)
 		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	if (sk->protocol == IPPROTO_TCP) {
-		carry(skb, sk, 1);
-		return 1;
-	}
 	s = session_of(skb, &id);
 	if (!s)
 		return 1;
 	if (!parse(skb, &e))
 		return drop(s, &e);
+	/*
+	 * All TCP passes: where it may go was decided when it was connected, and
+	 * where it ends by the namespace. Our end of a connection may be in the
+	 * session too (the builder opened the listener): what it sends goes to one
+	 * of the pen's own addresses, and is the other end's to count.
+	 */
+	if (e.protocol == IPPROTO_TCP) {
+		if (!own(&e.target) || e.target_port == explicit_port) {
+			count(&s->up_bytes, skb->len);
+			count(&s->up_packets, 1);
+		}
+		return 1;
+	}
 	if (e.protocol == IPPROTO_UDP) {
 		if (e.target_port == dns_port && e.source_port != dns_port && !many(&e.target)) {
 			count(&s->up_bytes, skb->len);
 			count(&s->up_packets, 1);
 			return 1;
 		}
-		/* Answers of our resolver, whose socket may be the builder's and so in
-		 * the session. Nobody else in the pen can have its port. */
+		/* Answers of our resolver. Nobody else in the pen can have its port. */
 		if (e.source_port == dns_port && !many(&e.target))
 			return 1;
 	}
@@ -424,34 +409,20 @@ int pen_egress(struct __sk_buff *skb)
 SEC("cgroup_skb/ingress")
 int pen_ingress(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct ends e = {0};
 	struct session *s;
 	__u64 id;
 
-	if (!sk)
-		return 1;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk)
-		return 1;
-	/* The pen has lo, which is 1 in each namespace, and nothing else. */
-	if (unlikely(skb->ifindex > 1)) {
-		s = session_of(skb, &id);
-		if (!s)
-			return 1;
-		parse(skb, &e);
-		return drop(s, &e);
-	}
-	if (sk->protocol == IPPROTO_TCP) {
-		carry(skb, sk, 0);
-		return 1;
-	}
-	if (sk->protocol != IPPROTO_UDP || sk->src_port == dns_port)
-		return 1;
-	if (!parse(skb, &e) || e.source_port != dns_port)
+	if (!skb->sk)
 		return 1;
 	s = session_of(skb, &id);
-	if (s) {
+	if (!s || !parse(skb, &e))
+		return 1;
+	/* The pen has lo, which is 1 in each namespace, and nothing else. */
+	if (unlikely(skb->ifindex > 1))
+		return drop(s, &e);
+	if (e.protocol == IPPROTO_TCP ? !own(&e.source) || e.source_port == explicit_port
+				      : e.source_port == dns_port && e.target_port != dns_port) {
 		count(&s->down_bytes, skb->len);
 		count(&s->down_packets, 1);
 	}
