@@ -22,6 +22,7 @@ func (r *refusal) message() *daemonctl.Message {
 // done for the user, and costs a map's entry.
 type account struct {
 	conns    int
+	away     int // connections that are being turned away
 	sessions int
 	tokens   float64   // of the rate
 	at       time.Time // when tokens was right
@@ -48,7 +49,7 @@ func (a *accounts) get(uid int, now time.Time) *account {
 	if acc == nil {
 		if len(a.of)%64 == 63 {
 			for id, old := range a.of {
-				if old.conns == 0 && old.sessions == 0 && now.Sub(old.at) > 10*time.Second {
+				if old.conns == 0 && old.away == 0 && old.sessions == 0 && now.Sub(old.at) > 10*time.Second {
 					delete(a.of, id)
 				}
 			}
@@ -93,6 +94,22 @@ func (a *accounts) request(uid int, now time.Time) *refusal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.get(uid, now).spend(uid)
+}
+
+// maxLeaving bounds the connections of one user that are turned away beside the
+// daemon's other work; beyond it each is turned away before the next is looked at.
+const maxLeaving = 64
+
+// leaving counts a connection that is being turned away, by 1, and its end, by -1.
+func (a *accounts) leaving(uid, by int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	acc := a.get(uid, time.Now())
+	if by > 0 && acc.away >= maxLeaving {
+		return false
+	}
+	acc.away += by
+	return true
 }
 
 func (a *accounts) disconnect(uid int, now time.Time) {

@@ -81,6 +81,9 @@ const (
 // Serve answers callers until ctx ends; then it ends all sessions and returns
 // nil when nothing of them is left. It closes l, a seqpacket listener.
 func (d *Daemon) Serve(ctx context.Context, l *net.UnixListener) error {
+	if raw, err := l.SyscallConn(); err == nil {
+		takeRights(raw, false)
+	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	var failed error
@@ -115,12 +118,27 @@ func (d *Daemon) receive(uc *net.UnixConn) {
 	}
 	c := &connection{d: d, conn: daemonctl.NewConn(uc), peer: who}
 	if r := d.accounts.connect(who.uid, time.Now()); r != nil {
-		c.answer(r.message()) //nolint:errcheck // a new socket has room for it, or not
-		uc.Close()
+		d.turnAway(c, r)
 		return
 	}
 	c.conn.OnDiscard(func(files []*os.File) { c.junk = append(c.junk, files...) })
 	d.conns.Go(c.serve)
+}
+
+// turnAway tells who may have no connection now why, and hangs up.
+func (d *Daemon) turnAway(c *connection, r *refusal) {
+	away := func() {
+		c.answer(r.message()) //nolint:errcheck // a new socket has room for it
+		hangUp(c.conn.Raw())
+	}
+	if !d.accounts.leaving(c.peer.uid, 1) {
+		away()
+		return
+	}
+	d.conns.Go(func() {
+		away()
+		d.accounts.leaving(c.peer.uid, -1)
+	})
 }
 
 // close ends every session and then the proxies.
@@ -156,7 +174,7 @@ func (c *connection) serve() {
 	if err := c.converse(); err != nil {
 		c.refuse(err)
 	}
-	c.conn.Close()
+	hangUp(c.conn.Raw())
 	if c.peer.proc != nil {
 		c.peer.proc.close()
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/penstock/penstock/supervisor/daemonctl"
 )
 
@@ -81,6 +83,9 @@ func FuzzConversation(f *testing.F) {
 				_, err = c.Raw().Write(w.raw)
 			} else {
 				err = c.Send(w.m, files...)
+			}
+			if errors.Is(err, unix.EPERM) && w.files > 0 && !inside {
+				return // the kernel refuses descriptors where none are taken
 			}
 			if err != nil {
 				t.Fatalf("message %d: %v", i, err)

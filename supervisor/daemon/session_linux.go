@@ -204,6 +204,9 @@ func (s *session) begin() error {
 		return err
 	}
 	s.push(func() { d.leave(s) })
+	if raw, err := s.c.conn.Raw().SyscallConn(); err == nil {
+		takeRights(raw, true)
+	}
 	if err := s.c.answer(&daemonctl.Message{Op: daemonctl.OpOpened, Opened: opened}, control, readable); err != nil {
 		return err
 	}

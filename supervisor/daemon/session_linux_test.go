@@ -100,7 +100,13 @@ func scenarios() map[string]func(*pretender) error {
 		"against": againstScenario,
 		"floor":   floorScenario,
 		"hostile": hostileScenario,
-		"flood":   floodScenario,
+		"fill":    fillScenario,
+		"inside":  insideScenario,
+		"late": func(u *pretender) error {
+			u.say("ready")
+			return within(u.open)
+		},
+		"flood": floodScenario,
 	}
 }
 
