@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -390,4 +391,66 @@ func BenchmarkUpdate(b *testing.B) {
 		os.Remove(x.path)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/20000, "ns/record")
+}
+
+// Flows are found by who made them, and an export of some has the records of
+// their processes before them, each once.
+func TestProcesses(t *testing.T) {
+	s := newStore(t)
+	l := begin(t, s)
+	sh := &hooks.Process{PID: 10, UID: 1000, Exe: hooks.Executable{Path: "/usr/bin/dash", Dev: 0x801, Ino: 5, SHA256: "ab"}, Args: []string{"sh"}}
+	curl := &hooks.Process{PID: 11, UID: 1000, Exe: hooks.Executable{Path: "/usr/bin/curl"}, Args: []string{"curl", "-s"}, Parent: sh}
+	git := &hooks.Process{PID: 12, Exe: hooks.Executable{Path: "/usr/bin/git_%"}, Parent: sh, Shared: true}
+	roster := audit.NewRoster(l.w, nil)
+	for i, p := range []*hooks.Process{curl, git, nil, curl} {
+		n, err := roster.Number(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := &audit.FlowOpen{Flow: uint64(i + 1), Target: hooks.Target{Host: fmt.Sprintf("h%d.example", i), Port: 443}, Process: n}
+		if p != nil {
+			open.PID, open.Exe = p.PID, p.Exe.Path
+		}
+		l.add(t, open)
+	}
+	l.end(t)
+	x := open(t, s)
+	for want, f := range map[string]Filter{
+		"h0.example h3.example":   {Exe: "curl"},
+		"h0.example h3.example ":  {Exe: "/usr/bin/curl"},
+		"h0.example h3.example  ": {PID: 11},
+		"h1.example":              {Exe: "/usr/*/git*"},
+		"h1.example ":             {Exe: "git_%"},
+		"":                        {Exe: "rl"},
+		" ":                       {Exe: "curl", PID: 12},
+		"h0.example h1.example h2.example h3.example": {},
+	} {
+		var got []string
+		all, err := x.Processes(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = x.Flows(t.Context(), f, func(l *Flow) error {
+			got = append(got, l.Host)
+			line := all.Lineage(l.Session, l.Process)
+			if l.PID == 0 && line != nil || l.PID != 0 && (len(line) != 2 || line[0].PID != l.PID || line[1].PID != 10 || line[1].Dev != "8:1" || line[1].Ino != 5) {
+				t.Errorf("%+v: %+v", l, line)
+			}
+			return nil
+		})
+		if err != nil || strings.Join(got, " ") != strings.TrimRight(want, " ") {
+			t.Errorf("%+v: %q, %v", f, got, err)
+		}
+	}
+	var types []string
+	err := x.Raw(t.Context(), Filter{Exe: "curl"}, func(raw []byte) error {
+		r, err := audit.ParseRecord(raw)
+		if err == nil {
+			types = append(types, fmt.Sprint(r.Type, r.PID))
+		}
+		return err
+	})
+	if want := []string{"process10", "process11", "flow_open11", "flow_open11"}; err != nil || !slices.Equal(types, want) {
+		t.Errorf("%q, %v", types, err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -63,11 +64,14 @@ func record(ts *testscript.TestScript, _ bool, args []string) {
 		&audit.DNS{Name: "api.example.com", QType: "A", RCode: "NOERROR", Answer: netip.MustParseAddr("198.18.0.1"), Transport: "udp"},
 		&audit.FlowOpen{Flow: 1, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "api.example.com", Port: 443}, Method: "GET", Path: "/v1", Query: "key=s3cr3t", Verdict: hooks.Allow, Rule: "policy.yaml:3", Mode: audit.ModeEnforce},
 		&audit.FlowClose{Flow: 1, BytesUp: 120, BytesDown: 4500, Duration: 12 * time.Millisecond, Status: 200, Upstream: ap("203.0.113.7:443")},
-		&audit.FlowOpen{Flow: 2, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "evil.example", Port: 443}, Method: "POST", Path: "/\u202e=cmd|' /C calc'!A0", Verdict: hooks.Deny, Reason: "=no rule allows it", Mode: audit.ModeEnforce},
+		&audit.Process{Action: "seen", Number: 1, PID: 41, UID: 1000, Exe: "/usr/bin/dash", Argv: []string{"sh", "-c", "\x1b[2Jcurl"}},
+		&audit.Process{Action: "seen", Number: 2, Parent: 1, PID: 42, PPID: 41, UID: 1000, Exe: "/tmp/\u202ecurl", Dev: 0x801, Ino: 77, SHA256: strings.Repeat("ab", 32),
+			Argv: []string{"=cmd", "it's", "\x1b]0;x\x07", "a b"}, Shared: true},
+		&audit.FlowOpen{Process: 2, PID: 42, Exe: "/tmp/\u202ecurl", Flow: 2, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "evil.example", Port: 443}, Method: "POST", Path: "/\u202e=cmd|' /C calc'!A0", Verdict: hooks.Deny, Reason: "=no rule allows it", Mode: audit.ModeEnforce},
 		&audit.FlowClose{Flow: 2, Status: 403, Class: "denied"},
 		&audit.FlowOpen{Flow: 3, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Verdict: hooks.Deny, Reason: "no rule allows it", Mode: audit.ModeEnforce},
 		&audit.Drop{Protocol: "udp", Destination: ap("8.8.8.8:443"), Count: 3},
-		&audit.Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 2, Target: hooks.Target{Host: "evil.example", Port: 443}, Action: "denied"},
+		&audit.Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 2, Target: hooks.Target{Host: "evil.example", Port: 443}, Process: 2, PID: 42, Action: "denied"},
 	} {
 		ts.Check(w.Append(e))
 	}
