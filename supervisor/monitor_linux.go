@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 type monitor struct {
 	s *session
 
-	group   *cgroup.Group // the session's own, or the daemon's to look at; nil: none
+	// group is the session's own, or the daemon's to look at; nil: none, or not yet.
+	group   atomic.Pointer[cgroup.Group]
 	full    chan struct{} // a limit was hit; see limits
 	told    cgroup.Counts // recorded so far
 	shown   map[string]bool
@@ -41,31 +43,25 @@ func newMonitor(s *session) *monitor {
 	return &monitor{s: s, full: make(chan struct{}, 1), shown: map[string]bool{}}
 }
 
-// attach finds the pen's group, when the pen is verified and before anybody asks
-// for what it uses.
-func (m *monitor) attach() error {
-	m.group = m.s.group
+// start begins when the command has been released.
+func (m *monitor) start() {
+	g := m.s.group
 	if m.s.daemon != nil {
 		// An error is that the daemon has no groups: what is in force then, it has
 		// said when the session was opened.
-		if g, err := cgroup.Observe(m.s.tool.pid, m.s.id); err == nil {
-			m.group = g
+		if g, _ = cgroup.Observe(m.s.tool.pid, m.s.id); g != nil {
 			m.s.undo.push(func() { g.Close() })
 		}
 	}
-	if m.group == nil {
-		return nil
+	if g != nil {
+		m.group.Store(g)
+		g.Watch(func(cgroup.Counts) {
+			select {
+			case m.full <- struct{}{}:
+			default:
+			}
+		})
 	}
-	return m.group.Watch(func(cgroup.Counts) {
-		select {
-		case m.full <- struct{}{}:
-		default:
-		}
-	})
-}
-
-// start begins when the command is about to be released.
-func (m *monitor) start() {
 	if d := m.s.cfg.Policy.Sandbox().Idle.V; d > 0 {
 		m.idle.limit = d
 		m.idle.start(time.Now(), m.pulse())
@@ -98,11 +94,12 @@ func (m *monitor) pulse() pulse {
 // usage is what the pen's processes use: as its own group counts it, else added up.
 func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
 	sum := func() procs.Usage { return procs.Sum(m.s.pen.Process().Pid) }
-	if m.group == nil {
+	g := m.group.Load()
+	if g == nil {
 		u := sum()
 		return u.Memory, u.Threads, u.CPU
 	}
-	u := m.group.Usage()
+	u := g.Usage()
 	if u.Memory == 0 || u.PIDs == 0 { // a group without that controller
 		all := sum()
 		u.Memory, u.PIDs = max(u.Memory, all.Memory), max(u.PIDs, all.Threads)
@@ -120,13 +117,14 @@ func (m *monitor) idled(now time.Time) bool {
 	return m.idle.observe(now, p)
 }
 
-// limits records what limits were hit since it last did. Called too early it
-// sets next.
+// limits records and shows what limits were hit since it last did. It sets next,
+// and does nothing before that.
 func (m *monitor) limits(final bool) {
-	if m.group == nil || m.next != nil && !final {
+	g := m.group.Load()
+	if g == nil || m.next != nil && !final {
 		return
 	}
-	now := m.group.Counts()
+	now := g.Counts()
 	old := m.told
 	m.told = now
 	p := m.s.cfg.Policy.Sandbox()
@@ -143,7 +141,9 @@ func (m *monitor) limits(final bool) {
 		if l.n == 0 {
 			continue
 		}
-		m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
+		if m.s.daemon == nil { // which has it recorded by the proxy
+			m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
+		}
 		if l.words != "" && !m.shown[l.kind] {
 			m.shown[l.kind] = true
 			m.s.say.line("%s", l.words)

@@ -106,9 +106,6 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return nil, s.abandon(err)
 	}
 	s.announce()
-	if err := s.monitor.attach(); err != nil {
-		return nil, s.abandon(err)
-	}
 	// The daemon lists its sessions too, and ends them when asked; what only the
 	// session itself knows, whether it is frozen, is here.
 	entry, err := registry.Register(s.status(), s.monitor.control(func() { cancel(errKilled) }))

@@ -72,11 +72,11 @@ func (p *process) signal(sig syscall.Signal) {
 
 // watch releases the command and stays with it to its end.
 func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
-	s.monitor.start()
-	defer s.monitor.stop()
 	if err := s.line.Release(); err != nil {
 		return nil, s.abandon(err)
 	}
+	s.monitor.start()
+	defer s.monitor.stop()
 	if err := s.line.WaitExec(ctx); err != nil {
 		var not *shim.ExecError
 		if errors.As(err, &not) {

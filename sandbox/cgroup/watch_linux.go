@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,16 +97,16 @@ const (
 
 // Watch calls hit, from one goroutine, with what was counted since it was last
 // called, until the group is closed: a last time by Close itself. It is called
-// at most once, and waits for the kernel to tell of a limit that was hit, but for
-// the number of processes in version 1, which it reads every two seconds.
-func (g *Group) Watch(hit func(Counts)) error {
-	w, own := g.watcher, false
+// once. It waits for the kernel to tell; of what that does not tell, or can't for
+// want of inotify instances, it reads the numbers every two seconds.
+func (g *Group) Watch(hit func(Counts)) {
+	w := g.watcher
+	var undo []func()
 	if w == nil {
 		var err error
-		if w, err = newWatcher(); err != nil {
-			return err
+		if w, err = newWatcher(); err == nil {
+			undo = append(undo, w.close)
 		}
-		own = true
 	}
 	wake, stop, done := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	changed := func() {
@@ -115,39 +116,31 @@ func (g *Group) Watch(hit func(Counts)) error {
 		}
 	}
 	var tick <-chan time.Time
-	var undo []func()
-	end := func() {
-		for _, f := range undo {
-			f()
-		}
-		if own {
-			w.close()
-		}
-	}
 	for _, controller := range []string{memory, pids} {
 		c, ok := g.by[controller]
 		if !ok {
 			continue
 		}
 		var f func()
-		var err error
-		if slowly := controller == pids || g.seen; slowly && !c.v2 {
-			if tick == nil {
-				t := time.NewTicker(slow)
-				undo, tick = append(undo, t.Stop), t.C
-			}
-			continue
-		}
-		if controller == memory && !c.v2 {
-			f, err = outOfMemory(c.dir, changed)
-		} else {
+		err := errUntold
+		switch {
+		case c.v2 && w != nil:
 			f, err = w.add(filepath.Join(c.dir, controller+".events"), changed)
+		case controller == memory && !c.v2 && !g.seen:
+			f, err = outOfMemory(c.dir, changed)
 		}
-		if err != nil {
-			end()
-			return err
+		if err == nil {
+			undo = append(undo, f)
+		} else if tick == nil {
+			t := time.NewTicker(slow)
+			undo, tick = append(undo, t.Stop), t.C
 		}
-		undo = append(undo, f)
+	}
+	end := func() {
+		slices.Reverse(undo) // the watcher is closed last
+		for _, f := range undo {
+			f()
+		}
 	}
 	old := g.Counts()
 	look := func() {
@@ -186,8 +179,10 @@ func (g *Group) Watch(hit func(Counts)) error {
 		close(stop)
 		<-done
 	}
-	return nil
 }
+
+// errUntold is that nobody is told of a change.
+var errUntold = errors.New("the kernel does not tell")
 
 // outOfMemory asks version 1 to tell when the memory is full (memory.rst,
 // section 10).

@@ -49,7 +49,7 @@ func states(pids []int) string {
 }
 
 func TestStopAndContinue(t *testing.T) {
-	root, out := tree(t, `sh -c 'while :; do :; done' & sh -c 'cat; :' & echo on; wait`)
+	root, out := tree(t, `sh -c 'while :; do :; done' & sh -c 'sleep 1000; :' & echo on; wait`)
 	if _, err := out.ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}

@@ -25,14 +25,14 @@ type limits struct {
 }
 
 // watchLimits begins it, when the pen is verified.
-func (s *session) watchLimits() error {
+func (s *session) watchLimits() {
 	if s.group == nil {
-		return nil
+		return
 	}
 	l := &limits{group: s.group, proxy: s.proxy}
 	s.limits = l
 	s.push(l.end)
-	return s.group.Watch(func(cgroup.Counts) { l.hit(time.Now()) })
+	s.group.Watch(func(cgroup.Counts) { l.hit(time.Now()) })
 }
 
 // hit tells what is new, or will.
