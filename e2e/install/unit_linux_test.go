@@ -1,12 +1,38 @@
 package install
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/penstock/penstock/internal/world"
 )
+
+// exposure is the most that systemd-analyze security may say of the service, of
+// 10. What is left of it: it is root, on the machine's network, with eight
+// capabilities.
+const exposure = 3.5
+
+// testUnits lets systemd read the units.
+func testUnits(t *testing.T, m *machine) {
+	world.Tool(t, "systemd-analyze")
+	args := []string{"systemd-analyze", "verify", "--recursive-errors=one"}
+	if _, err := exec.LookPath("man"); err != nil { // else it looks for the units' pages by it
+		args = append(args, "--man=no")
+	}
+	out, code := m.run("root", append(args, "penstock.socket", "penstock.service")...)
+	if code != 0 || strings.Contains(out, "penstock") {
+		t.Errorf("systemd-analyze verify: exit %d\n%s", code, out)
+	}
+	out, code = m.run("root", "systemd-analyze", "security", "--offline=yes", fmt.Sprintf("--threshold=%d", int(exposure*10)), "--no-pager", "penstock.service")
+	if code != 0 {
+		t.Errorf("systemd-analyze security: exit %d, more exposed than %.1f\n%s", code, exposure, out)
+	}
+}
 
 // call is a line of strace: the process, the call, what it was given and what
 // came of it.
