@@ -1,7 +1,6 @@
 package ebpf
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
@@ -152,74 +150,6 @@ func drop(pen *testPen) {
 		pen.watcher.Who(pen.r.t.Context(), c.RemoteAddr().(*net.TCPAddr).AddrPort(), c.LocalAddr().(*net.TCPAddr).AddrPort())
 		c.Close()
 	}
-}
-
-// BenchmarkStream compares one stream each, in turns of some MB: plain loopback,
-// and steered with all programs.
-func BenchmarkStream(b *testing.B) {
-	const chunk, turn = 64 << 10, 256
-	r := newRig(b)
-	must(b, r.p.SetDenied(tenThousand()))
-	pen := r.session("s1")
-	home := ownGroup(b)
-	pen.listen("127.0.0.1", 8080)
-	var clients [2]net.Conn
-	for side, target := range []string{"127.0.0.1:8080", "1.2.3.4:80"} {
-		if side == 1 {
-			move(b, filepath.Join(r.pens, "s1"))
-			b.Cleanup(func() { move(b, home) })
-		}
-		inNetns(b, pen.net, func() {
-			d := net.Dialer{}
-			d.SetMultipathTCP(false)
-			c, err := d.Dial("tcp", target)
-			must(b, err)
-			clients[side] = c
-		})
-		defer clients[side].Close()
-		server := <-pen.accepted
-		defer server.Close()
-		go func() {
-			buf := make([]byte, chunk)
-			for {
-				if _, err := io.ReadFull(server, buf); err != nil {
-					return
-				}
-				if buf[0] == 1 { // the last of a turn
-					if _, err := server.Write(buf[:1]); err != nil {
-						return
-					}
-				}
-			}
-		}()
-	}
-	buf := make([]byte, chunk)
-	var took [2][]time.Duration
-	b.SetBytes(2 * chunk * turn)
-	for b.Loop() {
-		for side, c := range clients {
-			begin := time.Now()
-			for i := range turn {
-				if buf[0] = 0; i == turn-1 {
-					buf[0] = 1
-				}
-				if _, err := c.Write(buf); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if _, err := c.Read(buf[:1]); err != nil {
-				b.Fatal(err)
-			}
-			took[side] = append(took[side], time.Since(begin))
-		}
-	}
-	rate := func(side int) float64 {
-		slices.Sort(took[side])
-		return chunk * turn / 1e6 / took[side][len(took[side])/2].Seconds()
-	}
-	b.ReportMetric(rate(0), "loopback-MB/s")
-	b.ReportMetric(rate(1), "steered-MB/s")
-	b.ReportMetric(rate(1)/rate(0), "ratio")
 }
 
 // BenchmarkSteer is what a session's start pays for steering.
