@@ -13,6 +13,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/ebpf/events"
+	"github.com/penstock/penstock/hooks"
 )
 
 const daemonRole = "role:test-daemon"
@@ -29,6 +32,9 @@ func daemonMain(args []string) int {
 }
 
 func daemonRun(args []string) error {
+	if args[0] == "read" {
+		return readAsNobody()
+	}
 	pens, err := os.Open(args[2])
 	if err != nil {
 		return err
@@ -107,6 +113,23 @@ func daemonRun(args []string) error {
 	return nil
 }
 
+// readAsNobody is what a proxy does: it follows the ring that is descriptor 3.
+func readAsNobody() error {
+	seen := make(chan events.Event, 1)
+	w, err := events.Open(os.NewFile(3, "ring"), events.Options{Notify: func(e events.Event, _ *hooks.Process) { seen <- e }})
+	if err != nil {
+		return err
+	}
+	fmt.Println("reading")
+	for e := range seen {
+		if e.Kind == events.Deny {
+			fmt.Println(e.Why == events.DeniedSocket, e.Type, e.Protocol, e.ID.PID)
+			break
+		}
+	}
+	return w.Close()
+}
+
 // dropTo leaves every thread these capabilities and no others.
 func dropTo(caps ...int) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -149,6 +172,98 @@ func TestCapabilities(t *testing.T) {
 		t.Fatalf("%q %v", line, err)
 	}
 	if _, err := os.Stat(r.opts.PinDir); err == nil {
+		t.Error("pins are left")
+	}
+}
+
+// TestReader: to follow a session takes the descriptor and no right at all.
+func TestReader(t *testing.T) {
+	r := newRig(t)
+	group, id := r.group(r.pens, "s1")
+	s, err := r.p.AddSession(id)
+	must(t, err)
+	ring, err := s.Events()
+	must(t, err)
+	defer ring.Close()
+	// Where another user finds it too.
+	exe, err := os.Executable()
+	must(t, err)
+	content, err := os.ReadFile(exe)
+	must(t, err)
+	dir, err := os.MkdirTemp("/var/tmp", "penstock-test-")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	must(t, os.Chmod(dir, 0o755))
+	copied := filepath.Join(dir, "reader")
+	must(t, os.WriteFile(copied, content, 0o755))
+	cmd := exec.Command(copied, daemonRole, "read")
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = []*os.File{ring}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	pipe, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	defer cmd.Wait() //nolint:errcheck // its answer is what counts
+	out := bufio.NewReader(pipe)
+	if line, _ := out.ReadString('\n'); line != "reading\n" {
+		t.Fatal(line)
+	}
+	tool := start(t, group, nil)
+	if got := tool.do("socket inet raw 1"); got != "EPERM" {
+		t.Fatal(got)
+	}
+	line, _ := out.ReadString('\n')
+	if want := fmt.Sprintln(true, unix.SOCK_RAW, 1, tool.cmd.Process.Pid); line != want {
+		t.Errorf("%q, want %q", line, want)
+	}
+}
+
+// TestNothingLeft: what is closed leaves no descriptor.
+func TestNothingLeft(t *testing.T) {
+	r := newGroups(t)
+	_, id := r.group(r.pens, "s1")
+	ns := newNetns(t)
+	f, err := listener(t, ns, "127.0.0.1", 1).File()
+	must(t, err)
+	defer f.Close()
+	round := func() int {
+		p, err := Load(r.opts)
+		must(t, err)
+		s, err := p.AddSession(id)
+		must(t, err)
+		must(t, s.Steer(ns, f, nil))
+		if err := s.Steer(ns, f, nil); err == nil {
+			t.Error("steered twice")
+		}
+		if _, err := p.AddSession(id); err == nil {
+			t.Error("added twice")
+		}
+		_, err = p.AddSlot(id, []Allowed{{netip.MustParsePrefix("10.0.0.0/8"), 0}})
+		must(t, err)
+		if _, err := p.AddSlot(id+1, []Allowed{{}}); err == nil {
+			t.Error("no prefix was allowed")
+		}
+		must(t, p.Close())
+		must(t, p.Close())
+		must(t, s.Close())
+		if _, err := p.AddSession(id); err == nil {
+			t.Error("added to closed programs")
+		}
+		fds, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(fds)
+	}
+	round() // the loader keeps some for ever
+	if a, b := round(), round(); a != b {
+		t.Errorf("%d descriptors, then %d", a, b)
+	}
+	// Groups that are none: nothing is left of the attempt.
+	bad := r.opts
+	bad.ProxiesCgroup = f
+	if _, err := Load(bad); err == nil || !strings.Contains(err.Error(), "guard_connect4") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(bad.PinDir); err == nil {
 		t.Error("pins are left")
 	}
 }

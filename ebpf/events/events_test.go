@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -207,6 +209,35 @@ func TestLost(t *testing.T) {
 	w.take([]byte("garbage"))
 	if n := w.Lost(); n != 4 {
 		t.Errorf("%d lost", n)
+	}
+}
+
+// TestBusy: a record that is being written is waited for, one that never is
+// written is not.
+func TestBusy(t *testing.T) {
+	w := newTest()
+	exit, flow := exitOf(ID{1, 1}, 1), flowOf(ID{5, 50}, 1, "192.0.0.8:1", "1.2.3.4:443")
+	put := func(at int, b []byte, flags uint32) int {
+		binary.NativeEndian.PutUint32(w.ring.data[at:], uint32(len(b))|flags)
+		copy(w.ring.data[at+8:], b)
+		return at + (8+len(b)+7)&^7
+	}
+	second := put(0, exit, recordBusy)
+	*w.ring.producer = uint64(put(second, flow, 0))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	ends := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	if p := w.Who(ctx, ends("192.0.0.8:1"), ends("1.2.3.4:443")); p != nil {
+		t.Error("read what is not written yet")
+	}
+	if p := w.ask(t, "192.0.0.8:1", "1.2.3.4:443"); p != nil {
+		t.Error("read what is not written yet")
+	}
+	asked := make(chan *hooks.Process)
+	go func() { asked <- w.Who(t.Context(), ends("192.0.0.8:1"), ends("1.2.3.4:443")) }()
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&w.ring.data[0])), uint32(len(exit)))
+	if p := <-asked; p == nil || p.PID != 5 {
+		t.Errorf("%+v", p)
 	}
 }
 
