@@ -85,6 +85,8 @@ type Options struct {
 	Ready int
 	// WithoutLSM leaves the optional programs out even where the kernel has them.
 	WithoutLSM bool
+
+	old bool // for tests: as if the kernel had no helper newer than 5.10's
 }
 
 // Counters are what the programs counted for one session. Bytes are those of

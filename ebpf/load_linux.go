@@ -138,8 +138,8 @@ func (p *Programs) start() error {
 
 // load puts all programs into the kernel, where nothing runs them yet.
 func (p *Programs) load() (err error) {
-	retval := features.HaveProgramHelper(cilium.CGroupSockAddr, asm.FnSetRetval) == nil
-	ancestor := features.HaveProgramHelper(cilium.RawTracepoint, asm.FnGetCurrentAncestorCgroupId) == nil
+	retval := !p.opts.old && features.HaveProgramHelper(cilium.CGroupSockAddr, asm.FnSetRetval) == nil
+	ancestor := !p.opts.old && features.HaveProgramHelper(cilium.RawTracepoint, asm.FnGetCurrentAncestorCgroupId) == nil
 	penSpec, err := objects.LoadPen()
 	if err != nil {
 		return err

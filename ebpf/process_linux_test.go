@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,35 +83,93 @@ func TestForkAndExec(t *testing.T) {
 	}
 }
 
+// pass passes a descriptor from one tool to the other.
+func pass(t *testing.T, a, b *tool, name string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "socket")
+	if got := b.do("take " + name + " " + path); got != "bound" {
+		t.Fatal(got)
+	}
+	if got := a.do("give " + name + " " + path); got != "ok" {
+		t.Fatal(got)
+	}
+	if got, err := b.out.ReadString('\n'); got != "ok\n" {
+		t.Fatal(got, err)
+	}
+}
+
 // TestDescriptorPassing: it is who connects, not who made the socket or holds it.
 func TestDescriptorPassing(t *testing.T) {
 	r := newRig(t)
 	pen := r.session("s1")
 	a, b := start(t, pen.cgroup, pen.net), start(t, pen.cgroup, pen.net)
-	pass := func(name string) {
-		t.Helper()
-		path := filepath.Join(t.TempDir(), "socket")
-		if got := b.do("take " + name + " " + path); got != "bound" {
-			t.Fatal(got)
-		}
-		if got := a.do("give " + name + " " + path); got != "ok" {
-			t.Fatal(got)
-		}
-		if got, err := b.out.ReadString('\n'); got != "ok\n" {
-			t.Fatal(got, err)
-		}
-	}
 	a.do("open s inet stream 0")
-	pass("s")
+	pass(t, a, b, "s")
 	b.do("use s connect 1.2.3.4:1000")
 	if p, _ := pen.who(t); p == nil || p.PID != b.cmd.Process.Pid {
 		t.Errorf("made by one, connected by the other: %+v", p)
 	}
 	a.do("open c inet stream 0")
 	a.do("use c connect 1.2.3.4:1001")
-	pass("c")
+	pass(t, a, b, "c")
 	if p, _ := pen.who(t); p == nil || p.PID != a.cmd.Process.Pid {
 		t.Errorf("connected by one, held by the other: %+v", p)
+	}
+}
+
+// TestDeferredFastOpen: with TCP_FASTOPEN_CONNECT the SYN leaves with the first
+// data, which somebody else may write. It is who named the destination.
+func TestDeferredFastOpen(t *testing.T) {
+	r := newRig(t)
+	pen := r.session("s1")
+	inNetns(t, pen.net, func() { // for clients, and without a cookie from before
+		must(t, os.WriteFile("/proc/sys/net/ipv4/tcp_fastopen", []byte("5"), 0))
+	})
+	a, b := start(t, pen.cgroup, pen.net), start(t, pen.cgroup, pen.net)
+	a.do("open s inet stream 0")
+	if got := a.do("defer s"); got != "ok" {
+		t.Fatal(got)
+	}
+	if got := a.do("use s connect 1.2.3.4:80"); got != "ok" {
+		t.Fatal(got)
+	}
+	if c, err := pen.s.Counters(); err != nil || c.Flows != 0 {
+		t.Fatalf("it was not deferred: %+v %v", c, err)
+	}
+	pass(t, a, b, "s")
+	if got := b.do("use s write 1.2.3.4:80"); got != "ok" {
+		t.Fatal(got)
+	}
+	if p, _ := pen.who(t); p == nil || p.PID != a.cmd.Process.Pid {
+		t.Errorf("%+v, want %d", p, a.cmd.Process.Pid)
+	}
+}
+
+// TestOldKernel: without the helpers that 5.10 does not have, refusals have the
+// kernel's errno, and all else is the same.
+func TestOldKernel(t *testing.T) {
+	r := newGroups(t)
+	r.opts.old = true
+	r.load()
+	must(t, r.p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}))
+	pen := r.session("s1")
+	tool := start(t, pen.cgroup, pen.net)
+	tool.do("open s inet stream 0")
+	if got := tool.do("use s connect 203.0.113.1:80"); got != "EPERM" {
+		t.Error(got)
+	}
+	if got := tool.do("use s connect 1.2.3.4:80"); got != "ok" {
+		t.Error(got)
+	}
+	exe, err := os.Executable()
+	must(t, err)
+	if p, _ := pen.who(t); p == nil || p.PID != tool.cmd.Process.Pid || p.Exe.Path != exe {
+		t.Errorf("%+v", p)
+	}
+	for _, f := range r.p.Features() {
+		if (f.Name == FeatureErrno || f.Name == FeatureAncestor) && (f.State != Unavailable || f.Reason == "") {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

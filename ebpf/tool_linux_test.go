@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/sandbox/netns"
 )
 
 const toolRole = "role:test-tool"
@@ -20,6 +22,8 @@ const toolRole = "role:test-tool"
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case netns.Role:
+			os.Exit(netns.Main())
 		case toolRole:
 			toolMain()
 			return
@@ -101,6 +105,8 @@ func toolDo(f []string, held map[string]int) (string, error) {
 			return "", err
 		}
 		return "", unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, to)
+	case "defer": // NAME: no SYN before the first data
+		return "", unix.SetsockoptInt(held[f[1]], unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
 	case "nonblock":
 		return "", unix.SetNonblock(held[f[1]], true)
 	case "give", "take": // NAME PATH: passes a descriptor through a unix socket
