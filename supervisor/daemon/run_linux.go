@@ -41,6 +41,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if os.Geteuid() != 0 {
 		return &refusal{"the supervisor must be started by root", "systemctl enable --now penstock.socket, or sudo penstock supervise; pens work without it too (penstock run --rootless)"}
 	}
+	if strings.ContainsAny(o.Name, "/ \n") || strings.HasPrefix(o.Name, ".") {
+		return &refusal{fmt.Sprintf("%.80q can't be a name of control groups", o.Name), "leave --name out, or give it letters"}
+	}
 	unix.Umask(0o077)
 	set, err := settings.Load(o.Settings)
 	if err != nil {
