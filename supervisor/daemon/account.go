@@ -67,7 +67,7 @@ func (a *accounts) connect(uid int, now time.Time) *refusal {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	acc := a.get(uid, now)
-	if acc.conns >= a.quota.Connections {
+	if uid != 0 && acc.conns >= a.quota.Connections {
 		return &refusal{"too many connections of this user are open", "close some, or raise quota.connections in the supervisor's settings"}
 	}
 	if r := acc.spend(uid); r != nil {

@@ -28,6 +28,8 @@ type Config struct {
 	NoPrograms string         // why Programs is nil
 	Version    string
 	Log        func(format string, args ...any) // for the administrator; nil: nobody
+
+	state *state // State, if it is open and locked already
 }
 
 // Daemon is the service.
@@ -63,9 +65,11 @@ func New(cfg Config) (*Daemon, error) {
 		}
 		d.host[name] = id
 	}
-	var err error
-	if d.state, err = openState(cfg.State); err != nil {
-		return nil, err
+	if d.state = cfg.state; d.state == nil {
+		var err error
+		if d.state, err = openState(cfg.State); err != nil {
+			return nil, err
+		}
 	}
 	d.pool = newPool(cfg.Settings, cfg.Groups, cfg.Log)
 	return d, nil

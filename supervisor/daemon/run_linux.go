@@ -52,12 +52,18 @@ func Run(ctx context.Context, o Options) (err error) {
 	if _, err := readFloor(o.Policy); err != nil {
 		return fmt.Errorf("read the administrator's policy: %w", err)
 	}
+	// Before anything is swept: who else works with it could still need that.
+	st, err := openState(o.State)
+	if err != nil {
+		return err
+	}
+	defer st.close()
 	l, err := listen(&o)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	cfg := Config{State: o.State, Policy: o.Policy, Settings: set, Version: o.Version, Log: o.Log}
+	cfg := Config{State: o.State, state: st, Policy: o.Policy, Settings: set, Version: o.Version, Log: o.Log}
 	cfg.Groups, err = cgroup.NewTree(cgroup.TreeOptions{Name: o.Name})
 	switch {
 	case errors.Is(err, cgroup.ErrUnavailable):

@@ -162,7 +162,10 @@ func (s *session) begin() error {
 		return r
 	}
 	s.push(func() { d.accounts.end(uid, time.Now()) })
-	quota := d.cfg.Settings.Quota
+	most := d.cfg.Settings.Quota.AuditBytes
+	if uid == 0 {
+		most = 0
+	}
 	floor, err := readFloor(d.cfg.Policy)
 	if err != nil {
 		return fmt.Errorf("read the administrator's policy: %w", err)
@@ -171,7 +174,7 @@ func (s *session) begin() error {
 	if err != nil {
 		return err
 	}
-	if s.record, err = st.create(quota.AuditBytes); err != nil {
+	if s.record, err = st.create(most); err != nil {
 		return err
 	}
 	s.push(func() { s.record.File.Close() })

@@ -36,6 +36,31 @@ setup_time: 90s
 	}
 }
 
+// TestExample: what the packaged example and the manual say is what holds.
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "packaging", "etc", "supervise.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Parse("example", text); err != nil || *s != *Default() {
+		t.Errorf("as it is: %+v, %v", s, err)
+	}
+	_, keys, ok := strings.Cut(string(text), "\n# quota:")
+	if !ok {
+		t.Fatal("the example has no quota")
+	}
+	keys = strings.ReplaceAll("\n# quota:"+keys, "\n# ", "\n")
+	s, err := Parse("example", []byte(strings.ReplaceAll(keys, "\n#\n", "\n")))
+	if err != nil || *s != *Default() {
+		t.Errorf("uncommented: %+v, %v, want %+v", s, err, Default())
+	}
+	for _, key := range []string{"sessions", "connections", "rate", "memory", "pids", "cpus", "audit_bytes", "session_audit_bytes", "first_uid", "most", "idle", "setup_time"} {
+		if !strings.Contains(keys, "\n  "+key+":") && !strings.Contains(keys, "\n"+key+":") {
+			t.Errorf("the example lacks %s", key)
+		}
+	}
+}
+
 func TestParseRefusals(t *testing.T) {
 	for text, want := range map[string]string{
 		"quotas: {}":                                  `f:1: unknown key "quotas"`,
