@@ -145,6 +145,9 @@ func (d *Daemon) turnAway(c *connection, r *refusal) {
 	})
 }
 
+// stopTime bounds what callers can do about the daemon's end.
+const stopTime = 5 * time.Second
+
 // close ends every session and then the proxies.
 func (d *Daemon) close(reason string) {
 	d.mu.Lock()
@@ -157,7 +160,18 @@ func (d *Daemon) close(reason string) {
 	for _, s := range all {
 		s.fail(reason)
 	}
-	d.conns.Wait()
+	for _, s := range all {
+		<-s.finished
+	}
+	// What is left is waiting for a caller's descriptors to be closed, or for a
+	// session that had not been entered yet.
+	waited := make(chan struct{})
+	go func() { d.conns.Wait(); close(waited) }()
+	select {
+	case <-waited:
+	case <-time.After(stopTime):
+		d.cfg.Log("some callers' descriptors can't be closed")
+	}
 	d.pool.close()
 	d.state.close()
 }
@@ -202,6 +216,20 @@ func (c *connection) refuse(err error) {
 func (c *connection) answer(m *daemonctl.Message, files ...*os.File) error {
 	c.conn.SetWriteDeadline(time.Now().Add(answerTime)) //nolint:errcheck // then it fails
 	return c.conn.Send(m, files...)
+}
+
+// tell sends a message if there is room for it, and waits for nobody: it is
+// called by others than the connection's own goroutine.
+func (c *connection) tell(m *daemonctl.Message) {
+	b, err := m.Encode()
+	if err != nil {
+		return
+	}
+	if raw, err := c.conn.Raw().SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { //nolint:errcheck // the connection ends anyway
+			unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) //nolint:errcheck // likewise
+		})
+	}
 }
 
 // converse answers until the caller is gone or has broken the rules.

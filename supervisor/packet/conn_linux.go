@@ -93,7 +93,11 @@ func (c *Conn) Send(b []byte, files ...*os.File) error {
 // caller's. io.EOF means that the other end is gone. After any other error
 // nothing of the packet is left open, and the conversation is over.
 func (c *Conn) Recv() ([]byte, []*os.File, error) {
-	buf := make([]byte, c.size+1)
+	length, err := c.next()
+	if err != nil {
+		return nil, nil, err
+	}
+	buf := make([]byte, length)
 	// One more than allowed: too many are seen, received and closed rather than
 	// cut off by the kernel.
 	oob := make([]byte, unix.CmsgSpace((c.files+1)*4))
@@ -121,6 +125,36 @@ func (c *Conn) Recv() ([]byte, []*os.File, error) {
 		return nil, nil, err
 	}
 	return buf[:n:n], files, nil
+}
+
+// next waits for a packet and returns how much room reading it takes: a
+// conversation in which nothing is said costs no buffer.
+func (c *Conn) next() (int, error) {
+	raw, err := c.uc.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("receive message: %w", err)
+	}
+	var n int
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		for {
+			n, _, failed = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+			if !errors.Is(failed, unix.EINTR) {
+				return !errors.Is(failed, unix.EAGAIN)
+			}
+		}
+	})
+	if err == nil {
+		err = failed
+	}
+	switch {
+	case errors.Is(err, net.ErrClosed), errors.Is(err, unix.ECONNRESET):
+		return 0, io.EOF
+	case err != nil:
+		return 0, fmt.Errorf("receive message: %w", err)
+	}
+	return min(n, c.size) + 1, nil
 }
 
 // rights takes the descriptors out of a control message.
