@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,8 +21,6 @@ import (
 type monitor struct {
 	s *session
 
-	// group is the session's own, or the daemon's to look at; nil: none, or not yet.
-	group   atomic.Pointer[cgroup.Group]
 	full    chan struct{} // a limit was hit; see limits
 	told    cgroup.Counts // recorded so far
 	shown   map[string]bool
@@ -43,19 +40,11 @@ func newMonitor(s *session) *monitor {
 	return &monitor{s: s, full: make(chan struct{}, 1), shown: map[string]bool{}}
 }
 
-// start begins when the command has been released.
+// start begins when the command has been released. What limits the daemon's group
+// has hit, the daemon finds out and has recorded.
 func (m *monitor) start() {
-	g := m.s.group
-	if m.s.daemon != nil {
-		// An error is that the daemon has no groups: what is in force then, it has
-		// said when the session was opened.
-		if g, _ = cgroup.Observe(m.s.tool.pid, m.s.id); g != nil {
-			m.s.undo.push(func() { g.Close() })
-		}
-	}
-	if g != nil {
-		m.group.Store(g)
-		g.Watch(func(cgroup.Counts) {
+	if m.s.group != nil {
+		m.s.group.Watch(func(cgroup.Counts) {
 			select {
 			case m.full <- struct{}{}:
 			default:
@@ -94,7 +83,7 @@ func (m *monitor) pulse() pulse {
 // usage is what the pen's processes use: as its own group counts it, else added up.
 func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
 	sum := func() procs.Usage { return procs.Sum(m.s.pen.Process().Pid) }
-	g := m.group.Load()
+	g := m.s.group
 	if g == nil {
 		u := sum()
 		return u.Memory, u.Threads, u.CPU
@@ -120,7 +109,7 @@ func (m *monitor) idled(now time.Time) bool {
 // limits records and shows what limits were hit since it last did. It sets next,
 // and does nothing before that.
 func (m *monitor) limits(final bool) {
-	g := m.group.Load()
+	g := m.s.group
 	if g == nil || m.next != nil && !final {
 		return
 	}
@@ -141,9 +130,7 @@ func (m *monitor) limits(final bool) {
 		if l.n == 0 {
 			continue
 		}
-		if m.s.daemon == nil { // which has it recorded by the proxy
-			m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
-		}
+		m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
 		if l.words != "" && !m.shown[l.kind] {
 			m.shown[l.kind] = true
 			m.s.say.line("%s", l.words)

@@ -28,7 +28,6 @@ type Group struct {
 	mirrors []string
 
 	inTree bool   // of a Tree, not a user's own (Make)
-	seen   bool   // somebody else's, only looked at (Observe)
 	closed func() // tells the tree
 
 	mu      sync.Mutex
@@ -122,9 +121,6 @@ func (g *Group) Close() error {
 	if g.f != nil {
 		g.f.Close()
 		g.f = nil
-	}
-	if g.seen {
-		return nil
 	}
 	var errs []error
 	if !g.inTree {

@@ -27,11 +27,7 @@ func (t *Tree) tops() []string {
 func (t *Tree) make(rel string, by map[string]carrier, above bool) error {
 	for _, top := range t.tops() {
 		dir := filepath.Join(top, rel)
-		mode := os.FileMode(readable)
-		if above {
-			mode = passThrough
-		}
-		if err := mkdir(dir, mode); err != nil && !(above && errors.Is(err, fs.ErrExist)) {
+		if err := os.Mkdir(dir, private); err != nil && !(above && errors.Is(err, fs.ErrExist)) {
 			return fmt.Errorf("make control group: %w", err)
 		}
 	}

@@ -140,24 +140,13 @@ func delegated(root Root) (string, error) {
 	return root.Dir, nil
 }
 
-// What others may do with a group, whatever the daemon's umask: pass through those
-// above a session's, whose names they can't list, and read what the session uses.
-const (
-	passThrough = 0o711
-	readable    = 0o755
-)
-
-// mkdir makes a group.
-func mkdir(dir string, mode os.FileMode) error {
-	if err := os.Mkdir(dir, mode); err != nil {
-		return err
-	}
-	return os.Chmod(dir, mode)
-}
+// private is a group's mode: who has sessions, and what they use, is nobody's
+// business but root's.
+const private = 0o700
 
 // ensure makes a group; one that is there is fine.
 func ensure(dir string) error {
-	if err := mkdir(dir, passThrough); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, private); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make control group: %w", err)
 	}
 	return nil
@@ -166,7 +155,7 @@ func ensure(dir string) error {
 // claim makes a topmost group with its two parts and marks it, or checks that
 // the one that is there is that of a daemon that is gone.
 func (t *Tree) claim(top string) error {
-	err := mkdir(top, passThrough)
+	err := os.Mkdir(top, private)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

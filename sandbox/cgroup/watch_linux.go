@@ -90,8 +90,7 @@ const (
 	again = 100 * time.Millisecond
 	last  = time.Second
 	// slow is for what nobody is told of: pids.events of version 1, on kernels from
-	// 6.12 on (the event goes to pids.events.local, which is version 2's), and in
-	// version 1 a full memory, for who may only read (Observe).
+	// 6.12 on (the event goes to pids.events.local, which is version 2's).
 	slow = 2 * time.Second
 )
 
@@ -126,7 +125,7 @@ func (g *Group) Watch(hit func(Counts)) {
 		switch {
 		case c.v2 && w != nil:
 			f, err = w.add(filepath.Join(c.dir, controller+".events"), changed)
-		case controller == memory && !c.v2 && !g.seen:
+		case controller == memory && !c.v2:
 			f, err = outOfMemory(c.dir, changed)
 		}
 		if err == nil {
