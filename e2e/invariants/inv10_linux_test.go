@@ -27,7 +27,7 @@ func TestInvariant10CleanHost(t *testing.T) {
 		// What is meant to stay: records, and the state of sessions that is told apart
 		// by name.
 		kept := c.AuditDir()
-		before := host.Take(t, kept)
+		before := host.Settled(t, kept)
 		state := names(t, c.Home.Path)
 
 		t.Run("at once after its end", func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestInvariant10CleanHost(t *testing.T) {
 				if running, _ := host.Left(); len(running) != 0 {
 					t.Errorf("%q: still running when the session had ended: %v", argv, running)
 				}
-				if diff := host.Diff(before, host.Take(t, kept)); diff != "" {
+				if diff := host.Diff(before.AtOnce(), host.Take(t, kept).AtOnce()); diff != "" {
 					t.Errorf("%q: not as it was before:\n%s", argv, diff)
 				}
 			}

@@ -67,7 +67,7 @@ func (w *World) NewSupervisor() *Supervisor {
 		w.t.Fatal(err)
 	}
 	s.t = w.t
-	w.t.Cleanup(func() { s.Stop(); os.RemoveAll(filepath.Dir(s.Socket)) })
+	w.t.Cleanup(func() { s.Stop(); s.putAway(); os.RemoveAll(filepath.Dir(s.Socket)) })
 	return s
 }
 

@@ -8,10 +8,13 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/internal/world"
 )
 
 // Snapshot is everything on the host that a session could leave behind, one line
@@ -19,8 +22,9 @@ import (
 type Snapshot []string
 
 // Take describes the host as it is now: processes, mounts, links, addresses,
-// routes, network namespaces that this one knows, abstract sockets, and the files
-// of the temporary directories but those below one of but.
+// routes, tables of nf_tables, namespaces of processes and network namespaces that
+// this one knows, abstract sockets, what privileged supervisors have for sessions,
+// and the files of the temporary directories but those below one of but.
 func Take(t testing.TB, but ...string) Snapshot {
 	t.Helper()
 	var s Snapshot
@@ -32,6 +36,9 @@ func Take(t testing.TB, but ...string) Snapshot {
 		return strings.Join(f[2:], " ") // without the ids
 	})...)
 	s = append(s, network(t)...)
+	s = append(s, rules(t)...)
+	s = append(s, namespaces()...)
+	s = append(s, supervisors()...)
 	s = append(s, table(t, "socket", "/proc/thread-self/net/unix", func(f []string) string {
 		if len(f) < 8 || !strings.HasPrefix(f[7], "@") {
 			return "" // a socket with a file is seen as one
@@ -42,6 +49,36 @@ func Take(t testing.TB, but ...string) Snapshot {
 		s = append(s, files(t, dir, but)...)
 	}
 	sort.Strings(s)
+	return s
+}
+
+// AtOnce leaves out what a privileged supervisor makes ahead for the next session.
+func (s Snapshot) AtOnce() (out Snapshot) {
+	for _, l := range s {
+		if !strings.HasPrefix(l, "supervisor ") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Settled is Take once the host has come to rest: a privileged supervisor makes
+// ahead, after its start and after each session, what the next ones will need.
+func Settled(t testing.TB, but ...string) Snapshot {
+	t.Helper()
+	s := Take(t, but...)
+	if len(world.Supervisors()) == 0 {
+		return s
+	}
+	const rest = 300 * time.Millisecond
+	since := time.Now()
+	Until(t, "the host to come to rest", func() bool {
+		now := Take(t, but...)
+		if Diff(s, now) != "" {
+			s, since = now, time.Now()
+		}
+		return time.Since(since) > rest
+	})
 	return s
 }
 
