@@ -21,7 +21,7 @@ func TestKillAllAtOnce(t *testing.T) {
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			c := newCampaign(t, world.New(t), o)
-			before := host.Take(t, c.Home.Path)
+			before := host.Settled(t, c.kept()...)
 			for i := range n {
 				id := fmt.Sprintf("all-%d", i)
 				s := c.start(id)
@@ -30,11 +30,20 @@ func TestKillAllAtOnce(t *testing.T) {
 				} else {
 					<-time.After(beginning * time.Duration(i) / n) // the stimulus
 				}
-				for _, pid := range frozen(s.PID()) {
+				// The proxy of a supervised session is the daemon's child.
+				proxy := 0
+				if o.Supervised {
+					proxy = host.Find(s.PID(), host.Proxy)
+				}
+				all := frozen(s.PID())
+				if proxy != 0 {
+					all = append(all, proxy)
+				}
+				for _, pid := range all {
 					syscall.Kill(pid, syscall.SIGKILL)
 				}
 				s.Wait()
-				host.Clean(t, before, c.Home.Path)
+				host.Clean(t, before, c.kept()...)
 				dir := filepath.Join(c.Home.Path, "projects", id)
 				if r := c.Run([]string{"--policy", c.policy, "--workdir", dir}, "/bin/true"); r.Code != 0 {
 					t.Errorf("the next session\n%s", r)

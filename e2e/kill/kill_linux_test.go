@@ -18,10 +18,15 @@ import (
 	"github.com/penstock/penstock/internal/world"
 )
 
-const (
-	moments = 50 // of each role
-	abreast = 6  // sessions at once
-)
+const abreast = 6 // sessions at once
+
+// moments is how often each role is killed.
+func moments() int {
+	if testing.Short() {
+		return 10
+	}
+	return 50
+}
 
 // Half of the moments are spread over a session's beginning, half over its work.
 const (
@@ -46,6 +51,12 @@ type campaign struct {
 
 func newCampaign(t *testing.T, w *world.World, o world.Options) *campaign {
 	c := &campaign{Caller: host.NewCaller(t, w, o)}
+	if s := c.Home.Supervisor(); s != nil {
+		// More at once than people start.
+		if err := os.WriteFile(s.Config, []byte("quota: {sessions: 64, connections: 512, rate: 1000}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c.allowed = w.HTTP("allowed.example.com", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -76,25 +87,33 @@ func (c *campaign) start(id string) *host.Session {
 	return c.StartCommand(c.Command(args...))
 }
 
-// TestKill: each role, at fifty moments, as root and as an ordinary user.
-func TestKill(t *testing.T) {
-	roles := []host.Role{supervisor, host.Proxy, host.Janitor, host.Builder, host.Init, host.Shim}
+// random returns a generator and says how to have the same one again.
+func random(t *testing.T) func(n uint64) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("PENSTOCK_KILL_SEED"); s != "" {
 		fmt.Sscan(s, &seed)
 	}
 	t.Logf("PENSTOCK_KILL_SEED=%d", seed)
+	return func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
+}
+
+// kept are the directories where something is meant to stay.
+func (c *campaign) kept() []string { return []string{c.Home.Path, c.AuditDir()} }
+
+// TestKill: each role but the daemon, at fifty moments, as every kind of user.
+func TestKill(t *testing.T) {
+	roles := []host.Role{supervisor, host.Proxy, host.Janitor, host.Builder, host.Init, host.Shim}
+	rng := random(t)
 	users := world.Users()
 	for name, o := range users {
 		t.Run(name, func(t *testing.T) {
 			w := world.New(t)
 			c := newCampaign(t, w, o)
-			before := host.Take(t, c.Home.Path)
+			before := host.Settled(t, c.kept()...)
 			for i, r := range roles {
 				t.Run(string(r), func(t *testing.T) {
-					rng := rand.New(rand.NewPCG(seed, uint64(i)))
-					killAll(t, c, r, moments, rng)
-					host.Clean(t, before, c.Home.Path)
+					killAll(t, c, r, moments(), rng(uint64(i)))
+					host.Clean(t, before, c.kept()...)
 				})
 			}
 			onlyAllowedLeft(t, c)
