@@ -67,6 +67,12 @@ func read(pid int) (Process, bool) {
 	return p, true
 }
 
+// Alive returns a process, unless it has ended.
+func Alive(pid int) (Process, bool) {
+	p, ok := read(pid)
+	return p, ok && p.State != "Z"
+}
+
 // children lists the children of a process by the kernel's own list.
 func children(pid int) []int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
