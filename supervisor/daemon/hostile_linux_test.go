@@ -425,3 +425,61 @@ func TestFlood(t *testing.T) {
 	f.next()
 	f.end()
 }
+
+// lingerScenario sends a socket whose last close waits until its peer has read
+// all, which it never does.
+func lingerScenario(u *pretender) error {
+	if err := u.to(stepOpen); err != nil {
+		return err
+	}
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return err
+	}
+	c, err := net.DialTCP("tcp4", nil, l.Addr().(*net.TCPAddr))
+	if err != nil {
+		return err
+	}
+	deaf, err := l.AcceptTCP()
+	if err != nil {
+		return err
+	}
+	defer deaf.Close()
+	c.SetLinger(600)
+	c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	for err == nil {
+		_, err = c.Write(make([]byte, 1<<16))
+	}
+	f, err := c.File()
+	if err != nil {
+		return err
+	}
+	err = within(func(ctx context.Context) error { return u.client.Join(ctx, f) })
+	if err == nil {
+		return errors.New("a socket was taken for a process")
+	}
+	go c.Close() // waits, if it is the last one
+	go f.Close()
+	u.say("sent")
+	return nil
+}
+
+// TestDescriptorsThatCannotBeClosed: who sends one has his session ended all the
+// same, and nobody else waits.
+func TestDescriptorsThatCannotBeClosed(t *testing.T) {
+	s := serve(t, nil)
+	c := s.call(t, bob+1, "linger") // a user who may outlive the daemon
+	c.expect("sent")
+	start := time.Now()
+	s.idle(t)
+	b := s.call(t, bob, "whole")
+	b.expect("serving")
+	b.next()
+	b.end()
+	s.stop()
+	if d := time.Since(start); d > 15*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	c.next()
+	c.end()
+}

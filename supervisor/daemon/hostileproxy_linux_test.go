@@ -171,7 +171,7 @@ func TestHostileProxies(t *testing.T) {
 	for n, k := range takeovers() {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			s := serve(t, func(c *Config) {
-				c.Settings.Proxies.FirstUID = hostileUID + 100*n
+				c.Settings.Proxies.FirstUID = hostileBase + os.Getpid()%10_000*10_000 + 100*n
 				c.Settings.Proxies.Most = 20
 			})
 			args := []string{"good"}
@@ -200,7 +200,7 @@ func TestHostileProxies(t *testing.T) {
 // ever.
 func TestProxyThatDoesNotStart(t *testing.T) {
 	s := serve(t, func(c *Config) {
-		c.Settings.Proxies.FirstUID = hostileUID + 100*99 // there is none of that number: it panics
+		c.Settings.Proxies.FirstUID = hostileBase + os.Getpid()%10_000*10_000 + 100*99 // there is none of that number: it panics
 		c.Settings.Proxies.Most = 20
 	})
 	start := time.Now()

@@ -26,11 +26,18 @@ import (
 	"github.com/penstock/penstock/supervisor/proxyrole"
 )
 
-// Users of the tests: nobody has an account with these ids.
-const ann, bob = 61101, 61102
+// Users of the tests: nobody has an account with these ids, and nobody else who
+// runs the same tests at the same time.
+var ann, bob = 700_000_000 + 4*os.Getpid(), 700_000_001 + 4*os.Getpid()
 
-// hostileUID is where proxies begin that do what role:proxy must not.
-const hostileUID = 2_000_500_000
+// Where the user ids of proxies begin, 100 for each daemon. Those from hostileBase
+// on do what role:proxy must not: which, is in their hundreds.
+const (
+	tameBase    = 2_001_000_000
+	hostileBase = 2_010_000_000
+	hostileEnd  = 2_110_000_000
+	runBase     = 2_120_000_000
+)
 
 // TestMain lets the test binary be the roles that the daemon, a pen and the tests
 // start.
@@ -38,8 +45,8 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case proxyRole:
-			if os.Geteuid() >= hostileUID && os.Geteuid() < hostileUID+10_000 {
-				os.Exit(hostileProxy((os.Geteuid() - hostileUID) / 100))
+			if uid := os.Geteuid(); uid >= hostileBase && uid < hostileEnd {
+				os.Exit(hostileProxy((uid - hostileBase) % 10_000 / 100))
 			}
 			os.Exit(proxyrole.Main())
 		case netns.Role:
@@ -101,7 +108,8 @@ func serve(t testing.TB, change func(*Config)) *service {
 	}
 	s := &service{socket: filepath.Join(dir, "s")}
 	set := settings.Default()
-	set.Proxies.FirstUID = 2_000_400_000
+	set.Proxies.FirstUID = tameBase + os.Getpid()%80_000*100
+	set.Proxies.Most = 80
 	set.Proxies.Idle = 1
 	s.cfg = Config{State: filepath.Join(dir, "state"), Policy: filepath.Join(dir, "policy.yaml"), Settings: set, Version: "test"}
 	s.cfg.Log = func(format string, args ...any) {

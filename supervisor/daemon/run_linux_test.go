@@ -44,8 +44,8 @@ type running struct {
 	name string
 }
 
-// firstUID of the proxies of run: others' are not touched by the checks.
-const firstUID = 2_000_450_000
+// firstUID of the proxies of run.
+var firstUID = runBase + os.Getpid()%100_000*100
 
 func place(t *testing.T) (dir, name string) {
 	t.Helper()
@@ -58,7 +58,7 @@ func place(t *testing.T) (dir, name string) {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "supervise.yaml"), []byte(fmt.Sprintf("proxies: {first_uid: %d, idle: 1}\nquota: {session_audit_bytes: 64K}\n", firstUID)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "supervise.yaml"), []byte(fmt.Sprintf("proxies: {first_uid: %d, most: 80, idle: 1}\nquota: {session_audit_bytes: 64K}\n", firstUID)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	name = "penstock-test-" + filepath.Base(dir)
@@ -112,7 +112,7 @@ func (r *running) term(t *testing.T) {
 	if err := r.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	if left := processesOf(firstUID, firstUID+10_000); len(left) > 0 {
+	if left := processesOf(firstUID, firstUID+100); len(left) > 0 {
 		t.Errorf("proxies are left: %v", left)
 	}
 	if _, err := os.Stat(filepath.Join(bpfFS, r.name)); err == nil {
@@ -162,7 +162,7 @@ func TestPrivilege(t *testing.T) {
 		}
 	}
 	limits(r.cmd.Process.Pid)
-	proxies := processesOf(firstUID, firstUID+10_000)
+	proxies := processesOf(firstUID, firstUID+100)
 	if len(proxies) < 2 {
 		t.Fatalf("proxies %v", proxies)
 	}
@@ -209,9 +209,9 @@ func TestKilledDaemon(t *testing.T) {
 	}
 	r.cmd.Process.Kill()
 	r.cmd.Wait()
-	for end := time.Now().Add(10 * time.Second); len(processesOf(firstUID, firstUID+10_000)) > 0; unix.Poll(nil, 5) {
+	for end := time.Now().Add(10 * time.Second); len(processesOf(firstUID, firstUID+100)) > 0; unix.Poll(nil, 5) {
 		if time.Now().After(end) {
-			t.Fatalf("proxies outlive the daemon: %v", processesOf(firstUID, firstUID+10_000))
+			t.Fatalf("proxies outlive the daemon: %v", processesOf(firstUID, firstUID+100))
 		}
 	}
 	// This caller is stopped, so that its pen is still there for the sweep.
@@ -251,7 +251,7 @@ func TestOnlyRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestOnlyRoot$")
 		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ann, Gid: ann}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(ann), Gid: uint32(ann)}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}

@@ -100,6 +100,7 @@ func scenarios() map[string]func(*pretender) error {
 		"against": againstScenario,
 		"floor":   floorScenario,
 		"hostile": hostileScenario,
+		"linger":  lingerScenario,
 		"fill":    fillScenario,
 		"inside":  insideScenario,
 		"late": func(u *pretender) error {
