@@ -33,7 +33,9 @@ type state struct {
 // store is one user's records.
 type store struct {
 	*audit.Store
-	mu sync.Mutex
+	mu     sync.Mutex
+	bytes  int64 // of all its files, at summed
+	summed time.Time
 }
 
 // openState makes the directory if need be and locks it: one daemon per
@@ -103,12 +105,17 @@ func (st *store) create(most int64) (*audit.Session, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if most > 0 {
-		n, err := st.size()
-		if err != nil {
-			return nil, err
+		// Looking at every file for each of many sessions at once is not worth it
+		// while there is room for a lot more.
+		if time.Since(st.summed) > time.Second || st.bytes > most/2 {
+			n, err := st.size()
+			if err != nil {
+				return nil, err
+			}
+			st.bytes, st.summed = n, time.Now()
 		}
-		if n >= most {
-			return nil, &refusal{fmt.Sprintf("this user's audit has %d bytes, as many as it may have", n),
+		if st.bytes >= most {
+			return nil, &refusal{fmt.Sprintf("this user's audit has %d bytes, as many as it may have", st.bytes),
 				"ask an administrator to remove old records from " + st.Dir() + ", or to raise quota.audit_bytes"}
 		}
 	}
