@@ -122,7 +122,7 @@ func (o *Open) check() error {
 }
 
 func checkLimits(l *sandbox.Limits) error {
-	if l.Memory < 0 || l.PIDs < 0 || l.OpenFiles < 0 || l.Wall < 0 || l.Wall > 10*365*24*time.Hour {
+	if l.Memory < 0 || l.PIDs < 0 || l.OpenFiles < 0 || l.ReadRate < 0 || l.WriteRate < 0 || l.Wall < 0 || l.Wall > 10*365*24*time.Hour {
 		return errors.New("a limit is negative or without measure")
 	}
 	if math.IsNaN(l.CPUs) || l.CPUs < 0 || l.CPUs > 1<<20 {

@@ -26,7 +26,7 @@ func TestDecode(t *testing.T) {
 		`{"op":"network","sockets":["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}`, `{"op":"network","sockets":["\u001b[2J"]}`,
 		strings.Replace(goodOpen, `["true"]`, `[]`, 1), strings.Replace(goodOpen, `"enforce"`, `"off"`, 1), strings.Replace(goodOpen, `"bwrap"`, `""`, 1),
 		strings.Replace(goodOpen, `"bwrap"`, `"a\u0000"`, 1), strings.Replace(goodOpen, `"limits":{}`, `"limits":{"Memory":-1}`, 1),
-		strings.Replace(goodOpen, `"limits":{}`, `"limits":{"CPUs":-1}`, 1), strings.Replace(goodOpen, `"limits":{}`, `"limits":{"Root":1}`, 1),
+		strings.Replace(goodOpen, `"limits":{}`, `"limits":{"CPUs":-1}`, 1), strings.Replace(goodOpen, `"limits":{}`, `"limits":{"WriteRate":-1}`, 1), strings.Replace(goodOpen, `"limits":{}`, `"limits":{"Root":1}`, 1),
 		"{\"op\":\"kill\",\"version\":1,\"session\":\"\xff\"}", `{"op":"kill","version":1,"session":"` + strings.Repeat("a", 200) + `"}`,
 		goodOpen + strings.Repeat(" ", MaxMessage),
 	} {
