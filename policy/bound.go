@@ -150,6 +150,8 @@ func (m *merge) boundRest(l *Limits, low *File) {
 	most(m, "cpus", l.CPUs, low.sandbox.CPUs)
 	most(m, "pids", l.PIDs, low.sandbox.PIDs)
 	most(m, "open_files", l.OpenFiles, low.sandbox.OpenFiles)
+	most(m, "read_rate", l.ReadRate, low.sandbox.ReadRate)
+	most(m, "write_rate", l.WriteRate, low.sandbox.WriteRate)
 	most(m, "timeout", l.Timeout, low.sandbox.Timeout)
 	most(m, "idle", l.Idle, low.sandbox.Idle)
 	if v := low.sandbox.OnViolation; l.OnViolation.Set && v.Set && strictness(v.V) < strictness(l.OnViolation.V) {
@@ -177,6 +179,8 @@ func (m *merge) sandbox() {
 	s.Memory = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.Memory }), func(l *Limits) Value[int64] { return l.Memory })
 	s.PIDs = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.PIDs }), func(l *Limits) Value[int64] { return l.PIDs })
 	s.OpenFiles = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.OpenFiles }), func(l *Limits) Value[int64] { return l.OpenFiles })
+	s.ReadRate = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.ReadRate }), func(l *Limits) Value[int64] { return l.ReadRate })
+	s.WriteRate = lesser(m.files, pick(m.files, func(f *File) Value[int64] { return f.sandbox.WriteRate }), func(l *Limits) Value[int64] { return l.WriteRate })
 	s.CPUs = lesser(m.files, pick(m.files, func(f *File) Value[float64] { return f.sandbox.CPUs }), func(l *Limits) Value[float64] { return l.CPUs })
 	s.Timeout = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Timeout }), func(l *Limits) Value[time.Duration] { return l.Timeout })
 	s.Idle = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Idle }), func(l *Limits) Value[time.Duration] { return l.Idle })

@@ -24,6 +24,8 @@ func (p *Policy) Effective() []Setting {
 	effectiveValue(e, "sandbox.cpus", s.CPUs, numberText, notSet)
 	effectiveValue(e, "sandbox.pids", s.PIDs, countText, notSet)
 	effectiveValue(e, "sandbox.open_files", s.OpenFiles, countText, notSet)
+	effectiveValue(e, "sandbox.read_rate", s.ReadRate, sizeText, notSet)
+	effectiveValue(e, "sandbox.write_rate", s.WriteRate, sizeText, notSet)
 	effectiveValue(e, "sandbox.timeout", s.Timeout, timeText, notSet)
 	effectiveValue(e, "sandbox.idle", s.Idle, timeText, notSet)
 	effectiveValue(e, "sandbox.on_violation", s.OnViolation, plainText, Continue)

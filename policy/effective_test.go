@@ -23,6 +23,8 @@ func TestEffectiveIsComplete(t *testing.T) {
   cpus: 8
   pids: 1000
   open_files: 5000
+  read_rate: 200MiB
+  write_rate: 200MiB
   timeout: 3h
   idle: 1h
   on_violation: continue

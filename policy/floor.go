@@ -210,6 +210,8 @@ func (c *claims) sandbox() {
 	amount(c, s.CPUs, 0.01, 4096, func(f *File) { f.sandbox.CPUs, f.limits.CPUs = s.CPUs, s.CPUs })
 	amount(c, s.PIDs, 1, 1<<22, func(f *File) { f.sandbox.PIDs, f.limits.PIDs = s.PIDs, s.PIDs })
 	amount(c, s.OpenFiles, 1, 1<<30, func(f *File) { f.sandbox.OpenFiles, f.limits.OpenFiles = s.OpenFiles, s.OpenFiles })
+	amount(c, s.ReadRate, 1, math.MaxInt64/2, func(f *File) { f.sandbox.ReadRate, f.limits.ReadRate = s.ReadRate, s.ReadRate })
+	amount(c, s.WriteRate, 1, math.MaxInt64/2, func(f *File) { f.sandbox.WriteRate, f.limits.WriteRate = s.WriteRate, s.WriteRate })
 	claim(c, s.OnViolation, slices.Contains(violations(), s.OnViolation.V), func(f *File) { f.sandbox.OnViolation = s.OnViolation })
 	amount(c, s.Idle, 1, time.Duration(math.MaxInt64), func(f *File) { f.sandbox.Idle, f.limits.Idle = s.Idle, s.Idle })
 	amount(c, s.Timeout, 1, time.Duration(math.MaxInt64), func(f *File) { f.sandbox.Timeout, f.limits.Timeout = s.Timeout, s.Timeout })

@@ -76,6 +76,8 @@ func TestLimits(t *testing.T) {
 		{"more cpus", `limits: {cpus: 2}`, "sandbox: {cpus: 2.5}", "cpus is more than the limit"},
 		{"pids", `limits: {pids: 5}`, "sandbox: {pids: 6}", "pids is more than the limit"},
 		{"open files", `limits: {open_files: 5}`, "sandbox: {open_files: 6}", "open_files is more than the limit"},
+		{"read rate", `limits: {read_rate: 5MiB}`, "sandbox: {read_rate: 6MiB}", "read_rate is more than the limit"},
+		{"write rate", `limits: {write_rate: 5MiB}`, "sandbox: {write_rate: 6MiB}", "write_rate is more than the limit"},
 		{"idle", `limits: {idle: 30m}`, "sandbox: {idle: 31m}", "idle is more than the limit"},
 		{"less idle", `limits: {idle: 30m}`, "sandbox: {idle: 29m}", ""},
 		{"on violation", `limits: {on_violation: kill}`, "sandbox: {on_violation: freeze}", "user.yaml:2:25: on_violation freeze is milder than kill"},

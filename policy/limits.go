@@ -12,7 +12,7 @@ import (
 // set says whether the file has any limit.
 func (l *Limits) set() bool {
 	return l.Egress.Set || l.Protocols.Set || l.Tier.Set || l.Hide != nil || l.Write.Set || l.Modes.Set || l.CA.Set || l.Memory.Set ||
-		l.CPUs.Set || l.PIDs.Set || l.OpenFiles.Set || l.Timeout.Set || l.Idle.Set || l.OnViolation.Set
+		l.CPUs.Set || l.PIDs.Set || l.OpenFiles.Set || l.ReadRate.Set || l.WriteRate.Set || l.Timeout.Set || l.Idle.Set || l.OnViolation.Set
 }
 
 // from says whether the limits are a layer's. They are of one file.
@@ -117,6 +117,8 @@ func (p *Policy) Limits() Limits {
 		out.CPUs = stricter(out.CPUs, l.CPUs, less[float64])
 		out.PIDs = stricter(out.PIDs, l.PIDs, less[int64])
 		out.OpenFiles = stricter(out.OpenFiles, l.OpenFiles, less[int64])
+		out.ReadRate = stricter(out.ReadRate, l.ReadRate, less[int64])
+		out.WriteRate = stricter(out.WriteRate, l.WriteRate, less[int64])
 		out.Timeout = stricter(out.Timeout, l.Timeout, less[time.Duration])
 		out.Idle = stricter(out.Idle, l.Idle, less[time.Duration])
 		out.OnViolation = stricter(out.OnViolation, l.OnViolation, func(a, b string) bool { return strictness(a) > strictness(b) })
@@ -170,6 +172,8 @@ func (l *Limits) each(to func(key, text string, list bool, from Source)) {
 	limit(do, "cpus", l.CPUs, numberText)
 	limit(do, "pids", l.PIDs, countText)
 	limit(do, "open_files", l.OpenFiles, countText)
+	limit(do, "read_rate", l.ReadRate, sizeText)
+	limit(do, "write_rate", l.WriteRate, sizeText)
 	limit(do, "timeout", l.Timeout, timeText)
 	limit(do, "idle", l.Idle, timeText)
 	limit(do, "on_violation", l.OnViolation, plainText)

@@ -84,17 +84,19 @@ func (p *parser) sandbox(f *File, n *yaml.Node) {
 			}
 		}},
 		p.onViolation("sandbox", &s.OnViolation),
-	}, p.resources("sandbox", &s.Memory, &s.CPUs, &s.PIDs, &s.OpenFiles, &s.Timeout, &s.Idle)...))
+	}, p.resources("sandbox", &s.Memory, &s.CPUs, &s.PIDs, &s.OpenFiles, &s.ReadRate, &s.WriteRate, &s.Timeout, &s.Idle)...))
 }
 
 // resources are the keys that sandbox and limits have in common.
-func (p *parser) resources(in string, memory *Value[int64], cpus *Value[float64], pids, files *Value[int64], timeout, idle *Value[time.Duration]) []field {
+func (p *parser) resources(in string, memory *Value[int64], cpus *Value[float64], pids, files, read, write *Value[int64], timeout, idle *Value[time.Duration]) []field {
 	return []field{
 		{"memory", func(n *yaml.Node) { v, ok := p.size(n, in+".memory"); set(p, memory, n, v, ok) }},
 		{"cpus", func(n *yaml.Node) { v, ok := p.number(n, in+".cpus"); set(p, cpus, n, v, ok) }},
 		{"pids", func(n *yaml.Node) { v, ok := p.count(n, in+".pids", 1<<22); set(p, pids, n, v, ok) }},
 		{"timeout", func(n *yaml.Node) { v, ok := p.duration(n, in+".timeout"); set(p, timeout, n, v, ok) }},
 		{"idle", func(n *yaml.Node) { v, ok := p.duration(n, in+".idle"); set(p, idle, n, v, ok) }},
+		{"read_rate", func(n *yaml.Node) { v, ok := p.size(n, in+".read_rate"); set(p, read, n, v, ok) }},
+		{"write_rate", func(n *yaml.Node) { v, ok := p.size(n, in+".write_rate"); set(p, write, n, v, ok) }},
 		{"open_files", func(n *yaml.Node) { v, ok := p.count(n, in+".open_files", 1<<30); set(p, files, n, v, ok) }},
 	}
 }
@@ -165,7 +167,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 		}},
 		{"ca", func(n *yaml.Node) { v, ok := p.boolean(n, "limits.ca"); set(p, &l.CA, n, v, ok) }},
 		p.onViolation("limits", &l.OnViolation),
-	}, p.resources("limits", &l.Memory, &l.CPUs, &l.PIDs, &l.OpenFiles, &l.Timeout, &l.Idle)...))
+	}, p.resources("limits", &l.Memory, &l.CPUs, &l.PIDs, &l.OpenFiles, &l.ReadRate, &l.WriteRate, &l.Timeout, &l.Idle)...))
 }
 
 // words reads a list of known words.

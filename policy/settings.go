@@ -25,8 +25,10 @@ type SandboxSettings struct {
 	CPUs      Value[float64]       `json:"cpus"`       // processors
 	PIDs      Value[int64]         `json:"pids"`       // processes and threads
 	OpenFiles Value[int64]         `json:"open_files"` // descriptors per process
-	Timeout   Value[time.Duration] `json:"timeout"`    // from release to kill
-	Idle      Value[time.Duration] `json:"idle"`       // without a sign of life, until kill
+	ReadRate  Value[int64]         `json:"read_rate"`  // bytes per second, of each disk
+	WriteRate Value[int64]         `json:"write_rate"`
+	Timeout   Value[time.Duration] `json:"timeout"` // from release to kill
+	Idle      Value[time.Duration] `json:"idle"`    // without a sign of life, until kill
 	// OnViolation is what is done with a pen that does what only an attack does:
 	// Continue when nothing was said.
 	OnViolation Value[string] `json:"on_violation"`
@@ -144,6 +146,8 @@ type Limits struct {
 	CPUs      Value[float64]        `json:"cpus"`
 	PIDs      Value[int64]          `json:"pids"`
 	OpenFiles Value[int64]          `json:"open_files"`
+	ReadRate  Value[int64]          `json:"read_rate"`
+	WriteRate Value[int64]          `json:"write_rate"`
 	Timeout   Value[time.Duration]  `json:"timeout"`
 	Idle      Value[time.Duration]  `json:"idle"`
 

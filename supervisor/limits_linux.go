@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -22,7 +23,8 @@ const defaultOpenFiles = 65536
 // asked for and that nothing enforces here is an error.
 func (s *session) limits(ctx context.Context) error {
 	p := s.cfg.Policy.Sandbox()
-	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V}
+	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V,
+		ReadRate: p.ReadRate.V, WriteRate: p.WriteRate.V}
 	l := s.bounds
 	if l.OpenFiles == 0 {
 		l.OpenFiles = defaultOpenFiles
@@ -41,7 +43,7 @@ func (s *session) limits(ctx context.Context) error {
 	} else if err := s.ownGroup(l); err != nil {
 		return err
 	}
-	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From}
+	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From, "io": cmp.Or(p.ReadRate.From, p.WriteRate.From)}
 	for _, c := range s.caps {
 		switch c.State {
 		case sandbox.Unavailable:
