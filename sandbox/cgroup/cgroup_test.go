@@ -103,7 +103,7 @@ func TestSettings(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
-	all := sandbox.Limits{Memory: 1, CPUs: 1, PIDs: 1, OpenFiles: 1, Wall: time.Minute, ReadRate: 1}
+	all := sandbox.Limits{Memory: 1, CPUs: 1, PIDs: 1, OpenFiles: 1, Wall: time.Minute, ReadRate: 1, WriteRate: 1}
 	version := func(v2 bool, names ...string) map[string]carrier {
 		by := map[string]carrier{}
 		for _, n := range names {

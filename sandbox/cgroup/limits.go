@@ -77,7 +77,7 @@ func plan(l sandbox.Limits, by map[string]carrier, f facts) ([]Rlimit, []sandbox
 		switch {
 		case !ok:
 			add("io", sandbox.Unavailable, "", "no resource limit bounds the rate of reading and writing; "+f.why, f.fix)
-		case c.v2:
+		case c.v2 || l.WriteRate <= 0:
 			add("io", sandbox.Enforced, c.by(blocks), "", "")
 		default:
 			add("io", sandbox.Partial, c.by(blocks), "version 1 does not know who wrote a page that is written back later", "boot with control groups of version 2 (cgroup_no_v1=all)")
