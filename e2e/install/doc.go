@@ -4,8 +4,8 @@
 // what runs there is gone with it.
 //
 // It needs root, dpkg and overlayfs, and fails without them when CI=true; as an
-// ordinary user it is skipped. Its hazard is the copy's likeness: PID 1 is no
-// systemd there, so what systemd does with the units is shown by
-// systemd-analyze and systemd-socket-activate only. It holds no code of the
-// product and nothing imports it.
+// ordinary user it is skipped. Its hazard is the machine beneath: sysctls, binary
+// formats and the like are not the copy's alone, so that systemd, where it is the
+// copy's PID 1, starts nothing but the package's own units. It holds no code of
+// the product and nothing imports it.
 package install

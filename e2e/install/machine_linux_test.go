@@ -47,8 +47,9 @@ type machine struct {
 	root string // its root directory, as seen from here
 }
 
-// newMachine starts a copy, which ends with the test.
-func newMachine(t *testing.T) *machine {
+// newMachine starts a copy, which ends with the test. With the word systemd that
+// is its PID 1.
+func newMachine(t *testing.T, words ...string) *machine {
 	t.Helper()
 	needRoot(t)
 	groups := ownGroups(t)
@@ -63,7 +64,8 @@ func newMachine(t *testing.T) *machine {
 	for _, g := range groups {
 		fmt.Fprintf(&enter, "echo 0 >%s/cgroup.procs\n", g)
 	}
-	cmd := exec.Command("/bin/bash", "-euc", enter.String()+`exec unshare --cgroup /bin/bash "$0" "$1"`, script, dir)
+	cmd := exec.Command("/bin/bash", "-euc", enter.String()+`exec unshare --cgroup /bin/bash "$0" "$@"`, script, dir)
+	cmd.Args = append(cmd.Args, words...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,

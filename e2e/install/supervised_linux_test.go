@@ -3,7 +3,6 @@ package install
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,9 +37,10 @@ limits:
   modes: [enforce]
 `
 
-// confined is the way of starting the supervisor in which it has what the unit
-// leaves it.
+// booted is the way of starting the supervisor in which systemd does it, as the
+// package's installation left it; in confined it has what the unit leaves it.
 const (
+	booted    = "by systemd"
 	confined  = "as the unit confines it"
 	traceFile = "/tmp/trace"
 )
@@ -50,15 +50,24 @@ const (
 func TestTwoUsers(t *testing.T) {
 	needRoot(t)
 	world.Tool(t, "curl")
+	world.Tool(t, "systemctl")
 	activate := []string{world.Tool(t, "systemd-socket-activate"), "--seqpacket", "--listen=" + socket}
 	for name, argv := range map[string][]string{
 		"plain command":     {"penstock", "supervise"},
 		"socket activation": append(slices.Clip(activate), "/usr/bin/penstock", "supervise"),
+		booted:              nil,
 		confined:            append(slices.Clip(activate), "/tmp/confine", "/usr/lib/systemd/system/penstock.service", traceFile, "/usr/bin/penstock", "supervise"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := world.New(t)
-			m := newMachine(t)
+			var m *machine
+			if name == booted {
+				keepLimits(t)
+				m = newMachine(t, "systemd")
+				m.await("/run/systemd/private")
+			} else {
+				m = newMachine(t)
+			}
 			for _, user := range []string{"alice", "bob", "carol"} {
 				m.addUser(user)
 			}
@@ -72,11 +81,14 @@ func TestTwoUsers(t *testing.T) {
 				world.Tool(t, "strace")
 				m.put("testdata/confine", "/tmp/confine", 0o755)
 			}
-			daemon := m.startDaemon(argv)
+			stop := m.stopUnits
+			if name != booted {
+				stop = m.startDaemon(argv).stop
+			}
 			testSessions(t, w, m)
 			testStranger(t, m)
 			testDoctor(t, m)
-			daemon.stop()
+			stop()
 			if name == confined {
 				testSystemCalls(t, m)
 			}
@@ -172,22 +184,30 @@ func (r *running) stop() {
 	}
 }
 
+// await waits until a file is there, or what should make it has ended.
+func (m *machine) await(path string, makers ...*running) {
+	m.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !m.exists(path); <-tick.C {
+		for _, r := range makers {
+			select {
+			case err := <-r.done:
+				m.t.Fatalf("%s has ended: %v\n%s", r.name, err, r.err.String())
+			default:
+			}
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("%s is not there after %s", path, patience)
+		}
+	}
+}
+
 // startDaemon starts the supervisor and waits until it listens.
 func (m *machine) startDaemon(argv []string) *running {
 	m.t.Helper()
 	r := m.start("root", argv...)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !m.exists(socket); <-tick.C {
-		select {
-		case err := <-r.done:
-			m.t.Fatalf("the supervisor has ended: %v\n%s", err, r.err.String())
-		default:
-		}
-		if time.Now().After(deadline) {
-			m.t.Fatalf("the supervisor does not listen:\n%s", r.err.String())
-		}
-	}
+	m.await(socket, r)
 	if filepath.Base(argv[0]) == "systemd-socket-activate" {
 		// What penstock.socket says, and systemd-socket-activate can't be told.
 		m.must("root", "chgrp", "penstock", socket)
@@ -363,38 +383,5 @@ func testStranger(t *testing.T, m *machine) {
 	}
 	if out, code := m.run("carol", "penstock", "run", "--", "true"); code != 0 {
 		t.Errorf("carol without it: exit %d\n%s", code, out)
-	}
-}
-
-// testDoctor asks the doctor, as a user who may and as one who may not.
-func testDoctor(t *testing.T, m *machine) {
-	find := func(user string) map[string]string {
-		out, _ := m.run(user, "penstock", "doctor", "--no-clients", "--json")
-		var report struct {
-			Findings []struct{ Group, Name, State, Detail string }
-		}
-		if err := json.Unmarshal([]byte(out), &report); err != nil {
-			t.Fatalf("%s: penstock doctor: %v\n%s", user, err, out)
-		}
-		found := map[string]string{}
-		for _, f := range report.Findings {
-			if f.Group == "supervisor" || f.Group == "session" {
-				found[f.Name] = f.State
-				t.Logf("%s: %s: %s: %s", user, f.Name, f.State, f.Detail)
-			}
-		}
-		return found
-	}
-	found := find("alice")
-	for _, name := range []string{"daemon", "group penstock", "floor policy", "penstock run", "penstock run --supervised"} {
-		if found[name] != "ok" {
-			t.Errorf("alice's doctor says %q of %s", found[name], name)
-		}
-	}
-	found = find("carol")
-	for name, state := range map[string]string{"daemon": "warn", "group penstock": "warn", "penstock run": "ok"} {
-		if found[name] != state {
-			t.Errorf("carol's doctor says %q of %s", found[name], name)
-		}
 	}
 }
