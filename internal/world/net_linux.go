@@ -37,6 +37,10 @@ var (
 // It has a passwd entry, "penworld", in the rig only.
 const UserID = 61234
 
+// OtherUserID is another ordinary user, "penother", who is in penworld's group and
+// so may use his supervisor.
+const OtherUserID = UserID + 1
+
 // network is the pair of namespaces. The process is in H; one thread is in W.
 type network struct {
 	inW  chan func() // served by the thread that lives in W
@@ -259,7 +263,7 @@ func (n *network) mounts() error {
 	if err != nil {
 		return err
 	}
-	entry := fmt.Sprintf("penworld:x:%d:%d::%s:/bin/sh\n", UserID, UserID, n.dir)
+	entry := fmt.Sprintf("penworld:x:%d:%d::%s:/bin/sh\npenother:x:%d:%d::%s:/bin/sh\n", UserID, UserID, n.dir, OtherUserID, OtherUserID, n.dir)
 	files := map[string]string{
 		"/etc/resolv.conf": "nameserver " + resolver.String() + "\noptions timeout:2 attempts:2\n",
 		"/etc/hosts":       "127.0.0.1 localhost\n::1 localhost\n",
@@ -267,7 +271,7 @@ func (n *network) mounts() error {
 		// D-Bus) would answer instead of the rig.
 		"/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\nprotocols: files\n",
 		"/etc/passwd":        string(passwd) + entry,
-		"/etc/group":         string(group) + fmt.Sprintf("penworld:x:%d:\n", UserID),
+		"/etc/group":         string(group) + fmt.Sprintf("penworld:x:%d:penother\npenother:x:%d:\n", UserID, OtherUserID),
 	}
 	for target, content := range files {
 		source := filepath.Join(n.dir, filepath.Base(target))

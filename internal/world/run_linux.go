@@ -27,6 +27,8 @@ type Options struct {
 	// User runs the command as an ordinary user (UserID) when the tests run as
 	// root; without root every run is an ordinary user's.
 	User bool
+	// Other makes it another ordinary user, OtherUserID.
+	Other bool
 	// Supervised lets penstock run under a privileged supervisor, which each home
 	// has for itself. It needs root.
 	Supervised bool
@@ -72,6 +74,9 @@ func (w *World) NewHome(o Options) *Home {
 	h := &Home{Path: dir, Project: filepath.Join(dir, "project"), uid: os.Getuid()}
 	if o.User && os.Getuid() == 0 {
 		h.uid = UserID
+		if o.Other {
+			h.uid = OtherUserID
+		}
 	}
 	if err := os.Mkdir(h.Project, 0o755); err != nil {
 		w.t.Fatal(err)
@@ -201,6 +206,9 @@ func (w *World) Command(h *Home, o Options, argv ...string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if h.uid != os.Getuid() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(h.uid), Gid: uint32(h.uid)}
+		if h.uid == OtherUserID {
+			cmd.SysProcAttr.Credential.Groups = []uint32{UserID}
+		}
 	}
 	return cmd
 }
@@ -211,6 +219,8 @@ func userName(uid int) string {
 		return "root"
 	case UserID:
 		return "penworld"
+	case OtherUserID:
+		return "penother"
 	}
 	return fmt.Sprint("uid", uid)
 }

@@ -204,6 +204,12 @@ func (s *Supervisor) AuditDir(uid int) string {
 // by the first command that needs it; until then its files may be changed.
 func (h *Home) Supervisor() *Supervisor { return h.supervisor }
 
+// Share lets the home's user run penstock under another home's supervisor.
+func (h *Home) Share(other *Home) { h.supervisor = other.supervisor }
+
+// UID is the user whose home it is.
+func (h *Home) UID() int { return h.uid }
+
 // Supervisors are those that run now, by process id.
 func Supervisors() map[int]*Supervisor {
 	supervisors.Lock()
@@ -285,7 +291,7 @@ func (w *World) supervised(h *Home, argv []string) []string {
 	switch argv[1] {
 	case "run":
 		flags = append(flags, "--supervised")
-	case "ps", "kill", "top", "logs":
+	case "ps", "kill", "top", "logs", "freeze", "resume":
 	case "audit":
 		for _, a := range argv {
 			if strings.HasPrefix(a, "--audit-dir") {

@@ -32,12 +32,7 @@ func NewCaller(t testing.TB, w *world.World, o world.Options) *Caller {
 }
 
 // UID is the caller's user id.
-func (c *Caller) UID() int {
-	if c.Opts.User && os.Getuid() == 0 {
-		return world.UserID
-	}
-	return os.Getuid()
-}
+func (c *Caller) UID() int { return c.Home.UID() }
 
 // ForUsers runs f as root, as an ordinary user and as one under the privileged
 // supervisor, as far as the test may be all of them.

@@ -1,0 +1,222 @@
+package invariants
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/e2e/invariants/host"
+	"github.com/penstock/penstock/internal/world"
+)
+
+// twoUsers are two ordinary users of one machine, under its privileged supervisor.
+func twoUsers(t *testing.T, w *world.World) (ann, bob *host.Caller, ok bool) {
+	o, ok := world.Users()["supervised"]
+	if !ok {
+		return nil, nil, false // without root there is none
+	}
+	ann = host.NewCaller(t, w, o)
+	o.Other = true
+	bob = host.NewCaller(t, w, o)
+	bob.Home.Share(ann.Home)
+	return ann, bob, true
+}
+
+// TestUsersApart: what one user's commands, files and processes can do about
+// another's session is nothing, and they don't say that it exists.
+func TestUsersApart(t *testing.T) {
+	w := world.New(t)
+	ann, bob, ok := twoUsers(t, w)
+	if !ok {
+		return
+	}
+	w.HTTP("good.example.com", text("good"))
+	ann.Rules, bob.Rules = []string{"{host: good.example.com}"}, []string{"{host: good.example.com}"}
+	s, id, tool := held(t, ann)
+	if r := bob.Run(nil, "/bin/true"); r.Code != 0 { // so that he has records
+		t.Fatal(r)
+	}
+	own := bob.Sessions()
+	const none = "20200101-000000-00000"
+	for _, args := range [][]string{
+		{"ps"}, {"ps", "--json"}, {"ps", "--all"}, {"top", "--count", "1"}, {"top", "--all", "--count", "1"},
+		{"kill", id}, {"kill", id[:4]}, {"kill", "--all"}, {"freeze", id}, {"resume", id}, {"logs", id},
+		{"audit", "ls"}, {"audit", "show", id}, {"audit", "show"}, {"audit", "export"}, {"audit", "verify"}, {"audit", "tail", id},
+	} {
+		r := bob.Other(args...)
+		said := r.Stdout + r.Stderr
+		for _, secret := range []string{ann.Home.Path, "good.example.com", "tool hold"} {
+			if strings.Contains(said, secret) {
+				t.Errorf("%v says %q\n%s", args, secret, r)
+			}
+		}
+		if args[len(args)-1] != id {
+			if strings.Contains(said, id) {
+				t.Errorf("%v says that the session exists\n%s", args, r)
+			}
+			continue
+		}
+		// Of one that does not exist it says the same.
+		args[len(args)-1] = none
+		other := bob.Other(args...)
+		if r.Code == 0 || r.Code != other.Code || strings.ReplaceAll(said, id, none) != other.Stdout+other.Stderr {
+			t.Errorf("%v tells another's session from none\n%s\n%s", args, r, other)
+		}
+	}
+	sup := ann.Home.Supervisor()
+	daemon, proxy := s.Role(host.Daemon), s.Role(host.Proxy)
+	sh := func(c *host.Caller, what, script string, args ...string) {
+		t.Helper()
+		r := c.StartCommand(c.Command(append([]string{"/bin/sh", "-c", script + " && echo DONE", "sh"}, args...)...)).Result()
+		if strings.Contains(r.Stdout, "DONE") || r.Code == 0 {
+			t.Errorf("%s can %s\n%s", filepath.Base(c.Home.Path), what, r)
+		}
+	}
+	pids := func(list ...int) (out []string) {
+		for _, p := range list {
+			out = append(out, strconv.Itoa(p))
+		}
+		return out
+	}
+	for _, p := range pids(s.PID(), proxy, daemon, tool) {
+		sh(bob, "signal "+p, `kill -9 "$1"`, p)
+		sh(bob, "look into "+p, `ls /proc/"$1"/fd/ /proc/"$1"/cwd/ || cat /proc/"$1"/environ`, p)
+		sh(bob, "enter "+p, `nsenter --target "$1" --net true`, p)
+	}
+	groups := 0
+	for _, g := range sup.Groups() {
+		if !strings.Contains(g, id) {
+			continue
+		}
+		groups++
+		// Nor can she herself, whose session it is.
+		for _, c := range []*host.Caller{ann, bob} {
+			sh(c, "join "+g, `echo $$ > "$1"/cgroup.procs`, g)
+			sh(c, "leave it", `echo "$2" > "$(dirname "$1")"/cgroup.procs`, g, strconv.Itoa(tool))
+			sh(c, "make a group in "+g, `mkdir "$1"/mine`, g)
+		}
+	}
+	if groups == 0 {
+		t.Error("the session has no control group: nothing was tried")
+	}
+	for _, c := range []*host.Caller{ann, bob} {
+		for _, p := range pids(proxy, daemon) {
+			sh(c, "signal "+p, `kill -9 "$1"`, p)
+			sh(c, "look into "+p, `ls /proc/"$1"/fd/ || cat /proc/"$1"/environ`, p)
+		}
+		sh(c, "see the state", `ls "$1"`, sup.State)
+		sh(c, "read a record by its path", `cat "$1"`, filepath.Join(ann.AuditDir(), id+".jsonl"))
+		sh(c, "see the pins", `ls /sys/fs/bpf/"$1"`, sup.Name)
+		sh(c, "replace the socket", `rm -f "$1"`, sup.Socket)
+	}
+	if len(bob.Sessions()) != len(own) {
+		t.Error("bob's attempts made records")
+	}
+	fmt.Fprintln(s.Input(), "fetch http://good.example.com/")
+	host.Until(t, "the session to go on", func() bool { return strings.Count(s.Out.String(), " 200 good") == 2 || s.Over() })
+	// The counterpart: hers, and root's.
+	if r := ann.Other("ps"); !strings.Contains(r.Stdout, id) {
+		t.Errorf("she does not see her own session\n%s", r)
+	}
+	root := host.NewCaller(t, w, world.Options{Supervised: true})
+	root.Home.Share(ann.Home)
+	if r := root.Other("ps", "--all"); !strings.Contains(r.Stdout, id) {
+		t.Errorf("root does not see it\n%s", r)
+	}
+	if r := ann.Other("kill", id[:len(id)-2]); r.Code != 0 {
+		t.Errorf("she can't end her own session\n%s", r)
+	}
+	if code := s.Wait(); code != 137 {
+		t.Errorf("exit %d, want 137\n%s", code, s.Err)
+	}
+}
+
+// TestFloorForEverybody: the administrator's file binds every user, whatever the
+// flags, the user's files, and a client that lies about them say. What stands in
+// the place of the administrator's file for the client is a file that the
+// supervisor does not read, so that the client is one that lies.
+func TestFloorForEverybody(t *testing.T) {
+	w := world.New(t)
+	ann, bob, ok := twoUsers(t, w)
+	if !ok {
+		return
+	}
+	w.HTTP("good.example.com", text("good"))
+	w.HTTP("outside.example.org", text("stolen"))
+	evil := w.HTTP("evil.example.com", text("stolen"))
+	sup := ann.Home.Supervisor()
+	floor := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(sup.Policy, []byte("version: 1\n"+content+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := host.NewCaller(t, w, world.Options{Supervised: true})
+	root.Home.Share(ann.Home)
+	const outsideURL = "http://outside.example.org/"
+	for _, c := range []*host.Caller{ann, bob, root} {
+		c.NoPolicy = true
+		name := strconv.Itoa(c.UID())
+		files := layers(c)
+		try := func(what, url, want string, flags ...string) {
+			t.Helper()
+			if got := status(t, c, url, flags...); got != want {
+				t.Errorf("user %s: %s: %s of %s, want %s", name, what, got, url, want)
+			}
+		}
+		floor("egress: {deny: [{host: evil.example.com}]}")
+		for _, file := range append(files, filepath.Join(c.Home.Path, "named.yaml")) {
+			gone := put(t, c, file, `egress: {default: allow, allow: [{host: "*"}]}`)
+			flags := []string{"--trust-project", "--allow", "evil.example.com", "--allow", "good.example.com", "--mode", "audit"}
+			if strings.HasSuffix(file, "named.yaml") {
+				flags = append(flags, "--policy", file)
+			}
+			try("a deny against "+file, evilURL, "403", flags...)
+			try("another name with "+file, goodURL, "200", flags...)
+			gone()
+		}
+		floor(`limits: {egress: ["*.example.com"], modes: [enforce], memory: 2GiB, pids: 512}`)
+		// Limits of what the pen uses are bounds that it must have.
+		within := func(sandbox, more string) []string {
+			return []string{"--policy", c.Home.Write(t, "within.yaml", "version: 1\nsandbox: {"+sandbox+"}\n"+more)}
+		}
+		const bounded = "memory: 1GiB, pids: 256"
+		try("within the limits", goodURL, "200", append(within(bounded, ""), "--allow", "good.example.com")...)
+		for what, flags := range map[string][]string{
+			"a host by a flag":      append(within(bounded, ""), "--allow", "outside.example.org"),
+			"audit mode by a flag":  append(within(bounded, ""), "--mode", "audit"),
+			"more memory":           within("memory: 4GiB, pids: 256", ""),
+			"no bound of memory":    within("pids: 256", ""),
+			"no bound of processes": within("memory: 1GiB", ""),
+			"more processes":        within("memory: 1GiB, pids: 4096", ""),
+			"a limit of his own":    within("memory: 4GiB, pids: 256", "limits: {memory: 64GiB}\n"),
+		} {
+			try(what, goodURL, "125", append(flags, "--allow", "good.example.com")...)
+		}
+		for _, content := range []string{
+			`egress: {allow: [{host: outside.example.org}]}`, `egress: {default: allow}`, `egress: {allow: [{host: "*"}]}`,
+			`limits: {egress: ["*"], modes: [audit, enforce], memory: 64GiB}` + "\n" + `egress: {allow: [{host: outside.example.org}]}`,
+		} {
+			for i, file := range files {
+				want := "125"
+				if i == 0 {
+					want = "403" // what poses as the administrator's is dropped
+				}
+				gone := put(t, c, file, content)
+				try(file+" says "+content, outsideURL, want, append(within(bounded, ""), "--trust-project")...)
+				gone()
+			}
+		}
+		os.Remove(sup.Policy)
+		// The counterpart: it is the floor that denies.
+		if c == root {
+			try("without a floor", outsideURL, "200", "--allow", "outside.example.org")
+		}
+	}
+	if evil.Hits() != 0 {
+		t.Errorf("%d requests to what the floor denies arrived", evil.Hits())
+	}
+}
