@@ -1,12 +1,13 @@
-// Package registry lets a user list and end the sessions that are running on
-// this machine.
+// Package registry lets a user list, freeze and end the sessions that are running
+// on this machine.
 //
 // Each session listens on an abstract unix socket, so that it is listed exactly
 // as long as its supervisor lives and a SIGKILL leaves nothing behind. Abstract
 // sockets belong to a network namespace: a tool in a pen, which has another,
 // can neither see nor reach one. The hazard is another user of the machine:
 // peer credentials are checked on both ends, and a name that somebody else has
-// taken is an error. Only supervisor and cmd import it.
+// taken is an error. What a session says of itself is its user's word, and escaped
+// where root looks at it. Only supervisor and cmd import it.
 package registry
 
 import "time"
