@@ -179,9 +179,13 @@ func TestPrivilege(t *testing.T) {
 		if f.caps != [5]uint64{} || !f.noNewPrivs || f.seccomp != 2 || !all(f.uid, f.uid[0]) || !all(f.gid, f.uid[0]) || !strings.Contains(string(text), "\nGroups:\t \n") {
 			t.Errorf("proxy %d: %+v", pid, f)
 		}
-		group, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		if err != nil || !strings.Contains(string(group), name+"/proxies/") {
-			t.Errorf("proxy %d is in %s", pid, group)
+		// One that has just been started is put there a moment later; until then
+		// it has no session.
+		var group []byte
+		for end := time.Now().Add(10 * time.Second); !strings.Contains(string(group), name+"/proxies/"); unix.Poll(nil, 2) {
+			if group, err = os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err != nil || time.Now().After(end) {
+				t.Fatalf("proxy %d is in %s, %v", pid, group, err)
+			}
 		}
 	}
 	// Not dumpable: its files in /proc are root's, and nobody else looks into it.
