@@ -27,7 +27,7 @@ type way struct {
 	target string
 	enter  string // the group to make sockets in, "" for our own
 	took   []time.Duration
-	cpu    []int64
+	cpu    []int64 // ns of processor time
 }
 
 // ways builds a namespace for each: plain loopback as the reference, the nat
@@ -98,7 +98,7 @@ func BenchmarkSteering(b *testing.B) {
 	b.Run("stream", func(b *testing.B) {
 		var clients []net.Conn
 		for _, w := range list {
-			w.took = nil
+			w.took, w.cpu = nil, nil
 			inGroup(w, func() {
 				d := net.Dialer{}
 				d.SetMultipathTCP(false)
@@ -113,7 +113,7 @@ func BenchmarkSteering(b *testing.B) {
 		buf := make([]byte, chunk)
 		for b.Loop() {
 			for i, w := range list {
-				begin := time.Now()
+				begin, cpu := time.Now(), processTime()
 				for n := range turn {
 					if buf[0] = 0; n == turn-1 {
 						buf[0] = 1
@@ -126,6 +126,7 @@ func BenchmarkSteering(b *testing.B) {
 					b.Fatal(err)
 				}
 				w.took = append(w.took, time.Since(begin))
+				w.cpu = append(w.cpu, processTime()-cpu)
 			}
 		}
 		for _, c := range clients {
@@ -133,10 +134,12 @@ func BenchmarkSteering(b *testing.B) {
 		}
 		for _, w := range list {
 			slices.Sort(w.took)
+			slices.Sort(w.cpu)
 		}
 		b.ReportMetric(chunk*turn/1e6/list[0].took[len(list[0].took)/2].Seconds(), "loopback-MB/s")
 		for _, w := range list[1:] {
 			b.ReportMetric(float64(list[0].took[len(w.took)/2])/float64(w.took[len(w.took)/2]), w.name+"/loopback")
+			b.ReportMetric(float64(list[0].cpu[len(w.cpu)/2])/float64(w.cpu[len(w.cpu)/2]), w.name+"/loopback-by-cpu")
 		}
 	})
 	b.Run("connect", func(b *testing.B) {
@@ -158,6 +161,13 @@ func BenchmarkSteering(b *testing.B) {
 			b.ReportMetric(float64(w.cpu[len(w.cpu)/2]), w.name+"-ns")
 		}
 	})
+}
+
+// processTime is the processor time of the whole process, both ends of a stream.
+func processTime() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	return ts.Nano()
 }
 
 // serve reads, and answers the last chunk of a turn.
