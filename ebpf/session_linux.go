@@ -144,7 +144,7 @@ func (p *Programs) AddSession(cgroupID uint64) (*Session, error) {
 
 // Events returns the ring of the session's events, for ebpf/events; the caller
 // closes it. It gives no other right than to read this ring, and to say how far
-// it was read.
+// it was read, which kernels without the fix of CVE-2024-41009 believe too much.
 func (s *Session) Events() (*os.File, error) {
 	fd, err := unix.FcntlInt(uintptr(s.made.ring.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
