@@ -110,7 +110,9 @@ func (s *session) status() daemonctl.Status {
 		Session: s.id, UID: s.c.peer.uid, PID: s.c.peer.pid, Started: s.begun, Tier: s.open.Tier, Mode: s.open.Mode,
 		Workdir: s.open.Workdir, Command: s.open.Command, Flows: n.Flows, Denied: n.Denied,
 	}
-	if s.group != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.group != nil && !s.removed {
 		u := s.group.Usage()
 		st.Memory, st.PIDs, st.CPU = u.Memory, u.PIDs, u.CPU
 	}

@@ -29,7 +29,8 @@ type Config struct {
 	Version    string
 	Log        func(format string, args ...any) // for the administrator; nil: nobody
 
-	state *state // State, if it is open and locked already
+	state   *state // State, if it is open and locked already
+	program string // of the proxies; "" is this one
 }
 
 // Daemon is the service.
@@ -71,7 +72,7 @@ func New(cfg Config) (*Daemon, error) {
 			return nil, err
 		}
 	}
-	d.pool = newPool(cfg.Settings, cfg.Groups, cfg.Log)
+	d.pool = newPool(&cfg)
 	return d, nil
 }
 

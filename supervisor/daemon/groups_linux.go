@@ -66,7 +66,11 @@ func (s *session) killGroup() {
 
 func (s *session) endGroup() {
 	s.killGroup()
-	if err := s.group.Close(); err != nil {
+	s.mu.Lock() // who asks for its usage meanwhile is answered before, or not any more
+	s.removed = true
+	err := s.group.Close()
+	s.mu.Unlock()
+	if err != nil {
 		s.c.d.cfg.Log("session %s: %v", s.id, err)
 	}
 }

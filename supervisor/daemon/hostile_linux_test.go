@@ -418,7 +418,8 @@ func TestFlood(t *testing.T) {
 		c.expect("serving")
 		c.next()
 		c.end()
-		if d := time.Since(start); d > 5*time.Second {
+		// A loaded machine of two processors is slow, not starved.
+		if d := time.Since(start); d > 20*time.Second {
 			t.Errorf("a session beside the flood took %v", d)
 		}
 	}

@@ -63,7 +63,9 @@ func TestMain(m *testing.M) {
 			os.Exit(heldMain(os.Args[2]))
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.Remove(filepath.Join(os.TempDir(), fmt.Sprintf("penstock-daemon-test-%d", os.Getpid())))
+	os.Exit(code)
 }
 
 // root says whether this test can run; in CI it must.
@@ -76,6 +78,28 @@ func root(t testing.TB) {
 		t.Fatal("the tests of the daemon need root")
 	}
 	t.Skip("needs root")
+}
+
+// plain is a program for the roles, which confine all of their threads: that a
+// binary can't which is linked with C, as one with the race detector is.
+func plain(t testing.TB) string {
+	t.Helper()
+	if !raced {
+		return "/proc/self/exe"
+	}
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("penstock-daemon-test-%d", os.Getpid()))
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	build := exec.Command("go", "test", "-c", "-o", name, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.Chmod(name, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // service is a running daemon.
@@ -111,7 +135,7 @@ func serve(t testing.TB, change func(*Config)) *service {
 	set.Proxies.FirstUID = tameBase + os.Getpid()%80_000*100
 	set.Proxies.Most = 80
 	set.Proxies.Idle = 1
-	s.cfg = Config{State: filepath.Join(dir, "state"), Policy: filepath.Join(dir, "policy.yaml"), Settings: set, Version: "test"}
+	s.cfg = Config{State: filepath.Join(dir, "state"), Policy: filepath.Join(dir, "policy.yaml"), Settings: set, Version: "test", program: plain(t)}
 	s.cfg.Log = func(format string, args ...any) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -200,7 +224,7 @@ type caller struct {
 func (s *service) call(t testing.TB, uid int, scenario string, args ...string) *caller {
 	t.Helper()
 	c := &caller{t: t}
-	c.cmd = exec.Command("/proc/self/exe", append([]string{"role:test-caller", scenario, s.socket}, args...)...)
+	c.cmd = exec.Command(plain(t), append([]string{"role:test-caller", scenario, s.socket}, args...)...)
 	c.cmd.Dir = "/"
 	c.cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	c.cmd.Stderr = &c.err

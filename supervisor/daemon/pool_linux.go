@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/sandbox/cgroup"
-	"github.com/penstock/penstock/supervisor/daemon/settings"
 )
 
 // pool starts proxies before they are needed, so that a session costs no fork.
 type pool struct {
+	program  string
 	groups   *cgroup.Tree
 	firstUID int
 	want     int // idle ones
@@ -31,10 +31,15 @@ type pool struct {
 	shut  bool
 }
 
-func newPool(s *settings.Settings, groups *cgroup.Tree, log func(string, ...any)) *pool {
+func newPool(c *Config) *pool {
+	s := c.Settings
 	p := &pool{
-		groups: groups, firstUID: s.Proxies.FirstUID, want: s.Proxies.Idle, log: log,
+		program: c.program, groups: c.Groups, firstUID: s.Proxies.FirstUID, want: s.Proxies.Idle, log: c.Log,
 		jobs: make(chan func()), wake: make(chan struct{}, 1), stop: make(chan struct{}), quit: make(chan struct{}), slots: make([]bool, s.Proxies.Most+s.Proxies.Idle),
+	}
+	if p.program == "" {
+		// Not by its path: the user of a proxy may not be able to walk to it.
+		p.program = "/proc/self/exe"
 	}
 	go p.forker()
 	p.ended.Go(p.fill)

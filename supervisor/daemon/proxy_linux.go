@@ -84,8 +84,7 @@ func (p *pool) start(slot int) (*proxy, error) {
 			return nil, err
 		}
 	}
-	// Not by its path: the user of the proxy may not be able to walk to it.
-	x.cmd = exec.Command("/proc/self/exe", proxyRole)
+	x.cmd = exec.Command(p.program, proxyRole)
 	x.cmd.Args[0] = "penstock"
 	x.cmd.Env = []string{"PATH=/nonexistent"}
 	x.cmd.Dir = "/"

@@ -81,7 +81,7 @@ func run(t *testing.T, dir, name string) *running {
 	r := &running{name: name}
 	r.socket = filepath.Join(dir, "s")
 	r.cfg.State = filepath.Join(dir, "state")
-	r.cmd = exec.Command("/proc/self/exe", "role:test-run", dir, name)
+	r.cmd = exec.Command(plain(t), "role:test-run", dir, name)
 	r.cmd.Stderr = os.Stderr
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {

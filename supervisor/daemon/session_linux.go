@@ -42,6 +42,8 @@ type session struct {
 	mu     sync.Mutex
 	reason string // why it is ended, "" if the caller ends it
 	over   bool   // it can't be cancelled any more
+	// removed: the group is not there any more.
+	removed bool
 }
 
 // cancel ends the session from outside: whatever its goroutine waits for from
