@@ -85,7 +85,7 @@ type Limits struct {
 	Streams       int           // concurrent HTTP/2 streams per connection; 250
 	UpstreamIdle  time.Duration // unused upstream connection; 90 s
 	UpstreamReply time.Duration // upstream TLS handshake; 15 s
-	Who           time.Duration // wait for who opened a connection; 2 s
+	Who           time.Duration // wait for who opened a connection; 10 s
 }
 
 func or[T int | time.Duration](v, def T) T {
@@ -108,6 +108,6 @@ func (l Limits) withDefaults() Limits {
 		Streams:       or(l.Streams, 250),
 		UpstreamIdle:  or(l.UpstreamIdle, 90*time.Second),
 		UpstreamReply: or(l.UpstreamReply, 15*time.Second),
-		Who:           or(l.Who, 2*time.Second),
+		Who:           or(l.Who, 10*time.Second),
 	}
 }

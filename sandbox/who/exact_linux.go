@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"slices"
-	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 const socketLink = "socket:["
@@ -74,11 +71,10 @@ func (r *Resolver) lookAll(inode uint64) error {
 		return err
 	}
 	// What numbers there are was guessed from the last one; now all of them.
+	r.all = holding{asOf: r.tickets.Load(), whole: true, by: make(map[uint64][]int)}
 	if fresh, err = r.list(); err != nil {
 		return err
 	}
-	clear(r.all.by)
-	r.all.asOf, r.all.whole = r.tickets.Load(), true
 	return r.note(fresh)
 }
 
@@ -116,16 +112,15 @@ func (r *Resolver) noteOne(pid int) error {
 		return err
 	}
 	var buf [64]byte
-	var name [20]byte
 	for _, fd := range list {
-		if r.work++; r.work > maxWork {
+		if r.work > maxWork {
 			return ErrBusy
 		}
-		n, err := unix.Readlinkat(p.fds, string(strconv.AppendInt(name[:0], int64(fd), 10)), buf[:])
-		if err != nil || !bytes.HasPrefix(buf[:n], []byte(socketLink)) {
+		is, ok := bytes.CutPrefix(r.descriptor(p, fd, &buf), []byte(socketLink))
+		if !ok {
 			continue
 		}
-		in := number(buf[len(socketLink):n])
+		in := number(is)
 		if by := r.all.by[in]; len(by) == 0 || by[len(by)-1] != pid {
 			r.all.by[in] = append(by, pid)
 		}

@@ -21,12 +21,13 @@ const (
 // process is one of the pen's, held by descriptor: what is read through dir is
 // of this process or fails, whoever gets its number.
 type process struct {
-	pid  int
-	dir  int // /proc/PID
-	fds  int // /proc/PID/fd
-	stat int // /proc/PID/stat
-	uid  int
-	used uint64
+	pid    int
+	dir    int // /proc/PID
+	fds    int // /proc/PID/fd
+	stat   int // /proc/PID/stat
+	uid    int
+	used   uint64
+	parent int // as of the last look
 	// hint is the descriptor that a socket was found at last.
 	hint int
 
@@ -50,7 +51,7 @@ type file struct{ dev, ino uint64 }
 // openProcess opens process pid if it is one of the pen's: in its pid namespace,
 // and a process rather than a thread.
 func (r *Resolver) openProcess(pid int) (*process, error) {
-	r.work++
+	r.work += 8
 	dir, err := open(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
@@ -165,6 +166,7 @@ func (p *process) image() (m image, parent int, err error) {
 			}
 		case 4:
 			parent = int(number(v))
+			p.parent = parent
 		case 22:
 			m.start = number(v)
 		case 26:
@@ -314,11 +316,27 @@ func (r *Resolver) isNear(p *process, link string) bool {
 }
 
 func (r *Resolver) isAt(p *process, fd int, link string) bool {
-	r.work++
 	var buf [64]byte
-	var name [20]byte
-	n, err := unix.Readlinkat(p.fds, string(strconv.AppendInt(name[:0], int64(fd), 10)), buf[:])
-	return err == nil && string(buf[:n]) == link
+	return string(r.descriptor(p, fd, &buf)) == link
+}
+
+// descriptor returns what /proc says of a descriptor, nil if there is none.
+func (r *Resolver) descriptor(p *process, fd int, buf *[64]byte) []byte {
+	var digits [20]byte
+	name := string(strconv.AppendInt(digits[:0], int64(fd), 10))
+	for again := false; ; again = true {
+		r.work++
+		n, err := unix.Readlinkat(p.fds, name, buf[:])
+		if err == nil {
+			return buf[:n]
+		}
+		// A directory of /proc gets its owner when a path leads to it, and has a wrong
+		// one if that was while the process began or ended: look at it by a path.
+		var st unix.Stat_t
+		if again || !errors.Is(err, unix.EACCES) || unix.Fstatat(p.dir, "fd", &st, 0) != nil {
+			return nil
+		}
+	}
 }
 
 // holdsAny goes through all descriptors, from the newest.

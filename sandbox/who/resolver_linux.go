@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,8 @@ const (
 	maxRecent = 16
 	maxFresh  = 8
 	maxQueued = 2
+	// maxAgain bounds the waits before a socket of nobody is looked for again.
+	maxAgain = 100 * time.Millisecond
 	// maxKnown bounds the numbers of processes that are remembered as the pen's.
 	maxKnown = 1 << 16
 	// maxProbe bounds how many numbers are tried one by one for new processes.
@@ -107,6 +110,16 @@ func (r *Resolver) Close() error {
 // program is always the same pointer.
 func (r *Resolver) Lookup(ctx context.Context, client, server netip.AddrPort) (*hooks.Process, error) {
 	w, pending, err := r.lookup(client, server, true)
+	// A socket that is open is somebody's: who was missed was being forked, or was
+	// executing something.
+	for wait := time.Millisecond; errors.Is(err, ErrGone) && wait < maxAgain; wait *= 4 {
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
+		w, pending, err = r.lookup(client, server, true)
+	}
 	if len(pending) > 0 {
 		r.await(ctx, pending)
 		w, _, err = r.lookup(client, server, false)
@@ -276,6 +289,21 @@ func (r *Resolver) eldest(p *process, link string) *process {
 	return p
 }
 
+// inherited is eldest for a process that was described before, at the cost of one
+// look: a child has its parent's descriptors under the same numbers.
+func (r *Resolver) inherited(p *process, link string) *process {
+	for range maxChain {
+		i := slices.IndexFunc(r.held, func(up *process) bool { return up.pid == p.parent })
+		if i < 0 || !r.isAt(r.held[i], p.hint, link) {
+			break
+		}
+		r.held[i].hint = p.hint
+		p = r.held[i]
+		r.touch(i)
+	}
+	return p
+}
+
 // recent looks among the processes that were asked for before: first where each
 // had its last socket, then at all descriptors of the last few.
 func (r *Resolver) recent(link string) *process {
@@ -285,7 +313,7 @@ func (r *Resolver) recent(link string) *process {
 		}
 		if r.isNear(p, link) {
 			r.touch(i)
-			return p
+			return r.inherited(p, link)
 		}
 	}
 	for i, p := range r.held {
@@ -297,7 +325,7 @@ func (r *Resolver) recent(link string) *process {
 		}
 		if has, _ := r.holdsAny(p, link); has {
 			r.touch(i)
-			return p
+			return r.eldest(p, link)
 		}
 	}
 	return nil

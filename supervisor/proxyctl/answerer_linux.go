@@ -16,7 +16,7 @@ const (
 	// answerers is how many questions are worked on at a time.
 	answerers = 8
 	// answerTime bounds one answer; the proxy gives up before.
-	answerTime = 5 * time.Second
+	answerTime = 15 * time.Second
 )
 
 // answerer answers the proxy's questions. The proxy may be in a tool's hands:
