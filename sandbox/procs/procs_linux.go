@@ -139,8 +139,7 @@ func Stop(root int) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		running := 0
 		for _, pid := range Below(root) {
-			s, ok := read(pid)
-			if !ok || halted(s.state) {
+			if halted(pid) {
 				continue
 			}
 			running++
@@ -157,7 +156,48 @@ func Stop(root int) error {
 	}
 }
 
-func halted(state byte) bool { return strings.IndexByte("TtZXx", state) >= 0 }
+// halted says whether no thread of a process can run its program. The first one
+// alone does not tell: it can have ended, a zombie, while the others go on.
+func halted(pid int) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return true // it has ended
+	}
+	for _, t := range threads {
+		text, err := os.ReadFile(dir + "/" + t.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		s, ok := parse(string(text))
+		switch {
+		case !ok || strings.IndexByte("TtZXx", s.state) >= 0:
+		case s.state == 'D' && stopPending(dir+"/"+t.Name()):
+			// In the kernel, and to be stopped when it leaves it. One that waits for the
+			// child of a vfork, which is stopped already, does not leave it before.
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// stopPending says whether SIGSTOP waits for a thread.
+func stopPending(dir string) bool {
+	text, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name == "SigPnd" || name == "ShdPnd" {
+			if set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && set&(1<<(unix.SIGSTOP-1)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // Continue lets them go on, children first: a shell must not see its child
 // stopped, or it takes the terminal back.

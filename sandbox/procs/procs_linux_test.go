@@ -2,13 +2,18 @@ package procs
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tree starts a shell with a child that has a child, and returns their numbers.
@@ -27,6 +32,7 @@ func tree(t *testing.T, script string) (root int, line *bufio.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		Continue(cmd.Process.Pid)
 		for _, pid := range append(Below(cmd.Process.Pid), cmd.Process.Pid) {
 			if p, err := os.FindProcess(pid); err == nil {
 				p.Kill()
@@ -36,6 +42,67 @@ func tree(t *testing.T, script string) (root int, line *bufio.Reader) {
 		cmd.Wait()
 	})
 	return cmd.Process.Pid, bufio.NewReader(out)
+}
+
+// TestMain is also a process whose first thread has ended while another goes on.
+func TestMain(m *testing.M) {
+	if os.Getenv("LEADERLESS") == "" {
+		os.Exit(m.Run())
+	}
+	go func() {
+		runtime.LockOSThread()
+		for unix.Gettid() == os.Getpid() { // the first thread is to end
+			runtime.Gosched()
+		}
+		fmt.Println("on")
+		for { //nolint:revive // that is it
+		}
+	}()
+	for {
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+		}
+		runtime.UnlockOSThread()
+		runtime.Gosched()
+	}
+}
+
+func TestStopLeaderless(t *testing.T) {
+	root, out := tree(t, "LEADERLESS=1 /proc/"+strconv.Itoa(os.Getpid())+"/exe & wait")
+	if _, err := out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	pid := Below(root)[0]
+	for end := time.Now().Add(10 * time.Second); states([]int{pid}) != "Z"; {
+		if time.Now().After(end) {
+			t.Fatalf("its first thread is %s", states([]int{pid}))
+		}
+	}
+	if halted(pid) {
+		t.Fatal("it seems to stand")
+	}
+	if err := Stop(root); err != nil {
+		t.Fatal(err)
+	}
+	if !halted(pid) {
+		t.Error("it goes on")
+	}
+}
+
+// A parent that waits for the child of its vfork can't be stopped before that is
+// gone, and need not be.
+func TestStopVfork(t *testing.T) {
+	root, out := tree(t, `sh -c 'echo on; while :; do /bin/true; done'; :`)
+	if _, err := out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if err := Stop(root); err != nil {
+			t.Fatal(err)
+		}
+		Continue(root)
+	}
 }
 
 func states(pids []int) string {
@@ -62,7 +129,7 @@ func TestStopAndContinue(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := Below(root)
-	if got := states(list); strings.Trim(got, "T") != "" {
+	if got := states(list); strings.Trim(got, "TD") != "" {
 		t.Errorf("stopped: %s", got)
 	}
 	if s, _ := read(root); s.state == 'T' {
@@ -97,7 +164,7 @@ func TestStopForks(t *testing.T) {
 	if err := Stop(root); err != nil {
 		t.Fatal(err)
 	}
-	if got := states(Below(root)); strings.Trim(got, "TZ") != "" || got == "" {
+	if got := states(Below(root)); strings.Trim(got, "TZD") != "" || got == "" {
 		t.Errorf("stopped: %q", got)
 	}
 }
