@@ -19,7 +19,7 @@ type outcome struct {
 	isTested bool
 }
 
-// TestHostileTool runs every attempt as root and as an ordinary user.
+// TestHostileTool runs every attempt as each kind of user.
 func TestHostileTool(t *testing.T) {
 	list := attempts()
 	users := world.Users()
