@@ -23,14 +23,35 @@ type Roster struct {
 	redact func(string) string
 
 	mu      sync.Mutex
-	numbers map[*hooks.Process]uint64
+	numbers map[identity]uint64
 	last    uint64
+}
+
+// identity is what is recorded of a process. The thread is not: it is the flow's,
+// and one process can come with as many values as it has threads.
+type identity struct {
+	pid, uid int
+	start    uint64
+	exe      hooks.Executable
+	args     *string // of the first one: values of one process share them
+	count    int
+	cgroup   string
+	parent   *hooks.Process
+	shared   bool
+}
+
+func identify(p *hooks.Process) identity {
+	id := identity{pid: p.PID, uid: p.UID, start: p.Start, exe: p.Exe, count: len(p.Args), cgroup: p.Cgroup, parent: p.Parent, shared: p.Shared}
+	if len(p.Args) > 0 {
+		id.args = &p.Args[0]
+	}
+	return id
 }
 
 // NewRoster returns an empty Roster that writes to record. redact takes secrets
 // out of arguments; nil leaves them as they are.
 func NewRoster(record interface{ Append(Event) error }, redact func(string) string) *Roster {
-	return &Roster{record: record, redact: redact, numbers: make(map[*hooks.Process]uint64)}
+	return &Roster{record: record, redact: redact, numbers: make(map[identity]uint64)}
 }
 
 // Number returns p's number, 0 for nil. If p has none yet it is recorded first;
@@ -41,11 +62,11 @@ func (r *Roster) Number(p *hooks.Process) (uint64, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.numbers[p]; n != 0 {
+	if n := r.numbers[identify(p)]; n != 0 {
 		return n, nil
 	}
 	chain := []*hooks.Process{p}
-	for up := p.Parent; up != nil && r.numbers[up] == 0 && len(chain) < maxParents; up = up.Parent {
+	for up := p.Parent; up != nil && r.numbers[identify(up)] == 0 && len(chain) < maxParents; up = up.Parent {
 		chain = append(chain, up)
 	}
 	if len(r.numbers)+len(chain) > maxRoster {
@@ -65,7 +86,7 @@ func (r *Roster) add(p *hooks.Process) error {
 		Exe: p.Exe.Path, Dev: p.Exe.Dev, Ino: p.Exe.Ino, SHA256: p.Exe.SHA256, Argv: p.Args, Cgroup: p.Cgroup, Shared: p.Shared,
 	}
 	if p.Parent != nil {
-		e.Parent, e.PPID = r.numbers[p.Parent], p.Parent.PID
+		e.Parent, e.PPID = r.numbers[identify(p.Parent)], p.Parent.PID
 	}
 	if r.redact != nil {
 		e.Argv = make([]string, len(p.Args))
@@ -77,6 +98,6 @@ func (r *Roster) add(p *hooks.Process) error {
 		return err
 	}
 	r.last++
-	r.numbers[p] = r.last
+	r.numbers[identify(p)] = r.last
 	return nil
 }

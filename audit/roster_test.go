@@ -117,3 +117,35 @@ func TestRosterFails(t *testing.T) {
 		t.Errorf("%d, %v, %+v", n, err, l.all)
 	}
 }
+
+// TestRosterThreads: the threads of a process are one process, another program or
+// another user of the same number is not.
+func TestRosterThreads(t *testing.T) {
+	var l list
+	r := NewRoster(&l, nil)
+	parent := &hooks.Process{PID: 1, Args: []string{"sh"}}
+	image := hooks.Process{PID: 7, Start: 3, UID: 5, Args: []string{"tool", "x"}, Parent: parent, Exe: hooks.Executable{Path: "/tool", Ino: 4}}
+	var first uint64
+	for tid := range 10 {
+		p := image
+		p.TID = 100 + tid
+		n, err := r.Number(&p)
+		if err != nil || first != 0 && n != first {
+			t.Errorf("thread %d: process %d, not %d: %v", tid, n, first, err)
+		}
+		first = n
+	}
+	if len(l.all) != 2 {
+		t.Errorf("%d records", len(l.all))
+	}
+	for what, change := range map[string]func(p *hooks.Process){
+		"exec": func(p *hooks.Process) { p.Args = []string{"tool", "x"} }, "program": func(p *hooks.Process) { p.Exe.Ino = 5 },
+		"user": func(p *hooks.Process) { p.UID = 6 }, "start": func(p *hooks.Process) { p.Start = 4 }, "parent": func(p *hooks.Process) { p.Parent = nil },
+	} {
+		p := image
+		change(&p)
+		if n, err := r.Number(&p); err != nil || n == first {
+			t.Errorf("another %s is the same process: %v", what, err)
+		}
+	}
+}
