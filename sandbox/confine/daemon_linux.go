@@ -13,7 +13,9 @@ import (
 // the pen, but for bpf(2). It makes no namespace and enters none, mounts nothing,
 // traces nobody, loads no module and has no socket but the kinds that its proxies
 // need, which inherit it.
-func DaemonFilter() ([]byte, error) {
+func DaemonFilter() ([]byte, error) { return daemonFilter().assemble() }
+
+func daemonFilter() *filter {
 	f := penFilter(false)
 	for v, nrs := range f.denied {
 		kept := nrs[:0:0]
@@ -24,7 +26,7 @@ func DaemonFilter() ([]byte, error) {
 		}
 		f.denied[v] = kept
 	}
-	return f.assemble()
+	return f
 }
 
 // Daemon locks this process, root's, all of its threads and what they start, down

@@ -176,6 +176,29 @@ func TestProxyFilter(t *testing.T) {
 	}
 }
 
+// TestDaemonFilter: what the pen may not do the daemon may not either, but for
+// eBPF; and tracing is off.
+func TestDaemonFilter(t *testing.T) {
+	f := daemonFilter()
+	for _, c := range penCalls() {
+		want := c.want
+		switch c.nr {
+		case unix.SYS_BPF:
+			want = allow
+		case unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD, unix.SYS_KCMP:
+			want = deny(unix.EPERM)
+		}
+		if got := judge(t, f, auditArch, c.nr, c.args...); got != want {
+			t.Errorf("%s: %#x, want %#x", c.name, got, want)
+		}
+	}
+	for nr, want := range map[uint32]verdict{unix.SYS_BPF: allow, unix.SYS_PTRACE: deny(unix.EPERM), unix.SYS_PERF_EVENT_OPEN: deny(unix.EPERM), unix.SYS_SETUID: allow, unix.SYS_EXECVE: allow} {
+		if got := judge(t, f, auditArch, nr); got != want {
+			t.Errorf("%d: %#x, want %#x", nr, got, want)
+		}
+	}
+}
+
 func TestWithoutTracing(t *testing.T) {
 	f := penFilter(false)
 	for _, nr := range []uint32{unix.SYS_PTRACE, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD} {
