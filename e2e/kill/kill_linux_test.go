@@ -226,8 +226,18 @@ func onlyAllowedLeft(t *testing.T, c *campaign) {
 			t.Errorf("DNS was asked for %s", q.Name)
 		}
 	}
-	recorded := map[string]bool{}
-	for _, f := range host.Flows(c.Records(""), c.allowed.Name) {
+	recorded, all := map[string]bool{}, c.Records("")
+	// Each process is described once, however many flows it has.
+	seen := map[string]int{}
+	for _, p := range host.Types(all, "process") {
+		seen[p.Text("session")]++
+	}
+	for session, n := range seen {
+		if n > 40 {
+			t.Errorf("session %s has %d records of processes", session, n)
+		}
+	}
+	for _, f := range host.Flows(all, c.allowed.Name) {
 		if f.Text("verdict") == "allow" {
 			recorded[f.Text("path")] = true
 		}
