@@ -99,6 +99,10 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 	for {
 		select {
 		case <-s.pen.Done():
+			// A command whose proxy dies may end of it, with whatever code.
+			if s.reason == "exit" && over(died) && !s.daemon.ending() {
+				return nil, s.abandon(s.proxy.why())
+			}
 			return s.finish()
 		case sig := <-sigs.c:
 			s.tool.signal(sig.(syscall.Signal))
@@ -138,6 +142,16 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			s.reason = context.Cause(ctx).Error()
 			go s.pen.Close()
 		}
+	}
+}
+
+// over tells whether c is closed; nil never is.
+func over(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
