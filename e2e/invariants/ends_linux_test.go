@@ -88,6 +88,10 @@ func TestEnds(t *testing.T) {
 			t.Run(e.name, func(t *testing.T) {
 				s, id, command := held(t, c)
 				e.do(s, id)
+				// Not by the end of its input, which Wait brings about.
+				if !host.Soon(s.Over, host.Patience/3) {
+					t.Error("the session does not end")
+				}
 				if code := s.Wait(); code != e.code {
 					t.Errorf("exit %d, want %d\n%s", code, e.code, s.Err)
 				}
