@@ -234,6 +234,16 @@ func (x *proxy) send(m *bossctl.Message, files ...*os.File) error {
 	return x.boss.Send(m, files...)
 }
 
+// again puts the proxy into its group once more, beside everything else. It
+// changes nothing; but the first who moves a process after a while waits for all
+// processors (the kernel's cgroup_threadgroup_rwsem is cheap for readers), and who
+// comes soon after does not. The builder is moved next.
+func (x *proxy) again() {
+	if x.group != nil {
+		go x.group.Add(x.cmd.Process.Pid) //nolint:errcheck // it is there already
+	}
+}
+
 // assign gives the proxy its session. lost is called once, if the proxy fails
 // before it has said that it is done.
 func (x *proxy) assign(a *bossctl.Assign, reach func([]bossctl.Reach) error, lost func(string), files ...*os.File) error {

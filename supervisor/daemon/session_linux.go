@@ -197,6 +197,7 @@ func (s *session) begin() error {
 	// The next one is started when this session needs the processors no more.
 	s.push(d.pool.nudge)
 	s.push(s.endProxy)
+	s.proxy.again()
 	control, err := s.assign(floor)
 	if err != nil {
 		return err
