@@ -17,12 +17,13 @@ import (
 // which the machine of the tests need not have.
 func fakeV2(t *testing.T, have string) *Tree {
 	t.Helper()
+	root(t) // what is written here has the mode that the kernel would overrule: none
 	files := map[string]string{"cgroup.controllers": have}
 	for _, dir := range []string{"penstock", "penstock/pens", "penstock/proxies", "penstock/pens/u5"} {
 		files[dir+"/cgroup.controllers"] = have
 	}
-	root := tree(t, files)
-	return &Tree{root: Root{Dir: root, Of: "/"}, dir: filepath.Join(root, "penstock"), by: map[string]carrier{}, users: map[int]*userGroup{}, live: map[string]bool{}}
+	top := tree(t, files)
+	return &Tree{root: Root{Dir: top, Of: "/"}, dir: filepath.Join(top, "penstock"), by: map[string]carrier{}, users: map[int]*userGroup{}, live: map[string]bool{}}
 }
 
 func text(t *testing.T, elem ...string) string {

@@ -68,16 +68,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// root says whether this test can run; in CI it must.
+// root skips for an ordinary user: make test runs everything as root too, where
+// what can't be done is a failure.
 func root(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
+	if os.Geteuid() != 0 {
+		t.Skip("the daemon needs root: root's run has this test")
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("the tests of the daemon need root")
-	}
-	t.Skip("needs root")
 }
 
 // plain is a program for the roles, which confine all of their threads: that a
