@@ -49,6 +49,9 @@ type proxy struct {
 	done  chan struct{} // closed when the process is reaped
 	last  chan struct{} // closed when closing is set
 
+	moving sync.Mutex // see again
+	gone   bool
+
 	mu      sync.Mutex
 	stage   stage
 	asked   bool // for guard
@@ -130,6 +133,9 @@ func (x *proxy) reap() {
 		}
 		f.Close()
 	}
+	x.moving.Lock() // its number is nobody else's until it is waited for
+	x.gone = true
+	x.moving.Unlock()
 	x.cmd.Wait() //nolint:errcheck // what it said is told by reason
 	if x.group != nil {
 		emptyGroup(x.group) //nolint:errcheck // it can't start processes; the next sweep finds what is there
@@ -234,14 +240,17 @@ func (x *proxy) send(m *bossctl.Message, files ...*os.File) error {
 	return x.boss.Send(m, files...)
 }
 
-// again puts the proxy into its group once more, beside everything else. It
-// changes nothing; but the first who moves a process after a while waits for all
-// processors (the kernel's cgroup_threadgroup_rwsem is cheap for readers), and who
-// comes soon after does not. The builder is moved next.
+// again puts the proxy into its group once more. The first who moves a process
+// after a while waits for all processors (cgroup_threadgroup_rwsem is cheap for
+// readers), and who comes soon after does not: the builder is moved next.
 func (x *proxy) again() {
-	if x.group != nil {
-		go x.group.Add(x.cmd.Process.Pid) //nolint:errcheck // it is there already
-	}
+	go func() {
+		x.moving.Lock()
+		defer x.moving.Unlock()
+		if x.group != nil && !x.gone {
+			x.group.Add(x.cmd.Process.Pid) //nolint:errcheck // it is there already
+		}
+	}()
 }
 
 // assign gives the proxy its session. lost is called once, if the proxy fails
