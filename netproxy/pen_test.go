@@ -205,8 +205,10 @@ func (pn *pen) connect(ctx context.Context, target string) (*net.TCPConn, error)
 	var n uint16
 	fmt.Sscan(port, &n)
 	to := netip.AddrPortFrom(pn.address(host), n)
+	// A dial that is given up may have made its connection, which the proxy has
+	// accepted then and which nobody would say the destination of.
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", pn.captured)
+	c, err := d.DialContext(context.WithoutCancel(ctx), "tcp", pn.captured)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +216,10 @@ func (pn *pen) connect(ctx context.Context, target string) (*net.TCPConn, error)
 	pn.original[addrPort(c.LocalAddr())] = to
 	pn.cond.Broadcast()
 	pn.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c.(*net.TCPConn), nil
 }
 
