@@ -64,7 +64,8 @@ func misbehave(what string) {
 		fmt.Println(err)
 	case "spin":
 		fmt.Println("on")
-		for { //nolint:revive // that is it
+		//lint:ignore SA5002 that is what it is for
+		for {
 		}
 	case "wait":
 		fmt.Println("on")

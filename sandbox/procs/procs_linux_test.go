@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 			runtime.Gosched()
 		}
 		fmt.Println("on")
-		for { //nolint:revive // that is it
+		//lint:ignore SA5002 that is what it is for
+		for {
 		}
 	}()
 	for {

@@ -40,11 +40,10 @@ func need(t testing.TB, name string) string {
 // connection's first line is answered with what the test makes of it.
 type pen struct {
 	*Resolver
-	t     testing.TB
-	b     *netns.Building
-	in    *os.File
-	out   *bufio.Reader
-	track *os.File
+	t   testing.TB
+	b   *netns.Building
+	in  *os.File
+	out *bufio.Reader
 
 	mu   sync.Mutex
 	seen []seen

@@ -25,7 +25,6 @@ type process struct {
 	fds    int // /proc/PID/fd
 	stat   int // /proc/PID/stat
 	uid    int
-	used   uint64
 	parent int // as of the last look
 	// hint is the descriptor that a socket was found at last.
 	hint int

@@ -49,7 +49,6 @@ type Resolver struct {
 	mu          sync.Mutex
 	diag, track *netlink
 	closed      bool
-	clock       uint64
 	held        []*process // most recently used first
 	pids        map[int]struct{}
 	absent      []int // numbers that were given out and that no process had yet

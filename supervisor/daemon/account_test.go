@@ -46,7 +46,8 @@ func TestAccounts(t *testing.T) {
 			t.Fatal("root is bounded", r)
 		}
 	}
-	if a.begin(1, now) != nil || a.begin(1, now) != nil || a.begin(1, now) == nil {
+	first, second := a.begin(1, now), a.begin(1, now)
+	if first != nil || second != nil || a.begin(1, now) == nil {
 		t.Error("two sessions are the quota")
 	}
 	if a.begin(2, now) != nil || a.begin(2, now) == nil {

@@ -219,20 +219,6 @@ func (c *connection) answer(m *daemonctl.Message, files ...*os.File) error {
 	return c.conn.Send(m, files...)
 }
 
-// tell sends a message if there is room for it, and waits for nobody: it is
-// called by others than the connection's own goroutine.
-func (c *connection) tell(m *daemonctl.Message) {
-	b, err := m.Encode()
-	if err != nil {
-		return
-	}
-	if raw, err := c.conn.Raw().SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { //nolint:errcheck // the connection ends anyway
-			unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) //nolint:errcheck // likewise
-		})
-	}
-}
-
 // converse answers until the caller is gone or has broken the rules.
 func (c *connection) converse() error {
 	var err error

@@ -135,7 +135,7 @@ func auditScenario(u *pretender) error {
 				return fmt.Errorf("%s can't be read: %w", n, err)
 			}
 			unix.Close(f)
-			if f, err = unix.Openat(fd, n, unix.O_RDWR, 0); err == nil {
+			if _, err = unix.Openat(fd, n, unix.O_RDWR, 0); err == nil {
 				return fmt.Errorf("%s can be written", n)
 			}
 			if unix.Unlinkat(fd, n, 0) == nil {

@@ -40,7 +40,7 @@ func (m *Message) Check() error {
 		{"version", m.Version != 0, []Op{OpOpen, OpList, OpKill, OpAudit, OpStatus}},
 		{"open", m.Open != nil, []Op{OpOpen}},
 		{"opened", m.Opened != nil, []Op{OpOpened}},
-		{"sockets", m.Sockets != nil, []Op{OpNetwork}},
+		{"sockets", len(m.Sockets) > 0, []Op{OpNetwork}},
 		{"end", m.End != nil, []Op{OpEnd}},
 		{"session", m.Session != "", []Op{OpKill, OpKilled}},
 		{"daemon", m.Daemon != nil, []Op{OpDaemon}},

@@ -21,9 +21,9 @@ func (x *examination) kernelAge(release string) {
 	case !ok:
 		x.ok("system", "kernel", "Linux %s", release)
 	case major < 5 || major == 5 && minor < 2:
-		x.bad(Fail, "system", "kernel", fmt.Errorf("Linux %s is too old for a pen's network", release), "use Linux 5.10 or later")
+		x.bad(Fail, "system", "kernel", fmt.Errorf("kernel %s is too old for a pen's network", release), "use Linux 5.10 or later")
 	case major == 5 && minor < 10:
-		x.bad(Warn, "system", "kernel", fmt.Errorf("Linux %s is too old for the supervisor's eBPF", release), "use Linux 5.10 or later; pens work without it")
+		x.bad(Warn, "system", "kernel", fmt.Errorf("kernel %s is too old for the supervisor's eBPF", release), "use Linux 5.10 or later; pens work without it")
 	default:
 		x.ok("system", "kernel", "Linux %s", release)
 	}
