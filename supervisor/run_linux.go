@@ -67,6 +67,7 @@ type session struct {
 	janitor     *janitor.Janitor
 	claimed     *layout.Claimed
 	monitor     *monitor
+	entry       *registry.Entry // nil before the session is listed
 
 	ended  bool   // its last record is written
 	reason string // why it ended
@@ -80,6 +81,9 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 	s.monitor = newMonitor(s)
 	res, err := s.run(ctx, backends)
 	s.undo.run()
+	if s.entry != nil {
+		s.entry.Close() // whoever had it end waits for this
+	}
 	if err == nil && res.Summary != nil {
 		s.report(res)
 	}
@@ -108,11 +112,10 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	s.announce()
 	// The daemon lists its sessions too, and ends them when asked; what only the
 	// session itself knows, whether it is frozen, is here.
-	entry, err := registry.Register(s.status(), s.monitor.control(func() { cancel(errKilled) }))
+	s.entry, err = registry.Register(s.status(), s.monitor.control(func() { cancel(errKilled) }))
 	if err != nil {
 		return nil, s.abandon(err)
 	}
-	s.undo.push(func() { entry.Close() })
 	return s.watch(ctx, signals)
 }
 

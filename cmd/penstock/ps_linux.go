@@ -9,6 +9,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -136,8 +137,8 @@ func newKillCmd() *cobra.Command {
 		Use:   "kill SESSION…",
 		Short: "End running sessions",
 		Long: `End running sessions: everything in the pen is killed, open flows are closed,
-and the end is recorded. SESSION is an identifier of penstock ps, or its
-beginning if only one session has it.`,
+and the end is recorded. The command returns when that is done. SESSION is an
+identifier of penstock ps, or its beginning if only one session has it.`,
 		Example: `  penstock kill 20260102-150405-x7k2q
   penstock kill --all`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -157,7 +158,7 @@ beginning if only one session has it.`,
 					args = append(args, s.Session)
 				}
 			}
-			return eachSession(cmd, args, asJSON, "told to end", func(id string) (registry.Status, error) {
+			return eachSession(cmd, args, asJSON, "ended", func(id string) (registry.Status, error) {
 				s, err := r.kill(cmd.Context(), id)
 				var gone *registry.NoSessionError
 				if all && errors.As(err, &gone) {
@@ -173,14 +174,17 @@ beginning if only one session has it.`,
 	return cmd
 }
 
-// eachSession does something with sessions and says so.
+// eachSession does something with sessions, with all of them at once, and says so
+// in their order.
 func eachSession(cmd *cobra.Command, ids []string, asJSON bool, what string, f func(string) (registry.Status, error)) error {
-	for _, id := range ids {
-		s, err := f(id)
-		if err != nil {
-			return err
-		}
-		if s.Session == "" {
+	list, errs := make([]registry.Status, len(ids)), make([]error, len(ids))
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() { list[i], errs[i] = f(id) })
+	}
+	wg.Wait()
+	for i, s := range list {
+		if errs[i] != nil || s.Session == "" {
 			continue
 		}
 		if asJSON {
@@ -195,7 +199,7 @@ func eachSession(cmd *cobra.Command, ids []string, asJSON bool, what string, f f
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", text.Clip(s.Session, 64), what)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func newFreezeCmd() *cobra.Command {

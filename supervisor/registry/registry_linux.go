@@ -25,10 +25,17 @@ const freezing = 15 * time.Second
 
 func prefix(uid int) string { return "@penstock/" + strconv.Itoa(uid) + "/" }
 
+// ending bounds how long Kill waits for a session's end.
+const ending = 20 * time.Second
+
+// waitersMax bounds the callers that may wait for one session's end.
+const waitersMax = 64
+
 // Entry is a running session's place in the registry.
 type Entry struct {
-	l    *net.UnixListener
-	done chan struct{}
+	l       *net.UnixListener
+	done    chan struct{}
+	waiters []*net.UnixConn // who asked for the end, and waits for it; serve's until done
 }
 
 // Register lists the session until Close.
@@ -42,10 +49,15 @@ func Register(s Status, control Control) (*Entry, error) {
 	return e, nil
 }
 
-// Close removes the session from the registry. It may be called twice.
+// Close removes the session from the registry, and tells those who asked for its
+// end that it has ended. It may be called twice.
 func (e *Entry) Close() error {
 	err := e.l.Close()
 	<-e.done
+	for _, c := range e.waiters {
+		c.Close()
+	}
+	e.waiters = nil
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -60,11 +72,15 @@ func (e *Entry) serve(s Status, control Control) {
 		if err != nil {
 			return
 		}
-		if e.answer(c, s, control) && !killed {
+		if !e.answer(c, s, control) {
+			c.Close()
+			continue
+		}
+		e.waiters = append(e.waiters, c)
+		if !killed {
 			killed = true
 			control.Kill()
 		}
-		c.Close()
 	}
 }
 
@@ -108,6 +124,10 @@ func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 		}
 		reply(answer{Status: &s})
 	case "kill":
+		if len(e.waiters) == waitersMax {
+			reply(answer{Error: "it has been told to end, and too many wait for that"})
+			return false
+		}
 		reply(answer{Status: &s})
 		return true
 	default:
@@ -135,7 +155,8 @@ func List() ([]Status, error) {
 	return out, nil
 }
 
-// Kill asks a session to end. The name may be a unique prefix.
+// Kill ends a session, and returns when it has ended: its processes are gone and
+// its records are written. The name may be a unique prefix.
 func Kill(session string) (Status, error) { return one(session, "kill", patience) }
 
 // Freeze stops a session's pen, or lets it go on. The name may be a unique prefix.
@@ -214,6 +235,13 @@ func ask(name, op string, within time.Duration) (*Status, error) {
 	}
 	if a.Error != "" || a.Status == nil {
 		return nil, fmt.Errorf("ask session: %s", a.Error)
+	}
+	if op == "kill" {
+		// The end of the connection is the session's.
+		c.SetDeadline(time.Now().Add(ending))
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, fmt.Errorf("the session was told to end, and has not within %s", ending)
+		}
 	}
 	// What it says of itself is for show; whose it is, and which, is not its to say.
 	a.Status.UID, a.Status.Session = want, name[strings.LastIndexByte(name, '/')+1:]

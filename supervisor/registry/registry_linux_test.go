@@ -10,13 +10,24 @@ import (
 	"time"
 )
 
+// register lists a session that ends soon after it is told to.
 func register(t *testing.T, id string, kill func()) Status {
 	t.Helper()
 	s := Status{Session: id, PID: os.Getpid(), UID: os.Getuid(), Started: time.Now(), Command: []string{"true"}}
-	e, err := Register(s, Control{Kill: kill})
+	var e *Entry
+	listed := make(chan struct{})
+	e, err := Register(s, Control{Kill: func() {
+		go func() {
+			<-listed
+			List() // it can still be asked
+			kill()
+			e.Close()
+		}()
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	close(listed)
 	t.Cleanup(func() { e.Close() })
 	return s
 }
@@ -47,8 +58,14 @@ func TestListAndKill(t *testing.T) {
 	if _, err := Kill(named("b")); err != nil {
 		t.Fatal(err)
 	}
-	if k := <-killed; k != "second" {
-		t.Errorf("killed %s", k)
+	// Kill returns when the session has ended, not before.
+	select {
+	case k := <-killed:
+		if k != "second" {
+			t.Errorf("killed %s", k)
+		}
+	default:
+		t.Error("kill returned before the session's end")
 	}
 	var none *NoSessionError
 	if _, err := Kill(named("nope")); !errors.As(err, &none) {
