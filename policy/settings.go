@@ -173,6 +173,10 @@ func (p LimitPattern) String() string {
 // means than a Policy. Paths in it are as written.
 func (f *File) Limits() Limits { return f.limits }
 
+// Hidden returns what the file hides by its own filesystem section and by its
+// limits. Paths in it are as written.
+func (f *File) Hidden() []PathGrant { return append(slices.Clone(f.fs.Hide), f.limits.Hide...) }
+
 // File is one parsed policy file: what it says, before it meets other layers.
 type File struct {
 	Name   string

@@ -65,6 +65,7 @@ type Limits struct {
 	PIDs      int64         // processes and threads
 	OpenFiles int64         // descriptors per process
 	Wall      time.Duration // from release to kill
+	Idle      time.Duration // without a sign of life
 	// Bytes per second that all processes together may read from and write to
 	// each block device of the machine.
 	ReadRate, WriteRate int64

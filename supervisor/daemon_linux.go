@@ -198,6 +198,26 @@ func (d *daemon) running() bool {
 	}
 }
 
+// freezes tells whether the daemon can stop the pen.
+func (d *daemon) freezes() bool { return d != nil && d.opened.Freezer }
+
+// freeze stops the pen, or lets it go on.
+func (d *daemon) freeze(on bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	return d.client.Freeze(ctx, on)
+}
+
+// alive tells the daemon what only this process sees: the terminal was used.
+func (d *daemon) alive() {
+	if d == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	d.client.Alive(ctx) //nolint:errcheck // then the session is over
+}
+
 // end tells the daemon how the session ended and waits until nothing of it is
 // left.
 func (d *daemon) end(s *session, exit int) {

@@ -23,7 +23,7 @@ const defaultOpenFiles = 65536
 // asked for and that nothing enforces here is an error.
 func (s *session) limits(ctx context.Context) error {
 	p := s.cfg.Policy.Sandbox()
-	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V,
+	s.bounds = sandbox.Limits{Memory: p.Memory.V, CPUs: p.CPUs.V, PIDs: p.PIDs.V, OpenFiles: p.OpenFiles.V, Wall: p.Timeout.V, Idle: p.Idle.V,
 		ReadRate: p.ReadRate.V, WriteRate: p.WriteRate.V}
 	l := s.bounds
 	if l.OpenFiles == 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/procs"
+	"github.com/penstock/penstock/supervisor/idle"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 	"github.com/penstock/penstock/supervisor/registry"
 )
@@ -25,8 +26,9 @@ type monitor struct {
 	told    cgroup.Counts // recorded so far
 	shown   map[string]bool
 	next    <-chan time.Time // when the next record of limits may be written
-	idle    idleness
+	idle    idle.Clock
 	looking *time.Ticker // nil without an idle limit
+	typed   uint64       // what the daemon knows of the terminal
 
 	mu     sync.Mutex
 	frozen bool
@@ -52,9 +54,9 @@ func (m *monitor) start() {
 		})
 	}
 	if d := m.s.cfg.Policy.Sandbox().Idle.V; d > 0 {
-		m.idle.limit = d
-		m.idle.start(time.Now(), m.pulse())
-		m.looking = time.NewTicker(m.idle.slice())
+		m.idle.Limit = d
+		m.idle.Start(time.Now(), m.pulse())
+		m.looking = time.NewTicker(m.idle.Slice())
 	}
 }
 
@@ -72,11 +74,11 @@ func (m *monitor) look() <-chan time.Time {
 	return m.looking.C
 }
 
-func (m *monitor) pulse() pulse {
-	p := pulse{typed: m.s.term.Moved()}
+func (m *monitor) pulse() idle.Pulse {
+	p := idle.Pulse{Typed: m.s.term.Moved()}
 	// An error is that the pen is ending.
-	p.traffic, _ = procs.Traffic(m.s.pen.Process().Pid)
-	_, _, p.cpu = m.usage()
+	p.Traffic, _ = procs.Traffic(m.s.pen.Process().Pid)
+	_, _, p.CPU = m.usage()
 	return p
 }
 
@@ -99,11 +101,15 @@ func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
 // idled says whether the session is to end because nothing goes on.
 func (m *monitor) idled(now time.Time) bool {
 	p := m.pulse()
+	if p.Typed != m.typed {
+		m.typed = p.Typed
+		m.s.daemon.alive()
+	}
 	if m.isFrozen() {
-		m.idle.start(now, p) // somebody is to look at it first
+		m.idle.Start(now, p) // somebody is to look at it first
 		return false
 	}
-	return m.idle.observe(now, p)
+	return m.idle.Observe(now, p)
 }
 
 // limits records and shows what limits were hit since it last did. It sets next,
@@ -142,6 +148,9 @@ func (m *monitor) limits(final bool) {
 // violation does what the policy says.
 func (m *monitor) violation(v proxyctl.Violation) {
 	reason := "violation: " + v.Kind
+	if m.acted(v.Acted, reason) {
+		return
+	}
 	switch m.s.cfg.Policy.Sandbox().OnViolation.V {
 	case policy.Freeze:
 		if m.isFrozen() {
@@ -149,7 +158,7 @@ func (m *monitor) violation(v proxyctl.Violation) {
 		}
 		err := m.freeze(true, reason)
 		if err == nil {
-			m.s.say.line("%s: the pen is frozen; go on with penstock resume %s, or end it with penstock kill %s", escape(reason), m.s.id, m.s.id)
+			m.sayFrozen(reason)
 			return
 		}
 		// What can't be stopped is not left running.
@@ -161,6 +170,27 @@ func (m *monitor) violation(v proxyctl.Violation) {
 		m.record(audit.TypeControl, &audit.Control{Action: "kill", Reason: reason})
 		m.s.pen.Close()
 	}
+}
+
+// acted shows what the daemon does about a violation, and says whether it does
+// anything: in a supervised session that is the daemon's to do.
+func (m *monitor) acted(action, reason string) bool {
+	switch action {
+	case policy.Freeze:
+		m.mu.Lock()
+		m.frozen = true
+		m.mu.Unlock()
+		m.sayFrozen(reason)
+		return true
+	case policy.Kill:
+		m.s.reason = reason
+		return true // the daemon says it
+	}
+	return false
+}
+
+func (m *monitor) sayFrozen(reason string) {
+	m.s.say.line("%s: the pen is frozen; go on with penstock resume %s, or end it with penstock kill %s", escape(reason), m.s.id, m.s.id)
 }
 
 func (m *monitor) isFrozen() bool {
@@ -184,28 +214,32 @@ func (m *monitor) freeze(on bool, reason string) error {
 	case !on && !m.frozen:
 		return errRunning
 	}
-	root := m.s.pen.Process().Pid
 	if !on {
 		// Recorded while the pen still stands.
 		m.record(audit.TypeControl, &audit.Control{Action: "resume", Reason: reason})
 		m.frozen = false
-		if m.s.group != nil {
-			return m.s.group.Freeze(false)
-		}
-		procs.Continue(root)
-		return nil
+		return m.hold(false)
 	}
-	var err error
-	if m.s.group != nil {
-		err = m.s.group.Freeze(true)
-	} else {
-		err = procs.Stop(root)
-	}
-	if err != nil {
+	if err := m.hold(true); err != nil {
 		return err
 	}
 	m.frozen = true
 	m.record(audit.TypeControl, &audit.Control{Action: "freeze", Reason: reason})
+	return nil
+}
+
+// hold stops the pen's processes, or lets them go on, by the best there is.
+func (m *monitor) hold(on bool) error {
+	root := m.s.pen.Process().Pid
+	switch {
+	case m.s.group != nil:
+		return m.s.group.Freeze(on)
+	case m.s.daemon.freezes():
+		return m.s.daemon.freeze(on)
+	case on:
+		return procs.Stop(root)
+	}
+	procs.Continue(root)
 	return nil
 }
 

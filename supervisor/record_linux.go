@@ -81,8 +81,10 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 			}
 		}
 		if sum, err = s.proxy.client.End(ctx, ev); err != nil {
-			s.say.line("%v", s.proxyFailed(err))
 			sum = nil
+			if s.daemon == nil || s.daemon.running() { // else its word is why
+				s.say.line("%v", s.proxyFailed(err))
+			}
 		}
 	}
 	if s.proxy != nil {

@@ -128,7 +128,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 		case now := <-s.monitor.look():
 			if s.monitor.idled(now) {
 				s.monitor.stop()
-				defer s.monitor.expire("idle", fmt.Sprintf("idle for %s", s.monitor.idle.limit)).Stop()
+				defer s.monitor.expire("idle", fmt.Sprintf("idle for %s", s.monitor.idle.Limit)).Stop()
 			}
 		case <-s.monitor.full:
 			s.monitor.limits(false)

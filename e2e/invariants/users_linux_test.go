@@ -220,3 +220,143 @@ func TestFloorForEverybody(t *testing.T) {
 		t.Errorf("%d requests to what the floor denies arrived", evil.Hits())
 	}
 }
+
+// TestFloorOfFiles: what the administrator's file says of files is looked up by the
+// supervisor as the user would: a pen that shows what is hidden, by whatever name,
+// or in which more can be written than may be, is not admitted.
+func TestFloorOfFiles(t *testing.T) {
+	w := world.New(t)
+	ann, bob, ok := twoUsers(t, w)
+	if !ok {
+		return
+	}
+	sup := ann.Home.Supervisor()
+	root := host.NewCaller(t, w, world.Options{Supervised: true})
+	root.Home.Share(ann.Home)
+	for _, c := range []*host.Caller{ann, bob, root} {
+		c.NoPolicy = true
+		home := c.Home.Path
+		for name, content := range map[string]string{
+			"hidden/key": "s", "hidden/deep/key": "s", "shown/file": "s", "shown/hidden/key": "s", "private/key": "s", "out/file": "s",
+		} {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(home, name)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			c.Home.Write(t, name, content)
+		}
+		if err := os.Symlink("shown", filepath.Join(home, "link")); err != nil {
+			t.Fatal(err)
+		}
+		c.Home.Own(t)
+		if err := os.Chmod(filepath.Join(home, "private"), 0); err != nil {
+			t.Fatal(err)
+		}
+		at := func(p string) string { return filepath.Join(home, p) }
+		for _, tt := range []struct {
+			name, floor string
+			flags       []string
+			hint        string // of a refusal, "" for none
+		}{
+			{"nothing of it is there", "limits: {hide: [$/hidden]}", []string{"--read", at("shown")}, ""},
+			{"there is no such thing", "limits: {hide: [$/none, /none/at/all]}", []string{"--read", at("shown")}, ""},
+			{"it can't be reached", "limits: {hide: [$/private/key]}", []string{"--read", at("shown")}, ""},
+			{"the pen hides it too", "limits: {hide: [$/shown/hidden]}", []string{"--read", at("shown"), "--hide", at("shown/hidden")}, ""},
+			{"it is shown", "limits: {hide: [$/hidden]}", []string{"--read", at("hidden")}, "is in hidden"},
+			{"it is hidden by the files' section", "filesystem: {hide: [$/hidden]}", []string{"--read", at("hidden")}, "hides"},
+			{"what is above it is shown", "limits: {hide: [$/shown/hidden]}", []string{"--read", at("shown")}, "hides"},
+			{"a part of it is shown", "limits: {hide: [$/hidden]}", []string{"--read", at("hidden/deep")}, "is in hidden"},
+			{"a file of it is shown", "limits: {hide: [$/hidden]}", []string{"--read", at("hidden/key")}, "is in hidden"},
+			{"a file that is hidden is shown", "limits: {hide: [$/shown/file]}", []string{"--read", at("shown")}, "hides"},
+			{"a link leads to it", "limits: {hide: [$/link]}", []string{"--write", at("shown")}, "hides"},
+			{"it is the work directory", "limits: {hide: [" + c.Home.Project + "]}", nil, "hides"},
+			{"nothing may be written", "limits: {write: []}", []string{"--read", at("out")}, ""},
+			{"what may be written is", "limits: {write: [$/out]}", []string{"--write", at("out")}, ""},
+			{"what is below that is", "limits: {write: [$]}", []string{"--write", at("out")}, ""},
+			{"something is written", "limits: {write: []}", []string{"--write", at("out")}, "outside limits.write"},
+			{"something else is written", "limits: {write: [$/out]}", []string{"--write", at("shown")}, "outside limits.write"},
+			{"a file is written", "limits: {write: [$/out]}", []string{"--write", at("shown/file")}, "outside limits.write"},
+		} {
+			content := strings.ReplaceAll(tt.floor, "$", home)
+			if err := os.WriteFile(sup.Policy, []byte("version: 1\n"+content+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r := c.Run(tt.flags, "/bin/true")
+			switch {
+			case tt.hint == "" && r.Code != 0:
+				t.Errorf("user %d: %s: refused\n%s", c.UID(), tt.name, r)
+			case tt.hint != "" && (r.Code != 125 || !strings.Contains(r.Stderr, sup.Policy+":2") || !strings.Contains(r.Stderr, tt.hint)):
+				t.Errorf("user %d: %s: not refused, or not for that\n%s", c.UID(), tt.name, r)
+			}
+		}
+		if err := os.Chmod(filepath.Join(home, "private"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Remove(sup.Policy)
+}
+
+// TestFloorOfViolations: what the administrator's file wants done about a violation
+// is done by the supervisor, whatever the caller's side knows of it.
+func TestFloorOfViolations(t *testing.T) {
+	w := world.New(t)
+	ann, _, ok := twoUsers(t, w)
+	if !ok {
+		return
+	}
+	w.HTTPS("one.example.com", text("one"))
+	w.HTTPS("two.example.com", text("two"))
+	ann.Rules = []string{"{host: one.example.com}", "{host: two.example.com}"}
+	sup := ann.Home.Supervisor()
+	defer os.Remove(sup.Policy)
+	start := func(action string) *host.Session {
+		t.Helper()
+		if err := os.WriteFile(sup.Policy, []byte("version: 1\nlimits: {on_violation: "+action+"}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		script := "read x; " + strings.Join(host.ToolCommand("misdirect", "one.example.com", "two.example.com", "clear.example.com"), " ") + "; read x; echo went on"
+		s := ann.Start(nil, "/bin/sh", "-c", script)
+		fmt.Fprintln(s.Input(), "begin")
+		return s
+	}
+	s := start("kill")
+	<-s.Exited()
+	if code := s.Wait(); code != 137 || !strings.Contains(s.Err.String(), "violation: target-mismatch\n") {
+		t.Errorf("exit %d, want 137\n%s", code, s.Err)
+	}
+	records := ann.Records("")
+	if control := host.Types(records, "control"); len(control) == 0 || control[0].Text("action") != "kill" || control[0].Text("reason") != "violation: target-mismatch" {
+		t.Errorf("recorded: %v", control)
+	}
+	if end := records[len(records)-1]; end.Text("type") != "session_end" || end.Text("reason") != "violation: target-mismatch" {
+		t.Errorf("the end is %v", end)
+	}
+
+	s = start("freeze")
+	host.Until(t, "the pen to be frozen", func() bool { return strings.Contains(ann.Other("ps").Stdout, " frozen ") || s.Over() })
+	fmt.Fprintln(s.Input(), "go on")
+	id := ann.Sessions()[len(ann.Sessions())-1]
+	stopped := func() bool {
+		for _, g := range sup.Groups() {
+			text, err := os.ReadFile(filepath.Join(g, "cgroup.events"))
+			if err == nil && strings.Contains(g, id) && strings.Contains(string(text), "frozen 1") {
+				return true
+			}
+		}
+		return false
+	}
+	if !stopped() {
+		t.Error("nothing has stopped its control group")
+	}
+	host.Until(t, "it to say so", func() bool { return strings.Contains(s.Err.String(), "the pen is frozen") || s.Over() })
+	for !strings.Contains(s.Out.String(), "went on") && !s.Over() {
+		if r := ann.Other("resume", id); r.Code != 0 && !strings.Contains(r.Stderr, "not frozen") {
+			t.Fatalf("it can't be resumed\n%s", r)
+		}
+	}
+	if code := s.Wait(); code != 0 || !strings.Contains(s.Out.String(), "went on") {
+		t.Errorf("exit %d\n%s\n%s", code, s.Out, s.Err)
+	}
+	if control := host.Types(ann.Records(id), "control"); len(control) < 2 || control[0].Text("action") != "freeze" || control[len(control)-1].Text("action") != "resume" {
+		t.Errorf("recorded: %v", control)
+	}
+}

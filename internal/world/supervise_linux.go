@@ -291,7 +291,7 @@ func (w *World) supervised(h *Home, argv []string) []string {
 	switch argv[1] {
 	case "run":
 		flags = append(flags, "--supervised")
-	case "ps", "kill", "top", "logs", "freeze", "resume":
+	case "ps", "kill", "top", "logs":
 	case "audit":
 		for _, a := range argv {
 			if strings.HasPrefix(a, "--audit-dir") {

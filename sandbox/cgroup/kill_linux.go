@@ -87,6 +87,12 @@ func members(dir string) (out []int, err error) {
 // Members lists the processes in the group.
 func (g *Group) Members() ([]int, error) { return members(g.dir) }
 
+// Freezes tells whether the kernel can stop the group (Linux 5.2).
+func (g *Group) Freezes() bool {
+	_, err := os.Stat(filepath.Join(g.dir, "cgroup.freeze"))
+	return err == nil
+}
+
 // Freeze stops all processes of the group, or lets them go on. It returns when
 // they have stopped.
 func (g *Group) Freeze(on bool) error {

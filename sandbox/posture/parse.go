@@ -71,8 +71,8 @@ func four(s string, to *[4]int) error {
 	return nil
 }
 
-// parseMountinfo reads a mount table (proc_pid_mountinfo(5)).
-func parseMountinfo(text string) ([]Mounted, error) {
+// ParseMounts reads a mount table (proc_pid_mountinfo(5)).
+func ParseMounts(text string) ([]Mounted, error) {
 	var out []Mounted
 	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		f := strings.Split(line, " ")

@@ -156,7 +156,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 }
 
 func TestParseMountinfo(t *testing.T) {
-	got, err := parseMountinfo(`36 35 98:0 /mnt1 /mnt\0402\134 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue
+	got, err := ParseMounts(`36 35 98:0 /mnt1 /mnt\0402\134 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue
 37 36 0:5 / /x ro - tmpfs tmpfs rw
 `)
 	if err != nil {
@@ -166,7 +166,7 @@ func TestParseMountinfo(t *testing.T) {
 		t.Error(s)
 	}
 	for _, bad := range []string{"", "1 2 3", "a b c d e f - g h i", "1 2 3 4 5 6 7 8 9 10"} {
-		if _, err := parseMountinfo(bad); err == nil {
+		if _, err := ParseMounts(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -193,7 +193,7 @@ func FuzzMountinfo(f *testing.F) {
 	f.Add("1 2 3 4 \\0 - - - - -")
 	f.Fuzz(func(t *testing.T, text string) {
 		e, o := good()
-		m, err := parseMountinfo(text)
+		m, err := ParseMounts(text)
 		if err != nil {
 			return
 		}

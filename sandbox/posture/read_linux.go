@@ -33,7 +33,7 @@ func Read(pid int) (*Observation, error) {
 	if text, err = os.ReadFile(dir + "/mountinfo"); err != nil {
 		return nil, fmt.Errorf("observe process: %w", err)
 	}
-	if o.Mounts, err = parseMountinfo(string(text)); err != nil {
+	if o.Mounts, err = ParseMounts(string(text)); err != nil {
 		return nil, err
 	}
 	if o.Files, err = files(dir); err != nil {

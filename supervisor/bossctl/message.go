@@ -30,6 +30,8 @@ const (
 	MaxFiles   = 4         // descriptors
 	MaxFloor   = 96 << 10  // bytes of the administrator's policy
 	MaxReach   = 256       // entries of OpGuard
+	MaxPlaces  = 256       // entries of each list of OpFiles
+	maxPath    = 4 << 10   // bytes
 	maxWord    = 128
 	maxText    = 4 << 10
 )
@@ -63,6 +65,12 @@ const (
 	// anything of the pen was read, at most once, and the proxy runs in the
 	// caller's stead, who can reach the same without it.
 	OpGuard Op = "guard"
+	// OpFiles says what the floor has to say of files, once, before OpGuard. The
+	// daemon does not parse the floor. Safe: it only makes the daemon refuse more.
+	OpFiles Op = "files"
+	// OpViolated says that there was a violation, and what the policy wants done
+	// about it. Safe: it can only stop or end the proxy's own session.
+	OpViolated Op = "violated"
 	// OpCounts tells penstock ps how many flows there were. Safe: two numbers
 	// for show.
 	OpCounts Op = "counts"
@@ -84,14 +92,16 @@ const (
 // Message is one packet in either direction. Only the fields that its Op names
 // are set; Check refuses the others.
 type Message struct {
-	Op     Op      `json:"op"`
-	Assign *Assign `json:"assign,omitempty"` // OpAssign
-	Reach  []Reach `json:"reach,omitempty"`  // OpGuard
-	Admit  *Admit  `json:"admit,omitempty"`  // OpAdmit
-	Counts *Counts `json:"counts,omitempty"` // OpCounts
-	Closed *Closed `json:"closed,omitempty"` // OpClosed
-	Limits *Limits `json:"limits,omitempty"` // OpLimits
-	Text   string  `json:"text,omitempty"`   // OpGuarded, OpEnd: one line
+	Op       Op        `json:"op"`
+	Assign   *Assign   `json:"assign,omitempty"`   // OpAssign
+	Reach    []Reach   `json:"reach,omitempty"`    // OpGuard
+	Admit    *Admit    `json:"admit,omitempty"`    // OpAdmit
+	Counts   *Counts   `json:"counts,omitempty"`   // OpCounts
+	Closed   *Closed   `json:"closed,omitempty"`   // OpClosed
+	Limits   *Limits   `json:"limits,omitempty"`   // OpLimits
+	Files    *Files    `json:"files,omitempty"`    // OpFiles
+	Violated *Violated `json:"violated,omitempty"` // OpViolated
+	Text     string    `json:"text,omitempty"`     // OpGuarded, OpEnd: one line
 }
 
 // Assign is what a proxy needs to know of its session.
@@ -121,6 +131,37 @@ type Reach struct {
 	From   uint16       `json:"from"` // ports, both included
 	To     uint16       `json:"to"`
 }
+
+// Files is what the floor says of a pen's files.
+type Files struct {
+	Hide []Place `json:"hide,omitempty"` // nothing of it may be in the pen
+	// Bound is file and line of the limit on what may be writable, "" if there is
+	// none. Write is all that it lets be writable, beside the work directory.
+	Bound string  `json:"bound,omitempty"`
+	Write []Place `json:"write,omitempty"`
+}
+
+// Place is a path as the floor has it: absolute, below "~", or relative to the
+// work directory.
+type Place struct {
+	Path string `json:"path"`
+	From string `json:"from"` // file and line
+}
+
+// Violated is a violation and its consequence.
+type Violated struct {
+	Kind   string `json:"kind"`
+	Action Action `json:"action"`
+}
+
+// Action is what is done about a violation.
+type Action string
+
+// The actions.
+const (
+	ActionFreeze Action = "freeze"
+	ActionKill   Action = "kill"
+)
 
 // Admit is what the daemon attests of the pen.
 type Admit struct {
@@ -156,7 +197,7 @@ type Closed struct {
 // FromProxy tells whether o is a proxy's message.
 func (o Op) FromProxy() bool {
 	switch o {
-	case OpReady, OpGuard, OpCounts, OpLimited, OpClosed:
+	case OpReady, OpGuard, OpFiles, OpViolated, OpCounts, OpLimited, OpClosed:
 		return true
 	}
 	return false
@@ -185,6 +226,8 @@ func (m *Message) Check() error {
 		{"counts", m.Counts != nil, OpCounts},
 		{"closed", m.Closed != nil, OpClosed},
 		{"limits", m.Limits != nil, OpLimits},
+		{"files", m.Files != nil, OpFiles},
+		{"violated", m.Violated != nil, OpViolated},
 	} {
 		switch {
 		case f.set && m.Op != f.op:
@@ -212,6 +255,10 @@ func (m *Message) Check() error {
 		return m.Assign.check()
 	case m.Admit != nil:
 		return m.Admit.check()
+	case m.Files != nil:
+		return m.Files.check()
+	case m.Violated != nil:
+		return m.Violated.check()
 	case m.Closed != nil:
 		if _, err := m.Closed.Hash(); err != nil {
 			return err
@@ -247,6 +294,37 @@ func (a *Admit) check() error {
 		return errors.New("an admission that lacks a fact")
 	}
 	return line("cgroup", a.Cgroup, maxText)
+}
+
+func (f *Files) check() error {
+	if len(f.Hide) > MaxPlaces || len(f.Write) > MaxPlaces {
+		return fmt.Errorf("%d hidden and %d writable places, more than %d", len(f.Hide), len(f.Write), MaxPlaces)
+	}
+	if len(f.Write) > 0 && f.Bound == "" {
+		return errors.New("writable places without a bound")
+	}
+	if err := line("bound", f.Bound, maxText); err != nil {
+		return err
+	}
+	for _, p := range append(append([]Place(nil), f.Hide...), f.Write...) {
+		if p.Path == "" {
+			return errors.New("a place without path")
+		}
+		if err := line("path", p.Path, maxPath); err != nil {
+			return err
+		}
+		if err := line("from", p.From, maxText); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Violated) check() error {
+	if v.Action != ActionFreeze && v.Action != ActionKill {
+		return fmt.Errorf("action %.40q is none", string(v.Action))
+	}
+	return line("kind", v.Kind, maxText)
 }
 
 // Hash is the hash of the last record.

@@ -24,6 +24,7 @@ type account struct {
 	conns    int
 	away     int // connections that are being turned away
 	sessions int
+	lookups  int       // threads that look at the user's files
 	tokens   float64   // of the rate
 	at       time.Time // when tokens was right
 }
@@ -49,7 +50,7 @@ func (a *accounts) get(uid int, now time.Time) *account {
 	if acc == nil {
 		if len(a.of)%64 == 63 {
 			for id, old := range a.of {
-				if old.conns == 0 && old.away == 0 && old.sessions == 0 && now.Sub(old.at) > 10*time.Second {
+				if old.conns == 0 && old.away == 0 && old.sessions == 0 && old.lookups == 0 && now.Sub(old.at) > 10*time.Second {
 					delete(a.of, id)
 				}
 			}
@@ -110,6 +111,25 @@ func (a *accounts) leaving(uid, by int) bool {
 	}
 	acc.away += by
 	return true
+}
+
+// lookup counts a look at the user's files. Every nil is followed by one lookedUp,
+// as late as the user's file systems like.
+func (a *accounts) lookup(uid int) *refusal {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	acc := a.get(uid, time.Now())
+	if uid != 0 && acc.lookups >= a.quota.Sessions {
+		return errSlow
+	}
+	acc.lookups++
+	return nil
+}
+
+func (a *accounts) lookedUp(uid int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.get(uid, time.Now()).lookups--
 }
 
 func (a *accounts) disconnect(uid int, now time.Time) {

@@ -29,8 +29,9 @@ type Config struct {
 	Version    string
 	Log        func(format string, args ...any) // for the administrator; nil: nobody
 
-	state   *state // State, if it is open and locked already
-	program string // of the proxies; "" is this one
+	state   *state        // State, if it is open and locked already
+	program string        // of the proxies; "" is this one
+	late    time.Duration // see lateness; 0 is that
 }
 
 // Daemon is the service.
@@ -54,6 +55,9 @@ type Daemon struct {
 func New(cfg Config) (*Daemon, error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
+	}
+	if cfg.late == 0 {
+		cfg.late = lateness
 	}
 	d := &Daemon{
 		cfg: cfg, accounts: newAccounts(cfg.Settings),

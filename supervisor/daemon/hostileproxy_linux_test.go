@@ -78,6 +78,14 @@ func reach() *bossctl.Message {
 	return &bossctl.Message{Op: bossctl.OpGuard, Reach: []bossctl.Reach{{Prefix: netip.MustParsePrefix("127.0.0.1/32"), From: 1, To: 65535}}}
 }
 
+func violated(a bossctl.Action) *bossctl.Message {
+	return &bossctl.Message{Op: bossctl.OpViolated, Violated: &bossctl.Violated{Kind: "k", Action: a}}
+}
+
+func files() *bossctl.Message {
+	return &bossctl.Message{Op: bossctl.OpFiles, Files: &bossctl.Files{Hide: []bossctl.Place{{Path: "/x", From: "f:1"}}}}
+}
+
 func lastWord(seq uint64) *bossctl.Message {
 	return &bossctl.Message{Op: bossctl.OpClosed, Closed: &bossctl.Closed{Seq: seq, Head: hex.EncodeToString(make([]byte, 32))}}
 }
@@ -100,6 +108,19 @@ func takeovers() []taken {
 			}
 			p.stay()
 		}},
+		{"broke its conversation", false, func(p *hostile) { p.session(); p.send(violated("applaud")); p.stay() }},
+		{"violated is out of turn", false, func(p *hostile) { p.session(); p.send(violated(bossctl.ActionKill)); p.stay() }},
+		{"files is out of turn", false, func(p *hostile) { p.session(); p.send(files()); p.send(files()); p.stay() }},
+		{"files is out of turn", false, func(p *hostile) { p.admitted(); p.send(files()); p.stay() }},
+		{"tells of violations too often", false, func(p *hostile) {
+			p.admitted()
+			for range 1000 {
+				p.send(violated(bossctl.ActionFreeze))
+			}
+			p.stay()
+		}},
+		// It may end its own session.
+		{"violation: k", false, func(p *hostile) { p.admitted(); p.send(violated(bossctl.ActionKill)); p.stay() }},
 		{"the proxy ended: exit status 3", false, func(p *hostile) { p.admitted(); os.Exit(3) }},
 		{`the proxy ended: \x1b[2J\u202eroot`, false, func(p *hostile) {
 			p.admitted()

@@ -2,8 +2,10 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +36,35 @@ func credentials(uc *net.UnixConn) (peer, error) {
 		return peer{}, errors.New("who is calling can't be told")
 	}
 	return peer{uid: int(cred.Uid), gid: int(cred.Gid), pid: int(cred.Pid)}, nil
+}
+
+// maxGroups is how many supplementary groups a process may have (NGROUPS_MAX).
+const maxGroups = 65536
+
+// peerGroups are the supplementary groups of the process that connected, at the
+// time it did (SO_PEERGROUPS, Linux 4.13).
+func peerGroups(uc *net.UnixConn) ([]uint32, error) {
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]uint32, 64)
+	for {
+		size := uint32(4 * len(list))
+		var errno unix.Errno
+		if err := raw.Control(func(fd uintptr) {
+			_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS, uintptr(unsafe.Pointer(&list[0])), uintptr(unsafe.Pointer(&size)), 0)
+		}); err != nil {
+			return nil, err
+		}
+		switch {
+		case errno == 0:
+			return list[:size/4], nil
+		case errno != unix.ERANGE || len(list) >= maxGroups:
+			return nil, fmt.Errorf("read the caller's groups: %w", errno)
+		}
+		list = make([]uint32, maxGroups)
+	}
 }
 
 // peerProcess opens the process that connected: by SO_PEERPIDFD (Linux 6.5), else

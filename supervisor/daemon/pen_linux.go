@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -271,6 +272,30 @@ func examineShim(p *process, b *builderFacts, ours map[string]uint64) error {
 		return err
 	}
 	return p.alive()
+}
+
+// checkOpenFiles tells whether p, and what it starts, can open no more than most
+// files.
+func checkOpenFiles(p *process, most uint64) error {
+	text, err := p.read("limits")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text) {
+		row, ok := strings.CutPrefix(line, "Max open files ")
+		if !ok {
+			continue
+		}
+		f := strings.Fields(row)
+		if len(f) < 2 {
+			break
+		}
+		if hard, err := strconv.ParseUint(f[1], 10, 64); err != nil || hard > most {
+			return fmt.Errorf("it may open %.20s files, more than %d", f[1], most)
+		}
+		return nil
+	}
+	return errors.New("how many files it may open is not said")
 }
 
 // maxDepth bounds the way up from the shim to the builder: bwrap's first process

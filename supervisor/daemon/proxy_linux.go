@@ -30,7 +30,7 @@ type stage int
 
 const (
 	starting stage = iota // nothing was said yet
-	idle                  // ready
+	vacant                // ready
 	assigned              // has a session, may ask for what it must reach
 	admitted              // reads what a pen sends: believed nothing from here on
 	closed                // has said its last word
@@ -48,6 +48,7 @@ type proxy struct {
 	heard chan struct{} // closed when all that it said was read
 	done  chan struct{} // closed when the process is reaped
 	last  chan struct{} // closed when closing is set
+	filed chan struct{} // closed when files is set
 
 	moving sync.Mutex // see again
 	gone   bool
@@ -56,10 +57,12 @@ type proxy struct {
 	stage   stage
 	asked   bool // for guard
 	reach   func([]bossctl.Reach) error
+	act     func(*bossctl.Violated)
+	acts    rate                // of those
+	files   *bossctl.Files      // what the floor says of files, there after filed
 	lost    func(reason string) // the session's: the proxy is no good any more
 	counts  bossctl.Counts
-	counted float64       // messages that it may send now
-	at      time.Time     // when counted was right
+	counted rate
 	limited chan struct{} // the answer to limits, nil: none is expected
 	closing *bossctl.Closed
 	why     error
@@ -68,7 +71,7 @@ type proxy struct {
 // start starts a proxy in slot, on the thread of s. It returns before the proxy
 // is ready.
 func (p *pool) start(slot int) (*proxy, error) {
-	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), heard: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{})}
+	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), heard: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{}), filed: make(chan struct{})}
 	ours, theirs, err := packet.Pair()
 	if err != nil {
 		return nil, err
@@ -161,7 +164,7 @@ func (x *proxy) reason() error {
 	return errors.New("the proxy ended: " + x.cmd.ProcessState.String())
 }
 
-// listen obeys nothing: it takes the four messages that a proxy has, each in its
+// listen obeys nothing: it takes the messages that a proxy has, each in its
 // turn, and ends the proxy for any other.
 func (x *proxy) listen() {
 	heard := sync.OnceFunc(func() { close(x.heard) })
@@ -200,7 +203,7 @@ func (x *proxy) hear(m *bossctl.Message) error {
 	defer x.mu.Unlock()
 	switch {
 	case m.Op == bossctl.OpReady && x.stage == starting:
-		x.stage = idle
+		x.stage = vacant
 		close(x.ready)
 	case m.Op == bossctl.OpGuard && x.stage == assigned && !x.asked:
 		x.asked = true
@@ -210,14 +213,18 @@ func (x *proxy) hear(m *bossctl.Message) error {
 		}
 		return x.send(answer)
 	case m.Op == bossctl.OpCounts && (x.stage == assigned || x.stage == admitted):
-		now := time.Now()
-		x.counted = min(3, x.counted+now.Sub(x.at).Seconds())
-		x.at = now
-		if x.counted < 1 {
+		if !x.counted.spend(time.Now(), 1) {
 			return errors.New("counts too often")
 		}
-		x.counted--
 		x.counts = *m.Counts
+	case m.Op == bossctl.OpFiles && x.stage == assigned && x.files == nil:
+		x.files = m.Files
+		close(x.filed)
+	case m.Op == bossctl.OpViolated && x.stage == admitted:
+		if !x.acts.spend(time.Now(), violationsRate) {
+			return errors.New("tells of violations too often")
+		}
+		x.act(m.Violated)
 	case m.Op == bossctl.OpLimited && x.limited != nil:
 		close(x.limited)
 		x.limited = nil
@@ -230,6 +237,31 @@ func (x *proxy) hear(m *bossctl.Message) error {
 		return fmt.Errorf("%s is out of turn", m.Op)
 	}
 	return nil
+}
+
+// violationsRate is how many violations a proxy may tell of in a second; it tells
+// of ten.
+const violationsRate = 20
+
+// rate bounds how often something may come: three seconds' worth at once.
+type rate struct {
+	left float64
+	at   time.Time // when left was right
+}
+
+// spend takes one of what comes in at perSecond, if there is one left.
+func (r *rate) spend(now time.Time, perSecond float64) bool {
+	if r.at.IsZero() {
+		r.left = 3 * perSecond
+	} else {
+		r.left = min(3*perSecond, r.left+now.Sub(r.at).Seconds()*perSecond)
+	}
+	r.at = now
+	if r.left < 1 {
+		return false
+	}
+	r.left--
+	return true
 }
 
 // sendTime bounds a message to a proxy, which has room for it or does not read.
@@ -255,14 +287,13 @@ func (x *proxy) again() {
 
 // assign gives the proxy its session. lost is called once, if the proxy fails
 // before it has said that it is done.
-func (x *proxy) assign(a *bossctl.Assign, reach func([]bossctl.Reach) error, lost func(string), files ...*os.File) error {
+func (x *proxy) assign(a *bossctl.Assign, reach func([]bossctl.Reach) error, act func(*bossctl.Violated), lost func(string), files ...*os.File) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.stage != idle || x.why != nil {
+	if x.stage != vacant || x.why != nil {
 		return errors.New("the proxy is not idle")
 	}
-	x.stage, x.reach, x.lost = assigned, reach, lost
-	x.counted, x.at = 3, time.Now()
+	x.stage, x.reach, x.act, x.lost = assigned, reach, act, lost
 	return x.send(&bossctl.Message{Op: bossctl.OpAssign, Assign: a}, files...)
 }
 

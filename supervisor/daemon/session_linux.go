@@ -32,6 +32,8 @@ type session struct {
 	sockets  *net.UnixConn   // to the proxy, carries the pen's sockets once
 	limits   *limits         // nil until the pen is verified, or without control groups
 	watched  *watched        // nil without eBPF
+	keeper   *keeper         //
+	floor    bool            // there is an administrator's policy
 	record   *audit.Session  //
 	builder  *process        //
 	facts    *builderFacts   //
@@ -75,6 +77,7 @@ func (s *session) why() string {
 // session runs a session. Everything that it makes is gone when it returns.
 func (c *connection) session(o *daemonctl.Open) (err error) {
 	s := &session{c: c, open: o, begun: time.Now(), finished: make(chan struct{})}
+	s.keeper = newKeeper(s)
 	defer close(s.finished)
 	graceful := false
 	defer func() {
@@ -113,11 +116,8 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 			return err
 		}
 		c.junk = append(c.junk, files...)
-		if m.Op == daemonctl.OpFlush && len(files) == 0 {
-			if s.limits != nil {
-				s.limits.flush()
-			}
-			if err := c.answer(&daemonctl.Message{Op: daemonctl.OpFlushed}); err != nil {
+		if answer := s.aside(m, files); answer != nil {
+			if err := c.answer(answer); err != nil {
 				return err
 			}
 			continue
@@ -137,9 +137,33 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 		if s.step == daemonctl.OpVerify {
 			c.d.pool.nudge()
 			s.watchLimits()
+			s.keep()
 			c.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // then it ends early
 		}
 	}
+}
+
+// aside does what is no step, and returns the answer; nil if m is a step, or is
+// out of turn.
+func (s *session) aside(m *daemonctl.Message, files []*os.File) *daemonctl.Message {
+	switch {
+	case len(files) > 0:
+	case m.Op == daemonctl.OpFlush:
+		if s.limits != nil {
+			s.limits.flush()
+		}
+		return &daemonctl.Message{Op: daemonctl.OpFlushed}
+	case m.Op == daemonctl.OpFreeze && s.step == daemonctl.OpVerify:
+		answer := &daemonctl.Message{Op: daemonctl.OpFrozen}
+		if err := s.keeper.freeze(m.On); err != nil {
+			answer.Text = oneLine(err.Error())
+		}
+		return answer
+	case m.Op == daemonctl.OpAlive && s.step == daemonctl.OpVerify:
+		s.keeper.alive()
+		return &daemonctl.Message{Op: daemonctl.OpNoted}
+	}
+	return nil
 }
 
 // take does one step, if it is in turn.
@@ -198,12 +222,14 @@ func (s *session) begin() error {
 	s.push(d.pool.nudge)
 	s.push(s.endProxy)
 	s.proxy.again()
+	s.floor = floor.name != ""
 	control, err := s.assign(floor)
 	if err != nil {
 		return err
 	}
 	defer control.Close()
 	opened.Attributed = s.watched != nil
+	opened.Freezer = s.group != nil && s.group.Freezes()
 	if err := d.enter(s); err != nil {
 		return err
 	}
@@ -258,7 +284,7 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	if s.group != nil {
 		a.Group, a.Cgroup = s.group.ID(), s.group.Path
 	}
-	err = s.proxy.assign(a, s.watched.guard, s.fail, files...)
+	err = s.proxy.assign(a, s.watched.guard, s.keeper.violated, s.fail, files...)
 	if err != nil {
 		control.Close()
 		return nil, err

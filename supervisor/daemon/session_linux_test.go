@@ -107,7 +107,10 @@ func scenarios() map[string]func(*pretender) error {
 			u.say("ready")
 			return within(u.open)
 		},
-		"flood": floodScenario,
+		"flood":  floodScenario,
+		"kept":   keptScenario,
+		"freeze": freezeScenario,
+		"paths":  pathsScenario,
 	}
 }
 

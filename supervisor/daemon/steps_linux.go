@@ -101,8 +101,16 @@ func (s *session) verify(pidfd *os.File) error {
 	if err := examineShim(p, s.facts, s.c.d.host); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
+	if most := s.open.Limits.OpenFiles; most > 0 {
+		if err := checkOpenFiles(p, uint64(most)); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+	}
 	if err := s.builder.alive(); err != nil {
 		return fmt.Errorf("verify: the pen's first process: %w", err)
+	}
+	if err := s.checkFiles(p); err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
 	user, err := p.namespace("user")
 	if err != nil {

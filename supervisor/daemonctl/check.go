@@ -13,7 +13,7 @@ import (
 // FromCaller tells whether o is a caller's message.
 func (o Op) FromCaller() bool {
 	switch o {
-	case OpOpen, OpJoin, OpNetwork, OpVerify, OpFlush, OpEnd, OpList, OpKill, OpAudit, OpStatus:
+	case OpOpen, OpJoin, OpNetwork, OpVerify, OpFlush, OpFreeze, OpAlive, OpEnd, OpList, OpKill, OpAudit, OpStatus:
 		return true
 	}
 	return false
@@ -21,7 +21,7 @@ func (o Op) FromCaller() bool {
 
 func (o Op) known() bool {
 	switch o {
-	case OpOpened, OpJoined, OpNetworked, OpVerified, OpFlushed, OpEnded, OpSessions, OpKilled, OpDirectory, OpDaemon, OpError, OpEnding:
+	case OpOpened, OpJoined, OpNetworked, OpVerified, OpFlushed, OpFrozen, OpNoted, OpEnded, OpSessions, OpKilled, OpDirectory, OpDaemon, OpError, OpEnding:
 		return true
 	}
 	return o.FromCaller()
@@ -62,7 +62,10 @@ func (m *Message) Check() error {
 	if m.Failed && m.Op != OpEnding {
 		return fmt.Errorf("%s has no field failed", m.Op)
 	}
-	if m.Text != "" && m.Op != OpError && m.Op != OpEnding || m.Hint != "" && m.Op != OpError {
+	if m.On && m.Op != OpFreeze {
+		return fmt.Errorf("%s has no field on", m.Op)
+	}
+	if m.Text != "" && m.Op != OpError && m.Op != OpEnding && m.Op != OpFrozen || m.Hint != "" && m.Op != OpError {
 		return fmt.Errorf("%s has no text", m.Op)
 	}
 	if err := line("text", m.Text, maxText); err != nil {
@@ -121,8 +124,11 @@ func (o *Open) check() error {
 	return checkLimits(&o.Limits)
 }
 
+// longest is the longest time that a session may be limited to.
+const longest = 10 * 365 * 24 * time.Hour
+
 func checkLimits(l *sandbox.Limits) error {
-	if l.Memory < 0 || l.PIDs < 0 || l.OpenFiles < 0 || l.ReadRate < 0 || l.WriteRate < 0 || l.Wall < 0 || l.Wall > 10*365*24*time.Hour {
+	if l.Memory < 0 || l.PIDs < 0 || l.OpenFiles < 0 || l.ReadRate < 0 || l.WriteRate < 0 || l.Wall < 0 || l.Wall > longest || l.Idle < 0 || l.Idle > longest {
 		return errors.New("a limit is negative or without measure")
 	}
 	if math.IsNaN(l.CPUs) || l.CPUs < 0 || l.CPUs > 1<<20 {

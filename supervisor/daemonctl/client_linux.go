@@ -14,13 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Client is a caller's side. Its calls are made one at a time; one that fails
-// ends the conversation, and with it the session.
+// Client is a caller's side. Its calls may be made from several goroutines, and
+// wait for each other; one that fails ends the conversation, and with it the
+// session.
 type Client struct {
 	conn    *Conn
 	replies chan answer
 	done    chan struct{}
 	once    sync.Once // of close
+	turn    sync.Mutex
 
 	mu     sync.Mutex
 	ending string // the daemon's reason
@@ -147,6 +149,8 @@ func (c *Client) Close() error {
 
 // call sends m and returns the answer, which is of op want with n descriptors.
 func (c *Client) call(ctx context.Context, m *Message, want Op, n int, files ...*os.File) (*Message, []*os.File, error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	got, received, err := c.exchange(ctx, m, files)
 	switch {
 	case err != nil:
@@ -225,6 +229,21 @@ func (c *Client) Verify(ctx context.Context, pidfd *os.File) error {
 // Flush has the proxy record what limits the pen has hit so far.
 func (c *Client) Flush(ctx context.Context) error {
 	_, _, err := c.call(ctx, &Message{Op: OpFlush}, OpFlushed, 0)
+	return err
+}
+
+// Freeze stops the pen's processes, or lets them go on.
+func (c *Client) Freeze(ctx context.Context, on bool) error {
+	m, _, err := c.call(ctx, &Message{Op: OpFreeze, On: on}, OpFrozen, 0)
+	if err == nil && m.Text != "" {
+		err = &Error{Text: m.Text}
+	}
+	return err
+}
+
+// Alive says that the terminal was used.
+func (c *Client) Alive(ctx context.Context) error {
+	_, _, err := c.call(ctx, &Message{Op: OpAlive}, OpNoted, 0)
 	return err
 }
 

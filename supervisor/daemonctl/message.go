@@ -54,6 +54,14 @@ const (
 	// is told to end; answered by OpFlushed. Safe: it will be told anyway, and by
 	// the kernel's word.
 	OpFlush Op = "flush"
+	// OpFreeze stops the pen's processes (On), or lets them go on; answered by
+	// OpFrozen, with Text when it could not be done. Safe: it is this connection's
+	// pen, whose processes are the caller's to stop and to let go on anyway.
+	OpFreeze Op = "freeze"
+	// OpAlive says that the caller's terminal was used since the last one, which
+	// only the caller can see; answered by OpNoted. Safe: a user can keep a session
+	// from being idle by typing.
+	OpAlive Op = "alive"
 	// OpEnd says how the command ended; answered by OpEnded when everything of
 	// the session is gone. Safe: it ends only this connection's session.
 	OpEnd Op = "end"
@@ -80,6 +88,8 @@ const (
 	OpNetworked Op = "networked"
 	OpVerified  Op = "verified"
 	OpFlushed   Op = "flushed"
+	OpFrozen    Op = "frozen"
+	OpNoted     Op = "noted"
 	OpEnded     Op = "ended"
 	OpSessions  Op = "sessions"
 	OpKilled    Op = "killed"
@@ -108,9 +118,10 @@ type Message struct {
 	Session string   `json:"session,omitempty"` // OpKill, OpKilled: an id or the beginning of one
 	List    []Status `json:"list,omitempty"`    // OpSessions
 	Daemon  *Daemon  `json:"daemon,omitempty"`  // OpDaemon
-	Text    string   `json:"text,omitempty"`    // OpError, OpEnding: one line
+	Text    string   `json:"text,omitempty"`    // OpError, OpEnding, OpFrozen: one line
 	Hint    string   `json:"hint,omitempty"`    // OpError: what to do about it
 	Failed  bool     `json:"failed,omitempty"`  // OpEnding
+	On      bool     `json:"on,omitempty"`      // OpFreeze
 }
 
 // Open is what a session says of itself. None of it is believed where it
@@ -140,9 +151,11 @@ type Opened struct {
 	Capabilities []sandbox.Capability `json:"capabilities"` // limits and eBPF, by what
 	Rlimits      []Rlimit             `json:"rlimits,omitempty"`
 	// Attributed says that the proxy hears from the kernel who opened a connection.
-	Attributed bool   `json:"attributed,omitempty"`
-	Floor      string `json:"floor,omitempty"` // SHA-256 of the administrator's policy, "" if there is none
-	AuditDir   string `json:"audit_dir"`       // for people: only root can open it by its path
+	Attributed bool `json:"attributed,omitempty"`
+	// Freezer says that the daemon can stop the pen (OpFreeze).
+	Freezer  bool   `json:"freezer,omitempty"`
+	Floor    string `json:"floor,omitempty"` // SHA-256 of the administrator's policy, "" if there is none
+	AuditDir string `json:"audit_dir"`       // for people: only root can open it by its path
 }
 
 // Rlimit is a resource limit that the shim is to set (setrlimit(2)).

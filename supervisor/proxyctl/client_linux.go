@@ -29,7 +29,10 @@ type Client struct {
 }
 
 // Violation is what the proxy says of one. It is hostile text.
-type Violation struct{ Kind, Detail string }
+type Violation struct {
+	Kind, Detail string
+	Acted        string // what the privileged supervisor does about it: freeze, kill; "" is nothing
+}
 
 // NewClient starts reading from conn. notice is called, from one goroutine, for
 // each line that the proxy wants the user to see; the line is hostile text.
@@ -52,7 +55,7 @@ func (c *Client) read(notice func(string)) {
 			notice(m.Text)
 		case OpViolation:
 			select {
-			case c.violations <- Violation{m.Kind, m.Text}:
+			case c.violations <- Violation{m.Kind, m.Text, m.Acted}:
 			default: // there is one to act on already
 			}
 		case OpCounted:

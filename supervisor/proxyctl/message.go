@@ -59,6 +59,9 @@ type Message struct {
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
 	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpEnded
 	Text  string          `json:"text,omitempty"`  // OpNotice, OpViolation
+	// Acted is in OpViolation: what the privileged supervisor does about it, freeze
+	// or kill; "" is nothing.
+	Acted string `json:"acted,omitempty"`
 	// Counts is in OpCounted.
 	Counts *Counts `json:"counts,omitempty"`
 	Who    *Who    `json:"who,omitempty"`   // OpWho

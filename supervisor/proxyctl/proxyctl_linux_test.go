@@ -71,7 +71,7 @@ func TestConversation(t *testing.T) {
 			t.Errorf("counts: %+v, %v", n, err)
 		}
 	}
-	if v := <-c.Violations(); v != (Violation{"k", "first"}) {
+	if v := <-c.Violations(); v != (Violation{Kind: "k", Detail: "first"}) {
 		t.Errorf("violation: %+v", v)
 	}
 	s, err := c.End(within(t), struct{}{})

@@ -54,7 +54,8 @@ func (s *supervised) underFloor(cfg *proxyctl.Config) (floor *policy.File, err e
 func within(floor policy.Limits, asked sandbox.Limits) error {
 	return errors.Join(
 		most("memory", floor.Memory, asked.Memory), most("cpus", floor.CPUs, asked.CPUs), most("pids", floor.PIDs, asked.PIDs),
-		most("open_files", floor.OpenFiles, asked.OpenFiles), most("timeout", floor.Timeout, asked.Wall), most("read_rate", floor.ReadRate, asked.ReadRate), most("write_rate", floor.WriteRate, asked.WriteRate),
+		most("open_files", floor.OpenFiles, asked.OpenFiles), most("timeout", floor.Timeout, asked.Wall), most("idle", floor.Idle, asked.Idle),
+		most("read_rate", floor.ReadRate, asked.ReadRate), most("write_rate", floor.WriteRate, asked.WriteRate),
 	)
 }
 

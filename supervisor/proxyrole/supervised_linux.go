@@ -31,12 +31,13 @@ type supervised struct {
 	assign *bossctl.Assign
 	mounts executable.Mounts // as they were before the role confined itself
 
-	watcher  *events.Watcher // nil without eBPF
-	admitted chan struct{}   // closed when admit is there
-	admit    *bossctl.Admit
-	gone     chan struct{} // closed when the daemon is gone
-	closing  sync.Once
-	shown    map[string]bool // kinds of limits that the user has heard of
+	watcher     *events.Watcher // nil without eBPF
+	admitted    chan struct{}   // closed when admit is there
+	admit       *bossctl.Admit
+	gone        chan struct{} // closed when the daemon is gone
+	closing     sync.Once
+	onViolation string          // what the joint policy says
+	shown       map[string]bool // kinds of limits that the user has heard of
 }
 
 // serveSupervised waits for a session and serves it. The role is confined before
@@ -129,6 +130,10 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 	}
 	if err == nil {
 		s.attribute(e, floor)
+		err = s.files(floor)
+	}
+	if err == nil {
+		s.onViolation = cfg.Policy.Sandbox().OnViolation.V
 		err = s.guard(cfg.Policy)
 	}
 	if err != nil {
@@ -165,6 +170,41 @@ func (s *supervised) guard(p *policy.Policy) error {
 		return errors.New(m.Text)
 	}
 	return nil
+}
+
+// files says what the floor has to say of files, which the daemon looks at. It
+// waits for that before it verifies a pen.
+func (s *supervised) files(floor *policy.File) error {
+	if floor == nil {
+		return nil
+	}
+	places := func(list []policy.PathGrant) (out []bossctl.Place) {
+		for _, g := range list {
+			out = append(out, bossctl.Place{Path: g.Given, From: g.From.Ref()})
+		}
+		return out
+	}
+	f := &bossctl.Files{Hide: places(floor.Hidden())}
+	if w := floor.Limits().Write; w.Set {
+		f.Write, f.Bound = places(w.V), w.From.Ref()
+	}
+	return s.boss.Send(&bossctl.Message{Op: bossctl.OpFiles, Files: f})
+}
+
+// act has the daemon do what the policy says about a violation, and tells what
+// that is, "" for nothing.
+func (s *supervised) act(e *engine, kind string) string {
+	if s == nil || s.onViolation != policy.Freeze && s.onViolation != policy.Kill {
+		return ""
+	}
+	// Recorded first: nothing of the session may be there afterwards.
+	if err := e.writer.Append(&audit.Control{Action: s.onViolation, Reason: "violation: " + kind}); err != nil {
+		e.notice(err.Error())
+	}
+	if s.boss.Send(&bossctl.Message{Op: bossctl.OpViolated, Violated: &bossctl.Violated{Kind: clip(kind), Action: bossctl.Action(s.onViolation)}}) != nil {
+		return "" // it is gone, and so is the session
+	}
+	return s.onViolation
 }
 
 // obey hears the daemon until it is gone, which ends the caller's conversation

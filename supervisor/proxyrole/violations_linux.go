@@ -40,7 +40,8 @@ func (e *engine) tellViolations(conn *proxyctl.Conn) {
 	for {
 		select {
 		case v := <-e.recorder.violations:
-			if conn.Send(&proxyctl.Message{Op: proxyctl.OpViolation, Kind: clip(v.Kind), Text: clip(v.Detail)}) != nil {
+			acted := e.supervised.act(e, v.Kind)
+			if conn.Send(&proxyctl.Message{Op: proxyctl.OpViolation, Kind: clip(v.Kind), Text: clip(v.Detail), Acted: acted}) != nil {
 				return
 			}
 		case <-e.over:
