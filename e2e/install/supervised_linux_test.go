@@ -35,6 +35,7 @@ egress:
 limits:
   egress: [allowed.example, denied.example]
   modes: [enforce]
+  hide: [~/notes/vault]
 `
 
 // booted is the way of starting the supervisor in which systemd does it, as the
@@ -370,6 +371,17 @@ func testFloor(t *testing.T, m *machine, denied, other *world.Origin) {
 			if code == 0 || o.Hits() != before {
 				t.Errorf("%s: %s with a changed penstock: exit %d, %d requests arrived\n%s", user, o.Name, code, o.Hits()-before, out)
 			}
+		}
+		// What is hidden is in a home, which the unit hides from the daemon.
+		notes := "/home/" + user + "/notes"
+		m.must(user, "mkdir", "-p", notes+"/vault", notes+"/more")
+		m.write(notes+"/vault/key", "s", 0o644)
+		m.write(notes+"/more/note", "s", 0o644)
+		if out, code := m.run(user, own, "run", "--supervised", "--quiet", "--read", notes, "--", "true"); code != 125 || !strings.Contains(out, file+":8 hides ") {
+			t.Errorf("%s: what is hidden, with a changed penstock: exit %d\n%s", user, code, out)
+		}
+		if out, code := m.run(user, own, "run", "--supervised", "--quiet", "--read", notes+"/more", "--", "true"); code != 0 {
+			t.Errorf("%s: what is beside it, with a changed penstock: exit %d\n%s", user, code, out)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // DaemonFilter returns the seccomp program of the privileged supervisor: that of
-// the pen, but for bpf(2) and openat2(2). It makes no namespace and enters none, mounts nothing,
+// the pen, but for bpf(2). It makes no namespace and enters none, mounts nothing,
 // traces nobody, loads no module and has no socket but the kinds that its proxies
 // need, which inherit it.
 func DaemonFilter() ([]byte, error) { return daemonFilter().assemble() }
@@ -20,7 +20,7 @@ func daemonFilter() *filter {
 	for v, nrs := range f.denied {
 		kept := nrs[:0:0]
 		for _, nr := range nrs {
-			if nr != unix.SYS_BPF && nr != unix.SYS_OPENAT2 {
+			if nr != unix.SYS_BPF {
 				kept = append(kept, nr)
 			}
 		}

@@ -177,13 +177,13 @@ func TestProxyFilter(t *testing.T) {
 }
 
 // TestDaemonFilter: what the pen may not do the daemon may not either, but for
-// eBPF and lookups below a directory; and tracing is off.
+// eBPF; and tracing is off.
 func TestDaemonFilter(t *testing.T) {
 	f := daemonFilter()
 	for _, c := range penCalls() {
 		want := c.want
 		switch c.nr {
-		case unix.SYS_BPF, unix.SYS_OPENAT2:
+		case unix.SYS_BPF:
 			want = allow
 		case unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PIDFD_GETFD, unix.SYS_KCMP:
 			want = deny(unix.EPERM)

@@ -113,6 +113,9 @@ func (a *accounts) leaving(uid, by int) bool {
 	return true
 }
 
+// errSlow says that a file system of the caller's does not answer.
+var errSlow = &refusal{"the file systems that the administrator's policy names paths of don't answer", "a FUSE or network file system below them hangs: unmount it"}
+
 // lookup counts a look at the user's files. Every nil is followed by one lookedUp,
 // as late as the user's file systems like.
 func (a *accounts) lookup(uid int) *refusal {

@@ -43,9 +43,6 @@ const lookupTime = 5 * time.Second
 // maxTable bounds a mount table, in bytes.
 const maxTable = 4 << 20
 
-// errSlow says that a file system of the caller's does not answer.
-var errSlow = &refusal{"the file systems that the administrator's policy names paths of don't answer", "a FUSE or network file system below them hangs: unmount it"}
-
 // checkFiles tells whether the files of the pen that p, its held shim, sees are
 // within the floor.
 func (s *session) checkFiles(p *process) error {
@@ -274,10 +271,79 @@ type spot struct {
 // errNone says that a path leads to nothing that the caller could reach.
 var errNone = errors.New("there is nothing")
 
-// find looks a path up, links followed within the view.
+// maxLinks bounds the links of one path, as the kernel does.
+const maxLinks = 40
+
+// walk opens what a path leads to, links followed within the view, and those of
+// /proc by their text. (openat2(2) could do it, with flags in memory that neither
+// the daemon's filter nor its unit's can read.)
+func (v *view) walk(name string) (int, error) {
+	var way []int // from the root's child to where it is now
+	defer func() {
+		for _, fd := range way {
+			unix.Close(fd)
+		}
+	}()
+	left, links := strings.Split(name, "/"), 0
+	for len(left) > 0 {
+		word := left[0]
+		left = left[1:]
+		last := len(way) - 1
+		switch word {
+		case "", ".":
+			continue
+		case "..":
+			if last >= 0 {
+				unix.Close(way[last])
+				way = way[:last]
+			}
+			continue
+		}
+		at := int(v.root.Fd())
+		if last >= 0 {
+			at = way[last]
+		}
+		fd, err := unix.Openat(at, word, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, err
+		}
+		way = append(way, fd)
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return -1, err
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			continue
+		}
+		if links++; links > maxLinks {
+			return -1, unix.ELOOP
+		}
+		text := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(fd, "", text)
+		if err != nil {
+			return -1, err
+		}
+		unix.Close(fd)
+		way = way[:len(way)-1]
+		if text[0] == '/' {
+			for _, fd := range way {
+				unix.Close(fd)
+			}
+			way = nil
+		}
+		left = append(strings.Split(string(text[:n]), "/"), left...)
+	}
+	if len(way) == 0 {
+		return unix.FcntlInt(v.root.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	fd := way[len(way)-1]
+	way = way[:len(way)-1]
+	return fd, nil
+}
+
+// find looks a path up.
 func (v *view) find(name string, whole bool) (*object, error) {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(int(v.root.Fd()), name, &how)
+	fd, err := v.walk(name)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EACCES), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
 		return nil, errNone

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -223,6 +224,64 @@ func TestHomeOf(t *testing.T) {
 	}
 }
 
+// TestWalk: a path leads within a view to what the kernel would find from there.
+func TestWalk(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a/b", "c"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a/file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"abs": "/a/b", "rel": "a/../a/b", "a/b/up": "../../c", "out": "../../../../etc", "loop": "loop", "one": "two", "two": "one", "hang": "none", "c/chain": "/abs/up",
+	} {
+		if err := os.Symlink(text, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	before := openFiles(t)
+	v := &view{root: root}
+	for name, want := range map[string]string{
+		"/": "", ".": "", "/..": "", "/a": "a", "a/b/..": "a", "//a//b/": "a/b", "/abs": "a/b", "/rel": "a/b", "/abs/up": "c", "/c/chain": "c", "/a/file": "a/file", "/../../a": "a",
+		"/none": "-", "/a/none/..": "-", "/a/file/x": "-", "/loop": "-", "/one": "-", "/hang": "-", "/out": "-", "/out/passwd": "-",
+	} {
+		o, err := v.find(name, false)
+		if want == "-" {
+			if !errors.Is(err, errNone) {
+				t.Errorf("%s: %+v, %v", name, o, err)
+			}
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(dir, want), &st); err != nil {
+			t.Fatal(err)
+		}
+		if err != nil || o.ino != st.Ino || o.dev != st.Dev {
+			t.Errorf("%s is not %s: %+v, %v", name, want, o, err)
+		}
+	}
+	if after := openFiles(t); after != before {
+		t.Errorf("%d files are open, %d before", after, before)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
 // TestLookupIsTheUsers: on the thread that looks, root can't see what the user
 // can't, by any of the ids.
 func TestLookupIsTheUsers(t *testing.T) {
@@ -255,7 +314,7 @@ func TestLookupIsTheUsers(t *testing.T) {
 		err   error
 	}
 	done := make(chan seen)
-	go func() {
+	look := func(uid, gid int, groups ...uint32) {
 		runtime.LockOSThread() // it ends with this
 		var s seen
 		defer func() { done <- s }()
@@ -265,7 +324,7 @@ func TestLookupIsTheUsers(t *testing.T) {
 			return
 		}
 		defer v.root.Close()
-		if s.err = becomeForFiles(4242, 4343, []uint32{4444}); s.err != nil {
+		if s.err = becomeForFiles(uid, gid, groups); s.err != nil {
 			return
 		}
 		for _, name := range []string{"roots", "user", "group", "further", "other"} {
@@ -273,10 +332,14 @@ func TestLookupIsTheUsers(t *testing.T) {
 				s.names = append(s.names, name)
 			}
 		}
-	}()
-	got := <-done
-	if got.err != nil || strings.Join(got.names, " ") != "user group further" {
+	}
+	go look(4242, 4343, 4444)
+	if got := <-done; got.err != nil || strings.Join(got.names, " ") != "user group further" {
 		t.Errorf("%v, %v", got.names, got.err)
+	}
+	go look(0, 4343)
+	if got := <-done; got.err != nil || strings.Join(got.names, " ") != "roots" {
+		t.Errorf("as root without capabilities: %v, %v", got.names, got.err)
 	}
 	if uid, err := unix.SetfsuidRetUid(-1); err != nil || uid != 0 {
 		t.Errorf("another thread has become %d, %v", uid, err)
