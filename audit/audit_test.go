@@ -25,7 +25,7 @@ func events() []Event {
 			Supervisor:   &Attested{UID: 1000, GID: 100, Cgroup: "/penstock/pens/u1000/s1", Net: 4026532001, UserNS: 4026532000, PID: 77, Start: 12345, FloorHash: "ef56"},
 		},
 		&Process{Action: "exec", PID: 12, PPID: 3, Exe: "/usr/bin/curl", Argv: []string{"curl", "-s"}},
-		&Process{Action: "exit", PID: 12, PPID: 3, ExitCode: 7, Signal: "KILL"},
+		&Process{Action: "exit", PID: 12, PPID: 3, UID: 1000, Start: 5e9, Exe: "/tmp/x", Argv: []string{"x"}, Signal: "SIGKILL", OOM: true, Connections: 3, Refusals: 1 << 40},
 		&DNS{Name: "api.example.com", QType: "A", Answer: netip.MustParseAddr("198.18.0.1"), RCode: "NOERROR", Transport: "udp", Server: ap("8.8.8.8:53")},
 		&DNS{Name: "bad\x00name", QType: "A", RCode: "REFUSED", Transport: "tcp", Reason: "malformed"},
 		openEvent(),
@@ -41,7 +41,7 @@ func events() []Event {
 		&Control{Action: "freeze", Reason: "violation: secret-misuse"},
 		&Publish{Action: "open", Listen: ap("127.0.0.1:8080"), Port: 3000},
 		&Publish{Action: "connect", Listen: ap("127.0.0.1:8080"), Port: 3000, Peer: ap("127.0.0.1:55555")},
-		&SessionEnd{ExitCode: 3, Signal: "TERM", Reason: "signal", Duration: time.Second, Counts: Counts{Allowed: 1, Lost: 2}},
+		&SessionEnd{ExitCode: 3, Signal: "TERM", Reason: "signal", Duration: time.Second, Counts: Counts{Allowed: 1, Lost: 2, Executions: 7, Exits: 6, Signals: 1}},
 	}
 }
 

@@ -238,6 +238,9 @@ func (l *line) sessionEnd(e *SessionEnd) {
 	l.uint("bytes_up", c.BytesUp)
 	l.uint("bytes_down", c.BytesDown)
 	l.uint("lost", c.Lost)
+	l.count("executions", c.Executions)
+	l.count("exits", c.Exits)
+	l.count("signals", c.Signals)
 	l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
 	l.buf = append(l.buf, '}')
 }
@@ -248,7 +251,7 @@ func (l *line) process(e *Process) {
 	l.count("parent", e.Parent)
 	l.int("pid", e.PID)
 	l.optInt("ppid", e.PPID)
-	if e.Number != 0 && e.UID >= 0 {
+	if (e.Number != 0 || e.Start != 0) && e.UID >= 0 {
 		l.int("uid", e.UID)
 	}
 	l.count("start_ns", e.Start)
@@ -267,6 +270,12 @@ func (l *line) process(e *Process) {
 	if e.Action == "exit" {
 		l.int("exit_code", e.ExitCode)
 		l.str("signal", e.Signal, maxName)
+		if e.OOM {
+			l.key("oom")
+			l.buf = append(l.buf, "true"...)
+		}
+		l.count("connections", e.Connections)
+		l.count("refusals", e.Refusals)
 	}
 }
 

@@ -105,6 +105,12 @@ type Counts struct {
 	BytesUp    uint64 `json:"bytes_up"`
 	BytesDown  uint64 `json:"bytes_down"`
 	Lost       uint64 `json:"lost"`
+	// Executions and Exits are of the pen's processes, Signals those of Exits that
+	// came by a signal. The kernel's events tell of them: all are 0 and left out
+	// where there are none. The one who makes the SessionEnd adds them.
+	Executions uint64 `json:"executions,omitempty"`
+	Exits      uint64 `json:"exits,omitempty"`
+	Signals    uint64 `json:"signals,omitempty"`
 }
 
 // Process is a process of the pen: one that is named by a flow for the first
@@ -124,9 +130,13 @@ type Process struct {
 	Argv           []string
 	Cgroup         string
 	// Shared says that processes running other programs held the connection too.
-	Shared   bool
-	ExitCode int
-	Signal   string
+	Shared bool
+	// Of an exit: how the process ended, that the kernel chose it when memory ran
+	// out, and how many connections and refusals there were of it.
+	ExitCode              int
+	Signal                string
+	OOM                   bool
+	Connections, Refusals uint64
 }
 
 // DNS is a question of the pen and what it was told. No query has left for it.
@@ -213,11 +223,13 @@ type Violation struct {
 // Limit says that a limit of the session was reached.
 type Limit struct {
 	// Kind is "oom-kill" (the kernel killed for want of memory), "memory" (none was
-	// left), "pids" (a process or thread could not be made), "time" or "idle".
+	// left), "pids" (a process or thread could not be made), "time", "idle" or
+	// "exit-records" (ends of processes, in the way that Detail says, which have no
+	// record each because too many did).
 	Kind   string
 	Count  uint64 // times since the last record of this kind
 	Detail string
-	Action string // what came of it: "killed", "refused", "ended"
+	Action string // what came of it: "killed", "refused", "ended", "counted"
 }
 
 // Control is what the supervisor did to a session that runs.

@@ -76,6 +76,9 @@ type Record struct {
 	Argv        []string `json:"argv"`
 	ExitCode    int      `json:"exit_code"`
 	Signal      string   `json:"signal"`
+	OOM         bool     `json:"oom"`
+	Connections uint64   `json:"connections"`
+	Refusals    uint64   `json:"refusals"`
 	Torn        string   `json:"torn"`
 	TornBytes   uint64   `json:"torn_bytes"`
 

@@ -80,9 +80,22 @@ func (r *Roster) Number(p *hooks.Process) (uint64, error) {
 	return r.last, nil
 }
 
-func (r *Roster) add(p *hooks.Process) error {
+// Exit describes the end of p, which is not recorded here: with its number if it
+// has one, and else with what a record of the number would have.
+func (r *Roster) Exit(p *hooks.Process) Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.describe(p)
+	e.Action, e.Number = "exit", r.numbers[identify(p)]
+	if e.Number != 0 {
+		e.Argv = nil
+	}
+	return e
+}
+
+func (r *Roster) describe(p *hooks.Process) Process {
 	e := Process{
-		Action: "seen", Number: r.last + 1, PID: p.PID, UID: p.UID, Start: p.Start,
+		PID: p.PID, UID: p.UID, Start: p.Start,
 		Exe: p.Exe.Path, Dev: p.Exe.Dev, Ino: p.Exe.Ino, SHA256: p.Exe.SHA256, Argv: p.Args, Cgroup: p.Cgroup, Shared: p.Shared,
 	}
 	if p.Parent != nil {
@@ -94,6 +107,12 @@ func (r *Roster) add(p *hooks.Process) error {
 			e.Argv[i] = r.redact(a)
 		}
 	}
+	return e
+}
+
+func (r *Roster) add(p *hooks.Process) error {
+	e := r.describe(p)
+	e.Action, e.Number = "seen", r.last+1
 	if err := r.record.Append(&e); err != nil {
 		return err
 	}

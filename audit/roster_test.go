@@ -149,3 +149,25 @@ func TestRosterThreads(t *testing.T) {
 		}
 	}
 }
+
+// The end of a process is named as its flows name it, or else says who it was.
+func TestRosterExit(t *testing.T) {
+	var l list
+	r := NewRoster(&l, func(s string) string { return strings.ReplaceAll(s, "s3cr3t", "[redacted]") })
+	shell := &hooks.Process{PID: 1, Args: []string{"sh"}}
+	known, other := &hooks.Process{PID: 2, TID: 7, Start: 9, Parent: shell, Args: []string{"curl"}}, &hooks.Process{PID: 3, Parent: shell, Args: []string{"s3cr3t"}}
+	if _, err := r.Number(known); err != nil {
+		t.Fatal(err)
+	}
+	later := *known // as its last event has it
+	later.TID = 8
+	if e := r.Exit(&later); e.Number != 2 || e.Parent != 1 || e.PPID != 1 || e.PID != 2 || e.Start != 9 || e.Argv != nil || e.Action != "exit" {
+		t.Errorf("%+v", e)
+	}
+	if e := r.Exit(other); e.Number != 0 || e.Parent != 1 || len(e.Argv) != 1 || e.Argv[0] != "[redacted]" {
+		t.Errorf("%+v", e)
+	}
+	if len(l.all) != 2 {
+		t.Errorf("%d records", len(l.all))
+	}
+}

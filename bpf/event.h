@@ -74,10 +74,14 @@ struct exec {
 	__u8 data[4096]; /* path, name, args; more than is used, for the verifier's sake */
 };
 
+enum {
+	EXIT_OOM = 1, /* the kernel chose it when memory ran out */
+};
+
 struct exit {
 	struct event e;
 	__u32 code; /* as wait(2) gives it */
-	__u32 pad;
+	__u32 flags;
 };
 
 enum {

@@ -269,6 +269,7 @@ struct signal_struct {
 	struct {
 		int counter;
 	} CORE live; /* atomic_t */
+	struct mm_struct *oom_mm;
 } CORE;
 
 struct task_struct {

@@ -205,6 +205,7 @@ int pen_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
 	struct signal_struct *signal = NULL;
+	struct mm_struct *oom = NULL;
 	struct exit x = {0};
 	struct session *s;
 	int live = 1, code = 0;
@@ -220,6 +221,9 @@ int pen_exit(struct bpf_raw_tracepoint_args *ctx)
 	describe(&x.e, EVENT_EXIT);
 	read(code, task->exit_code);
 	x.code = code;
+	read(oom, signal->oom_mm);
+	if (oom)
+		x.flags |= EXIT_OOM;
 	submit(s, &x.e, sizeof(x));
 	return 0;
 }

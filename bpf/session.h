@@ -64,6 +64,7 @@ inline_always void count(__u64 *n, __u64 by)
  * process that forks costs the proxy no context switch. Refusals do wake, since
  * nobody asks for them; from half a ring on they are only counted, so that a
  * tool that provokes them by the million can't push out what tells who it is.
+ * So do ends by a signal: they are recorded when they happen.
  */
 inline_always void submit(struct session *s, struct event *e, __u32 size)
 {
@@ -81,7 +82,7 @@ inline_always void submit(struct session *s, struct event *e, __u32 size)
 			return;
 		}
 		flags = BPF_RB_FORCE_WAKEUP;
-	} else if (used > total / 4) {
+	} else if (used > total / 4 || (e->kind == EVENT_EXIT && ((struct exit *)e)->code & 0x7f)) {
 		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	e->lost = s->lost;

@@ -267,6 +267,30 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// TestEnded: who reads hears of an end by a signal when it comes, of a process with
+// many threads once, and of no other end.
+func TestEnded(t *testing.T) {
+	r := newRig(t)
+	pen := r.session("s1")
+	for range 3 {
+		cmd := startProgram(t, pen.cgroup, pen.net, "/bin/true")
+		must(t, cmd.cmd.Wait())
+	}
+	one := start(t, pen.cgroup, pen.net) // of Go: with threads
+	must(t, one.cmd.Process.Signal(syscall.SIGSYS))
+	one.cmd.Wait() // its exit status says so too
+	if x := <-pen.ended; x.Signal != int(syscall.SIGSYS) || x.OOM || x.Who == nil || x.Who.PID != one.cmd.Process.Pid || x.More != 0 {
+		t.Errorf("%+v", x)
+	}
+	must(t, pen.watcher.Close())
+	if n := len(pen.ended); n != 0 {
+		t.Errorf("%d more were told: %+v", n, <-pen.ended)
+	}
+	if n := pen.watcher.Ends(); n.Execs != 4 || n.Exits != 4 || n.Signals != 1 {
+		t.Errorf("%+v", n)
+	}
+}
+
 // TestOverflow: with a ring too small and nobody reading, events are lost, which
 // is counted; what is then said is less, and never somebody else.
 func TestOverflow(t *testing.T) {

@@ -165,12 +165,13 @@ type testPen struct {
 	accepted chan net.Conn // steered connections
 	watcher  *events.Watcher
 	notices  chan events.Event
+	ended    chan events.Ended
 }
 
 // session makes one: its group, its namespace, its listeners, steered.
 func (r *rig) session(name string) *testPen {
 	r.t.Helper()
-	pen := &testPen{r: r, accepted: make(chan net.Conn, 1024), notices: make(chan events.Event, 4096)}
+	pen := &testPen{r: r, accepted: make(chan net.Conn, 1024), notices: make(chan events.Event, 4096), ended: make(chan events.Ended, 4096)}
 	pen.cgroup, pen.id = r.group(r.pens, name)
 	var err error
 	pen.s, err = r.p.AddSession(pen.id)
@@ -179,7 +180,11 @@ func (r *rig) session(name string) *testPen {
 	pen.net = newNetns(r.t)
 	ring, err := pen.s.Events()
 	must(r.t, err)
-	pen.watcher, err = events.Open(ring, events.Options{CgroupID: pen.id, Cgroup: name, Notify: func(e events.Event, _ *hooks.Process) { pen.notices <- e }})
+	pen.watcher, err = events.Open(ring, events.Options{
+		CgroupID: pen.id, Cgroup: name,
+		Notify: func(e events.Event, _ *hooks.Process) { pen.notices <- e },
+		Ended:  func(x events.Ended) { pen.ended <- x },
+	})
 	must(r.t, err)
 	r.t.Cleanup(func() { pen.watcher.Close() })
 	l4, l6 := pen.listen("127.0.0.1", netns.CapturePort), pen.listen("::1", netns.CapturePort)

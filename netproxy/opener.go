@@ -88,3 +88,7 @@ func (o *opener) recorded(r *audit.Roster) (uint64, error) {
 	}
 	return n, err
 }
+
+// Exit is what a record says of the end of a process that may have made
+// connections: named as their flows name it, if they do.
+func (p *Proxy) Exit(who *hooks.Process) audit.Process { return p.roster.Exit(who) }

@@ -18,7 +18,7 @@ import (
 const (
 	indexFile = "index.db"
 	// indexVersion stands in the database as user_version. Another one: made anew.
-	indexVersion = 2
+	indexVersion = 3
 )
 
 const layout = `
@@ -26,7 +26,7 @@ CREATE TABLE sessions (
 	id TEXT PRIMARY KEY, started TEXT, ended TEXT, argv TEXT, dir TEXT, user TEXT, machine TEXT,
 	agent TEXT, tier TEXT, mode TEXT, policy TEXT, has_end INTEGER, exit_code INTEGER, signal TEXT, reason TEXT,
 	allowed INTEGER, denied INTEGER, dns INTEGER, drops INTEGER, secrets INTEGER, violations INTEGER,
-	lost INTEGER, bytes_up INTEGER, bytes_down INTEGER, records INTEGER, unreadable INTEGER,
+	lost INTEGER, bytes_up INTEGER, bytes_down INTEGER, executions INTEGER, exits INTEGER, signals INTEGER, records INTEGER, unreadable INTEGER,
 	offset INTEGER, last_length INTEGER, last_hash BLOB
 ) WITHOUT ROWID;
 CREATE TABLE flows (

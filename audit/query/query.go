@@ -145,7 +145,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 		limit = -1
 	}
 	rows, err := x.db.QueryContext(ctx, `SELECT id, started, ended, argv, dir, user, machine, agent, tier, mode, policy, has_end, exit_code, signal, reason,
-		allowed, denied, dns, drops, secrets, violations, lost, bytes_up, bytes_down, records, unreadable
+		allowed, denied, dns, drops, secrets, violations, lost, bytes_up, bytes_down, executions, exits, signals, records, unreadable
 		FROM (SELECT * FROM sessions ORDER BY id DESC LIMIT ?) ORDER BY id`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
@@ -158,7 +158,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 		var hasEnd bool
 		c := &s.Counts
 		if err := rows.Scan(&s.ID, &started, &ended, &argv, &s.Dir, &s.User, &s.Machine, &s.Agent, &s.Tier, &s.Mode, &s.Policy, &hasEnd, &s.ExitCode, &s.Signal, &s.Reason,
-			&c.Allowed, &c.Denied, &c.DNS, &c.Drops, &c.Secrets, &c.Violations, &c.Lost, &c.BytesUp, &c.BytesDown, &s.Records, &s.Unreadable); err != nil {
+			&c.Allowed, &c.Denied, &c.DNS, &c.Drops, &c.Secrets, &c.Violations, &c.Lost, &c.BytesUp, &c.BytesDown, &c.Executions, &c.Exits, &c.Signals, &s.Records, &s.Unreadable); err != nil {
 			return nil, fmt.Errorf("list sessions: %w", err)
 		}
 		s.Started, s.Ended = parseStamp(started), parseStamp(ended)

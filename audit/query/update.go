@@ -144,8 +144,8 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 	cancelled := ctx.Err
 	ctx = context.WithoutCancel(ctx)
 	if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO sessions (id, started, ended, argv, dir, user, machine, agent, tier, mode, policy,
-		has_end, exit_code, signal, reason, allowed, denied, dns, drops, secrets, violations, lost, bytes_up, bytes_down, records, unreadable, offset, last_length)
-		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
+		has_end, exit_code, signal, reason, allowed, denied, dns, drops, secrets, violations, lost, bytes_up, bytes_down, executions, exits, signals, records, unreadable, offset, last_length)
+		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
 		return err
 	}
 	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at)
@@ -199,7 +199,8 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 				_, err = tx.ExecContext(ctx, "UPDATE sessions SET started = ?, argv = ?, dir = ?, user = ?, machine = ?, agent = ?, tier = ?, mode = ?, policy = ? WHERE id = ?",
 					when, string(argv), r.Dir, r.User, r.Machine, r.Agent, r.Tier, r.Mode, r.Policy.Hash, id)
 			case audit.TypeSessionEnd:
-				_, err = tx.ExecContext(ctx, "UPDATE sessions SET has_end = 1, exit_code = ?, signal = ?, reason = ? WHERE id = ?", r.ExitCode, r.Signal, r.Reason, id)
+				_, err = tx.ExecContext(ctx, "UPDATE sessions SET has_end = 1, exit_code = ?, signal = ?, reason = ?, executions = ?, exits = ?, signals = ? WHERE id = ?",
+					r.ExitCode, r.Signal, r.Reason, int64(r.Counts.Executions), int64(r.Counts.Exits), int64(r.Counts.Signals), id)
 			}
 			if err != nil {
 				return err

@@ -238,7 +238,12 @@ func newAuditShowCmd(a *auditFlags) *cobra.Command {
 		Long: `Show a session, the last one if none is named: what ran, under which policy and
 sandbox, its flows with verdict and rule, and the sums. SESSION is an id of
 penstock audit ls or its beginning. --who adds the process that opened each flow's
-connection and who started that; "unknown" had ended, or could not be read.`,
+connection and who started that; "unknown" had ended, or could not be read.
+
+--events shows every record. Under the privileged supervisor, with eBPF, these tell of
+processes that a signal ended (crashes, kills, want of memory) and of those that ended
+after they had made connections or been refused something: the first ones of each kind
+singly, the rest, as all other ends, by their number. Without it nobody tells of ends.`,
 		Example: `  penstock audit show
   penstock audit show 20261122-201501 --verdict deny
   penstock audit show --all --host "*.github.com" --since 24h

@@ -163,6 +163,13 @@ func (p *painter) session(s *query.Session) {
 	c := &s.Counts
 	fact("sums", fmt.Sprintf("%d allowed, %d denied, %s up, %s down, %d names, %d packets dropped, %d uses of secrets",
 		c.Allowed, c.Denied, bytesOf(c.BytesUp), bytesOf(c.BytesDown), c.DNS, c.Drops, c.Secrets))
+	if c.Executions > 0 {
+		ends := fmt.Sprintf("%d programs executed, %d processes ended", c.Executions, c.Exits)
+		if c.Signals > 0 {
+			ends += fmt.Sprintf(", %d by a signal: penstock audit show --events", c.Signals)
+		}
+		fact("ran", ends)
+	}
 	if c.Violations > 0 {
 		fact("", p.paint(red, fmt.Sprintf("%d violations: penstock audit show --events", c.Violations)))
 	}
@@ -328,7 +335,11 @@ func describe(r *audit.Record) (colour string, words []string) {
 	case audit.TypePublish:
 		w = []string{"publish", r.Action, r.Listen, "port " + strconv.Itoa(r.Port), r.Peer}
 	case audit.TypeProcess:
-		w = []string{r.Action, by("@", r.Process), "pid " + strconv.Itoa(r.PID), r.Exe, quoteArgs(r.Argv), by("by @", r.Parent)}
+		end := ""
+		if r.Action == "exit" {
+			colour, end = endOf(r)
+		}
+		w = []string{r.Action, by("@", r.Process), "pid " + strconv.Itoa(r.PID), r.Exe, end, quoteArgs(r.Argv), by("by @", r.Parent)}
 	case audit.TypeSessionStart:
 		w = append([]string{"session", strings.Join(r.Argv, " "), r.Tier, r.Mode}, r.Warnings...)
 	case audit.TypeSessionEnd:

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/query"
 	"github.com/penstock/penstock/internal/text"
 )
@@ -66,4 +67,15 @@ func quoteArgs(args []string) string {
 		b.WriteString(a)
 	}
 	return b.String()
+}
+
+// endOf says how a process ended.
+func endOf(r *audit.Record) (colour, words string) {
+	switch {
+	case r.OOM:
+		return red, "killed for want of memory"
+	case r.Signal != "":
+		return red, "ended by " + r.Signal
+	}
+	return "", "exit " + strconv.Itoa(r.ExitCode)
 }

@@ -1,6 +1,7 @@
 // Package events reads what the programs of package ebpf tell about one session:
 // which process makes each connection, and which processes there are. It answers
-// Who for an accepted connection.
+// Who for an accepted connection, and tells of the ends of processes that somebody
+// should know of.
 //
 // It is for the proxy role, which has no privilege: it maps the ring into memory
 // and makes no bpf(2) call. The event of a connection is in the ring before its
@@ -13,7 +14,9 @@
 // another process: each event carries how often its process had executed, and a
 // gap shows), to reuse a pid (each process is its pid and its start time) or the
 // four addresses and ports of a connection (two processes that may have made one
-// are nobody), and to make the tree grow (it is bounded).
+// are nobody), to make the tree grow (it is bounded), and to end processes in any
+// way by the million, so that one end that matters is not seen or the audit is full
+// (the first ends of each kind are told one by one, the others by their number).
 //
 // It imports values only, and must stay small: each proxy has it.
 package events

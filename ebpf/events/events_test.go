@@ -257,6 +257,7 @@ func FuzzParse(f *testing.F) {
 		}
 		w := newTest()
 		w.opts.Notify = func(Event, *hooks.Process) {}
+		w.opts.Ended = func(Ended) {}
 		w.take(b)
 		w.take(b)
 		if err == nil && e.Kind == Flow {

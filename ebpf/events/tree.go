@@ -16,6 +16,8 @@ type node struct {
 	exec  uint64
 	depth int
 	image *hooks.Process
+
+	connections, refusals uint64 // that were told of
 }
 
 // tree is the session's processes, by their pids.
@@ -23,6 +25,10 @@ type tree struct {
 	nodes  map[int]*node
 	cgroup func(uint64) string
 	first  *hooks.Process // the oldest process that we know
+	top    *node          // the same, as it is now or was last
+	// over: the pen ends. The first process outside of it has ended, which the one
+	// inside dies of, or that one, which every process inside dies of.
+	over bool
 }
 
 func newTree(cgroup func(uint64) string) *tree {
@@ -43,7 +49,7 @@ func (t *tree) add(n *node) {
 		clear(t.nodes)
 	}
 	if t.first == nil {
-		t.first = n.image
+		t.first, t.top = n.image, n
 	}
 	t.nodes[n.id.PID] = n
 }
@@ -106,7 +112,13 @@ func (t *tree) execute(e *Event) {
 }
 
 func (t *tree) exit(e *Event) {
-	if n := t.find(e.ID); n != nil {
-		delete(t.nodes, e.ID.PID)
+	n := t.find(e.ID)
+	if n == nil {
+		return
 	}
+	delete(t.nodes, e.ID.PID)
+	// The first process inside is bwrap as well, a child of bwrap. No process of
+	// the tool's is one: its parent is who called fork, whatever it asks for.
+	up := n.image.Parent
+	t.over = t.over || n == t.top || up != nil && ID{up.PID, up.Start} == t.top.id && n.image.Exe == t.top.image.Exe
 }

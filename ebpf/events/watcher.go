@@ -19,10 +19,14 @@ type Options struct {
 	// hooks.Process.Cgroup says for processes in it.
 	CgroupID uint64
 	Cgroup   string
-	// Notify, if not nil, gets each Deny and Exec, in order, with the process as
-	// it was then, from one goroutine. It is called with nothing locked; what it
-	// does not keep up with is left out and counted.
+	// Notify, if not nil, gets each Deny, in order, with the process as it was
+	// then, from one goroutine. It is called with nothing locked; what it does not
+	// keep up with is left out and counted.
 	Notify func(e Event, who *hooks.Process)
+	// Ended, if not nil, is told of processes that ended by a signal, or that had
+	// made connections or been refused something: of each of the first ones, then
+	// of how many more. The same goroutine, in order with Notify.
+	Ended func(Ended)
 	// Lost, if not nil, is told how many events were lost since it was last
 	// told: in the ring, or because Notify was too slow. The same goroutine.
 	Lost func(n uint64)
@@ -41,6 +45,7 @@ type Watcher struct {
 	ring   *mapping
 	tree   *tree
 	flows  *flows
+	ends   ends
 	lost   uint64
 	bad    uint64
 	queue  []notice
@@ -54,6 +59,7 @@ type Watcher struct {
 type notice struct {
 	event Event
 	who   *hooks.Process
+	ended *Ended // instead of the others
 }
 
 // Open begins to follow the session whose ring f is, and takes f over.
@@ -106,8 +112,10 @@ func (w *Watcher) tell() {
 		queue, lost := w.queue, w.lost+w.missed+w.bad
 		w.queue = nil
 		w.mu.Unlock()
-		if w.opts.Notify != nil {
-			for _, n := range queue {
+		for _, n := range queue {
+			if n.ended != nil {
+				w.opts.Ended(*n.ended)
+			} else {
 				w.opts.Notify(n.event, n.who)
 			}
 		}
@@ -147,16 +155,50 @@ func (w *Watcher) take(b []byte) {
 	switch e.Kind {
 	case Flow:
 		w.flows.add(key{e.Source, e.Target}, w.process(&e))
+		if n := w.tree.find(e.ID); n != nil {
+			n.connections++
+		}
 	case Fork:
 		w.tree.fork(&e)
 	case Exec:
 		w.tree.execute(&e)
-		w.notice(&e)
+		w.ends.sums.Execs++
 	case Exit:
-		w.tree.exit(&e)
+		w.exit(&e)
 	case Deny:
 		w.notice(&e)
+		if n := w.tree.find(e.ID); n != nil {
+			n.refusals++
+		}
 	}
+}
+
+// exit takes in a process's end.
+func (w *Watcher) exit(e *Event) {
+	x := ended(e)
+	if n := w.tree.find(e.ID); n != nil {
+		x.Connections, x.Refusals = n.connections, n.refusals
+	}
+	x.over = w.tree.over
+	tell := w.ends.take(&x)
+	if tell && x.More == 0 && len(w.queue) >= mostNotices {
+		tell = w.ends.more(&x)
+	}
+	if tell && w.opts.Ended != nil {
+		if x.More == 0 {
+			x.Who = w.process(e)
+		}
+		w.queue = append(w.queue, notice{ended: &x})
+	}
+	w.tree.exit(e)
+}
+
+// Ends sums up what has come so far.
+func (w *Watcher) Ends() Ends {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drain()
+	return w.ends.sums
 }
 
 // process is who did e, at that moment; nil if the kernel does not say.
@@ -177,7 +219,7 @@ func (w *Watcher) notice(e *Event) {
 		w.missed++
 		return
 	}
-	w.queue = append(w.queue, notice{*e, w.process(e)})
+	w.queue = append(w.queue, notice{event: *e, who: w.process(e)})
 }
 
 // Waits for a record that is being written: its writer was put off the processor
@@ -240,6 +282,14 @@ func (w *Watcher) Close() error {
 		return nil
 	}
 	w.drain()
+	if w.opts.Ended != nil {
+		for c, n := range w.ends.rest {
+			if n > 0 {
+				x := w.ends.flush(c)
+				w.queue = append(w.queue, notice{ended: &x})
+			}
+		}
+	}
 	w.closed = true
 	w.mu.Unlock()
 	err := w.file.Close()

@@ -62,7 +62,8 @@ type Event struct {
 	Unlinked bool // the file had no name any more
 	ArgsCut  bool // there was more, or they could not be read
 
-	Code int // Exit: as wait(2) gives it
+	Code int  // Exit: as wait(2) gives it
+	OOM  bool // Exit: the kernel chose it when memory ran out
 
 	Why          Why // Deny
 	Family, Type int // Deny of a socket
@@ -125,6 +126,7 @@ func Parse(b []byte) (Event, error) {
 			return Event{}, errShort
 		}
 		e.Code = int(ne.Uint32(body))
+		e.OOM = ne.Uint32(body[4:])&flagOOM != 0
 	case Deny:
 		if len(b) < denySize {
 			return Event{}, errShort
@@ -139,6 +141,9 @@ func Parse(b []byte) (Event, error) {
 	}
 	return e, nil
 }
+
+// flagOOM is a flag of an Exit.
+const flagOOM = 1
 
 func addrPort(b []byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[:16])).Unmap(), port)

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/ebpf/events"
@@ -23,6 +27,7 @@ func (s *supervised) watch(e *engine, ring *os.File) error {
 				e.writer.Note(refusal(&ev, who))
 			}
 		},
+		Ended: func(x events.Ended) { e.writer.Note(e.exit(&x)) },
 		Lost: func(n uint64) {
 			e.writer.Note(&audit.Loss{Count: n, Reason: "kernel events", Detail: "of processes, connections and refusals: some connections have no process"})
 		},
@@ -44,6 +49,29 @@ func refusal(ev *events.Event, who *hooks.Process) *audit.Drop {
 		d.PID = who.PID
 	}
 	return d
+}
+
+// exit is what the audit says of a process that ended, or of many.
+func (e *engine) exit(x *events.Ended) audit.Event {
+	signal := ""
+	if x.Signal != 0 {
+		if signal = unix.SignalName(syscall.Signal(x.Signal)); signal == "" {
+			signal = "signal " + strconv.Itoa(x.Signal)
+		}
+	}
+	if x.More > 0 {
+		l := &audit.Limit{Kind: "exit-records", Count: x.More, Detail: signal, Action: "counted"}
+		switch {
+		case x.OOM:
+			l.Detail += ", for want of memory"
+		case signal == "":
+			l.Detail = "exits of processes that made connections or were refused something"
+		}
+		return l
+	}
+	p := e.proxy.Exit(x.Who)
+	p.ExitCode, p.Signal, p.OOM, p.Connections, p.Refusals = x.Code, signal, x.OOM, x.Connections, x.Refusals
+	return &p
 }
 
 // attribute settles whose word says who opened a connection: the kernel's where

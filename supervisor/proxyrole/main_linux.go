@@ -179,6 +179,10 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 		e.supervised.watcher.Close() // tells what is left in the ring
 	}
 	ev.Counts = e.writer.Counts()
+	if e.supervised != nil && e.supervised.watcher != nil {
+		n := e.supervised.watcher.Ends()
+		ev.Counts.Executions, ev.Counts.Exits, ev.Counts.Signals = n.Execs, n.Exits, n.Signals
+	}
 	if ev.Duration == 0 {
 		ev.Duration = time.Since(e.started)
 	}
