@@ -173,12 +173,16 @@ func (w *Watcher) take(b []byte) {
 	}
 }
 
-// exit takes in a process's end.
+// exit takes in a process's end. One that is not in the tree has ended already: of
+// two threads that end at the same moment both may be taken for the last. Or its
+// beginning was lost, which Lost says.
 func (w *Watcher) exit(e *Event) {
-	x := ended(e)
-	if n := w.tree.find(e.ID); n != nil {
-		x.Connections, x.Refusals = n.connections, n.refusals
+	n := w.tree.find(e.ID)
+	if n == nil {
+		return
 	}
+	x := ended(e)
+	x.Connections, x.Refusals = n.connections, n.refusals
 	x.over = w.tree.over
 	tell := w.ends.take(&x)
 	if tell && x.More == 0 && len(w.queue) >= mostNotices {
