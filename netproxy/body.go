@@ -1,6 +1,9 @@
 package netproxy
 
-import "io"
+import (
+	"io"
+	"net/http"
+)
 
 // requestBody counts what goes up and looks for placeholders in it.
 type requestBody struct {
@@ -9,10 +12,12 @@ type requestBody struct {
 	left   int64 // of a declared length
 	corked *upstreamConn
 	hook   emptyHook
+	// trailer is filled by the server when the body ends.
+	trailer http.Header
 }
 
-func (x *web) requestBody(body io.ReadCloser, length int64) io.ReadCloser {
-	x.body = requestBody{ReadCloser: x.f.p.cfg.Secrets.Body(body), f: x.f, left: length}
+func (x *web) requestBody(r *http.Request) io.ReadCloser {
+	x.body = requestBody{ReadCloser: x.f.p.cfg.Secrets.Body(r.Body), f: x.f, left: r.ContentLength, trailer: r.Trailer}
 	return &x.body
 }
 
@@ -29,6 +34,12 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.f.up.Add(int64(n))
 	b.left -= int64(n)
+	if err == io.EOF && len(b.trailer) > 0 { //nolint:errorlint // readers return it bare
+		if why := b.f.p.cfg.Secrets.Trailer(b.trailer); why != nil {
+			clear(b.trailer)
+			err = why
+		}
+	}
 	if b.corked != nil && (err != nil || b.left <= corkSize) {
 		b.uncork() // the end is written directly: nobody would flush it
 		b.left = 0

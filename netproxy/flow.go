@@ -23,8 +23,9 @@ type flow struct {
 
 	req     hooks.Request
 	dial    *policy.Dial
-	allowed bool // may leave: by the policy or by the mode
-	begun   bool // its record is written
+	pin     *policy.Pin // nil: none
+	allowed bool        // may leave: by the policy or by the mode
+	begun   bool        // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 
@@ -45,7 +46,7 @@ type flow struct {
 // decides; a rule that denies holds in audit mode too, since it may be one of a
 // layer that the mode's can't undo.
 func (f *flow) verdict(v policy.Verdict, would bool) {
-	f.dial = v.Dial
+	f.dial, f.pin = v.Dial, v.Pin
 	f.open.Verdict, f.open.Reason = v.Action, v.Reason
 	if v.Rule != nil {
 		f.open.Rule = v.Rule.Ref()

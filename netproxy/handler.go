@@ -136,7 +136,7 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 {
 		r.Body = http.NoBody
 	} else {
-		r.Body = f.web.requestBody(r.Body, r.ContentLength)
+		r.Body = f.web.requestBody(r)
 	}
 	f.p.chain.ServeHTTP(&f.web, r)
 	if f.web.broken() {

@@ -11,6 +11,7 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 )
@@ -28,6 +29,11 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	}
 	if !f.allowed {
 		return f.deny(r, policy.Verdict{Reason: "not judged"}), nil
+	}
+	if err := f.foreign(r); err != nil {
+		f.open.Verdict, f.open.Reason, f.open.Rule = hooks.Deny, err.Error(), f.pin.Ref
+		f.class = "foreign-credential"
+		return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)}), nil
 	}
 	if err := f.begin(); err != nil {
 		a := f.answer(http.StatusServiceUnavailable, "deny", err.Error())
@@ -132,6 +138,19 @@ func (f *flow) changed(r *http.Request) *http.Response {
 	return nil
 }
 
+// foreign holds a request to the pin of its verdict.
+func (f *flow) foreign(r *http.Request) error {
+	if f.pin == nil {
+		return nil
+	}
+	return f.p.cfg.Secrets.Pinned(f.pin, r.Header, r.Trailer, r.URL.RawQuery, f.req.Target, f.confidential())
+}
+
+// confidential says that nobody on the way upstream can read the request.
+func (f *flow) confidential() bool {
+	return f.binding.tls || f.req.Target.Host == policy.HostInternal
+}
+
 // withSecrets returns the request as it leaves. The one that hooks and records
 // see keeps its placeholders.
 func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, error) {
@@ -142,9 +161,12 @@ func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, e
 	out := new(http.Request)
 	*out = *r
 	out.Header = r.Header.Clone()
-	used, err := set.Swap(out.Header, f.req.Target, f.binding.tls || f.req.Target.Host == policy.HostInternal)
+	used, err := set.Swap(out.Header, f.req.Target, f.confidential())
 	if err != nil {
 		return nil, nil, err
+	}
+	if f.pin != nil {
+		used = set.Inject(f.pin, out.Header, used)
 	}
 	for _, u := range used {
 		f.p.cfg.Record.Note(&audit.SecretUse{Flow: f.req.Flow, Name: u.Secret, Host: f.req.Target.Name(), Header: u.Header})

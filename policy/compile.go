@@ -50,7 +50,7 @@ type FileRef struct {
 }
 
 // bucket holds the rules of one host pattern or range.
-type bucket struct{ deny, allow []*Rule }
+type bucket struct{ deny, allow, pins []*Rule } // pins are allows, too
 
 // index finds the rules about a target with one map look-up per label of the
 // name, or per prefix length in use for an address.
@@ -78,6 +78,9 @@ func (b *bucket) add(r *Rule) {
 		b.deny = append(b.deny, r)
 	} else {
 		b.allow = append(b.allow, r)
+		if r.pin != nil {
+			b.pins = append(b.pins, r)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ type Verdict struct {
 	Action hooks.Action // Allow or Deny: nobody can be asked in this version
 	Rule   *Rule        // what decided; nil: the default, or a request that can't be judged
 	Reason string       // one line for a person, ASCII, with how to allow what is denied
+	Pin    *Pin         // nil: any credential may be in it
 	Dial   *Dial        // what the dial guard may reach beside public addresses; nil: nothing
 }
 
@@ -31,6 +32,7 @@ type search struct {
 	deny  *Rule // the first of those that match, in the order of the policy
 	allow *Rule
 	dial  *Dial
+	pin   *Pin
 	mode  mode
 	all   []*Rule
 }
@@ -56,6 +58,9 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 		if (s.deny == nil || r.index < s.deny.index) && r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
 			s.deny = r
 		}
+	}
+	if len(b.pins) > 0 {
+		s.pinned(b)
 	}
 	if denyOnly || s.deny != nil {
 		return
@@ -109,11 +114,11 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 	case s.deny != nil:
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
-		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Dial: p.join(s.dial, p.static(&r.Target))}
+		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Dial: p.join(s.dial, p.static(&r.Target))}
 	case p.act == hooks.Allow && r.Target.Host != HostInternal:
-		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Dial: p.static(&r.Target)}
+		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Pin: s.pin, Dial: p.static(&r.Target)}
 	}
-	return Verdict{Reason: p.defaultReason(r)}
+	return Verdict{Reason: p.defaultReason(r), Pin: s.pin} // audit mode may let it through
 }
 
 // static opens the address that egress.hosts gives to this very name.

@@ -47,6 +47,9 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 	if unfit(r) != "" {
 		return e
 	}
+	if v.Pin != nil && v.Action == hooks.Allow {
+		e.Reason += ", with secret " + v.Pin.Secret + " as its only credential (pin)"
+	}
 	c := cursor{r: r}
 	for _, rule := range p.rulesFor(&r.Target) {
 		n := Near{Rule: rule.Ref(), Text: rule.Text}
@@ -201,6 +204,9 @@ func implied(r *Rule) protocols {
 
 // denyReason says which rule denies a request.
 func denyReason(rule *Rule, r *hooks.Request) string {
+	if !rule.Deny {
+		return pinReason(rule, r)
+	}
 	s := "denied by " + rule.Ref() + " " + rule.Text
 	if rule.conditional() && r.Protocol != hooks.ProtocolHTTP && r.Protocol != hooks.ProtocolHTTPS {
 		s += ", which looks at methods or paths: they can't be seen in " + r.Protocol.String() + "; give it ports if it is not about this one"

@@ -37,6 +37,9 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 		fail(key, "remove "+key+", or let the rule be inspected (protocol http or https)",
 			"%s can't be seen in %s", key, protocolText(r.protocol&(bitTLS|bitTCP)))
 	}
+	if r.pin != nil {
+		finishPin(r, fail)
+	}
 	if r.Deny {
 		if r.address != nil {
 			fail("addresses", "addresses widens an allow rule", "addresses has no meaning in a deny rule")
@@ -214,6 +217,9 @@ func ruleText(r *Rule) string {
 	})
 	if r.process != nil {
 		key("process", r.process.String())
+	}
+	if r.pin != nil {
+		key("pin", r.pin.String())
 	}
 	return "{" + b.String() + "}"
 }

@@ -32,6 +32,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	m.filesystem()
 	m.environment()
 	m.secrets()
+	m.pins()
 	for _, f := range files {
 		m.d.Warnings = append(m.d.Warnings, f.warnings...)
 		if f.limits.set() && !f.joined {

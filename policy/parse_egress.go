@@ -99,7 +99,8 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 			}
 		}},
 		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
-		{"via", nil}, {"when", nil}, {"pin", nil},
+		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
+		{"via", nil}, {"when", nil},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

@@ -187,14 +187,8 @@ func (p *parser) secretHosts(s *Secret, n *yaml.Node) {
 // badHeader says why a header can't carry a secret: it is no field name (RFC
 // 9110 section 5.1), or it frames or routes the message.
 func badHeader(s string) (msg, hint string) {
-	if s == "" || len(s) > 128 {
-		return "is not the name of a header", "for example x-api-key"
-	}
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return "is not the name of a header", "write only the name, for example x-api-key"
-		}
+	if !isFieldName(s) {
+		return "is not the name of a header", "write only the name, for example x-api-key"
 	}
 	switch k := http.CanonicalHeaderKey(s); k {
 	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Upgrade", "Te", "Trailer",
@@ -206,6 +200,16 @@ func badHeader(s string) (msg, hint string) {
 		}
 	}
 	return "", ""
+}
+
+func isFieldName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 128
 }
 
 func isPrintableASCII(s string) bool {

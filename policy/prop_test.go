@@ -60,12 +60,21 @@ func (g *gen) rule(deny bool) string {
 		if g.IntN(5) == 0 {
 			b.WriteString(", process: " + g.one("{exe: /usr/bin/git}", "{exe: /usr/bin/curl}", "{exe: /usr/bin/git, sha256: "+gitFile.SHA256+"}"))
 		}
-		text := "{" + b.String() + "}"
-		section := "allow"
-		if deny {
-			section = "deny"
+		if !deny && g.IntN(6) == 0 {
+			b.WriteString(", pin: {secret: K}")
 		}
-		if _, err := Parse("g", User, []byte("version: 1\negress: {"+section+": ["+text+"]}\n")); err == nil {
+		text := "{" + b.String() + "}"
+		lists := [2][]string{}
+		if deny {
+			lists[1] = []string{text}
+		} else {
+			lists[0] = []string{text}
+		}
+		f, err := Parse("g", User, []byte(policyText("deny", lists[0], lists[1])))
+		if err != nil {
+			continue
+		}
+		if _, err := New([]*File{f}); err == nil { // a pin's secret covers its host
 			return text
 		}
 	}
@@ -95,7 +104,7 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 }
 
 func policyText(def string, allow, deny []string) string {
-	return "version: 1\negress:\n  default: " + def + "\n  allow: [" + strings.Join(allow, ", ") + "]\n  deny: [" + strings.Join(deny, ", ") + "]\n"
+	return "version: 1\nsecrets: [{name: K, from: 'env:K', hosts: [a.example, '*.a.example', '*.a.example.evil', " + HostInternal + "], header: x-k}]\negress:\n  default: " + def + "\n  allow: [" + strings.Join(allow, ", ") + "]\n  deny: [" + strings.Join(deny, ", ") + "]\n"
 }
 
 // rangeOf says whether what the wider Dial reaches includes the narrower's.
@@ -130,10 +139,12 @@ func checkProperties(t *testing.T, seed uint64) {
 	g.Shuffle(len(deny), func(i, j int) { shuffledDeny[i], shuffledDeny[j] = shuffledDeny[j], shuffledDeny[i] })
 	order := mustPolicy(t, policyText(def, shuffled, shuffledDeny))
 	moreDeny := mustPolicy(t, policyText(def, allow, append(deny[:len(deny):len(deny)], g.rule(true))))
-	moreAllow := mustPolicy(t, policyText(def, append(allow[:len(allow):len(allow)], g.rule(false)), deny))
+	another := g.rule(false)
+	pins := strings.Contains(another, "pin:") // which is a deny of what is not read, too
+	moreAllow := mustPolicy(t, policyText(def, append(allow[:len(allow):len(allow)], another), deny))
 	split, err := layers(t, map[Layer]string{
 		System:  strings.TrimPrefix(policyText(def, nil, deny), "version: 1\n"),
-		Project: "egress: {allow: [" + strings.Join(allow, ", ") + "]}",
+		Project: strings.TrimPrefix(policyText(def, allow, nil), "version: 1\n"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -152,8 +163,10 @@ func checkProperties(t *testing.T, seed uint64) {
 		if w := moreDeny.Decide(r); w.Action == hooks.Allow && v.Action != hooks.Allow {
 			fail("a deny widens", w)
 		}
-		if w := moreAllow.Decide(r); v.Action == hooks.Allow && (w.Action != hooks.Allow || !includes(w.Dial, v.Dial)) {
+		if w := moreAllow.Decide(r); v.Action == hooks.Allow && !(pins && protocolBit(r.Protocol)&bitsWeb == 0) && (w.Action != hooks.Allow || !includes(w.Dial, v.Dial)) {
 			fail("an allow narrows", w)
+		} else if v.Pin != nil && v.Action == hooks.Allow && w.Pin == nil {
+			fail("an allow lifts a pin", w)
 		}
 		if w := split.Decide(r); w.Action != v.Action {
 			fail("layers matter where they should not", w)
@@ -186,6 +199,9 @@ func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
 		}
 	}
 	for _, rule := range p.Rules() {
+		if rule.pin != nil && rule.matchHost(&r.Target) && (rule.ports == nil || inPorts(rule.ports, r.Target.Port)) && protocolBit(r.Protocol)&bitsWeb == 0 {
+			action = hooks.Deny
+		}
 		if rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
 			action = hooks.Deny
 		}

@@ -39,6 +39,7 @@ type Rule struct {
 	paths    []pathPattern
 	address  []netip.Prefix  // addresses: as written
 	process  *processPattern // nil: any
+	pin      *Pin            // nil: any credential
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.

@@ -26,6 +26,7 @@ var (
 		"version: 1\nsandbox: {idle: 30m, on_violation: freeze}\nlimits: {idle: 1h, on_violation: continue}",
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
 		"version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}}, {host: b.example, process: {exe: ~/bin/x, sha256: " + sum + "}}], deny: [{host: '*', process: {exe: /a b/c}}]}",
+		"version: 1\negress: {allow: [{host: a.example, pin: {secret: K}}, {host: b.example, protocol: https, pin: {secret: K, header: x-api-key, pass_headers: [x-session-token], pass_query: ['page token', 'a[b]']}}]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
@@ -58,6 +59,9 @@ var (
 		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/../bin/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: /usr//git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: '/usr/bin/*'}}]}",
 		"version: 1\negress: {allow: [{host: a, process: {exe: /usr/bin/git/}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: ~root/git}}]}", "version: 1\negress: {allow: [{host: a, process: {exe: [/usr/bin/git]}}]}",
 		"version: 1\negress: {deny: [{host: a, process: {exe: /usr/bin/git, sha256: ABC}}]}", "version: 1\negress: {deny: [{host: a, process: {profile: claude}}]}", "version: 1\negress: {deny: [{host: a, process: {exe: /a, name: b}}]}",
+		"version: 1\negress: {allow: [{host: a, pin: {}}]}", "version: 1\negress: {allow: [{host: a, pin: K}]}", "version: 1\negress: {allow: [{cidr: 10.0.0.0/8, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, inspect: false, pin: {secret: K}}]}",
+		"version: 1\negress: {allow: [{host: a, ports: [1], protocol: tcp, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, protocol: http, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: 1K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, header: 'a b'}}]}",
+		"version: 1\negress: {allow: [{host: a, pin: {secret: K, pass_headers: [Cookie]}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, pass_query: ['']}}]}", "version: 1\negress: {deny: [{host: a, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, other: 1}}]}",
 		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}
@@ -134,6 +138,7 @@ func TestSchemaKnowsAllKeys(t *testing.T) {
 		"limits: {zzzzzzzzz: 1}":                       keys(section("limits")),
 		"secrets: [{zzzzzzzzz: 1}]":                    keys(item(section("secrets"))),
 		"egress: {allow: [{process: {zzzzzzzzz: 1}}]}": keys(rule.Properties["process"]),
+		"egress: {allow: [{pin: {zzzzzzzzz: 1}}]}":     keys(rule.Properties["pin"]),
 		"egress: {allow: [{zzzzzzzzz: 1}]}":            keys(item(section("egress").Properties["allow"])),
 	} {
 		_, err := Parse("f", User, []byte("version: 1\n"+text))

@@ -21,6 +21,14 @@
 // returns it compressed unasked, encrypted, hashed or in pieces can't be caught:
 // declare a secret only for hosts that are trusted with it.
 //
+// Where a rule pins a host to a secret (Pinned), the tool's aim is another: to be
+// served with its own credential, so that the host keeps the user's data for its
+// account. It puts it beside ours or instead of it: in the same header, twice, joined
+// or behind a scheme, in another header or spelling of one, in a cookie, the query,
+// a trailer, a subprotocol, or as the user name that goes with our password. The host
+// is honest: only places that a server reads count, so the judgement is by name,
+// and by look where the name says nothing. Paths and bodies are not judged.
+//
 // Splitting, compressing or encrypting a placeholder hides it from the alarm; the
 // alarm is not a boundary, and nothing is lost when it stays silent.
 //

@@ -183,6 +183,22 @@ func (s *Set) Scan(method, requestURI string, h http.Header, target hooks.Target
 	return nil
 }
 
+// Trailer looks for placeholders in a request's trailers, where none may be: no
+// server takes a credential there.
+func (s *Set) Trailer(h http.Header) error {
+	if s == nil {
+		return nil
+	}
+	for name, values := range h {
+		for _, v := range append([]string{name}, values...) {
+			if err := s.scanText("a trailer", v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (s *Set) reason(i int, target hooks.Target) string {
 	if s.secrets[i].allows(target.Host) {
 		return "the secret is declared for header " + s.secrets[i].Header + " only"
