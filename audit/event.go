@@ -225,11 +225,11 @@ type Limit struct {
 	// Kind is "oom-kill" (the kernel killed for want of memory), "memory" (none was
 	// left), "pids" (a process or thread could not be made), "time", "idle" or
 	// "exit-records" (ends of processes, in the way that Detail says, which have no
-	// record each because too many did).
+	// record each because too many did) or "budget" (of a rule of the policy).
 	Kind   string
 	Count  uint64 // times since the last record of this kind
 	Detail string
-	Action string // what came of it: "killed", "refused", "ended", "counted"
+	Action string // what came of it: "killed", "refused", "ended", "counted"; of a budget "near" or "reached"
 }
 
 // Control is what the supervisor did to a session that runs.

@@ -58,6 +58,8 @@ func (a *answer) response(r *http.Request) *http.Response {
 func (a *answer) grpc(r *http.Request, h http.Header, contentType string) *http.Response {
 	code := "7" // PERMISSION_DENIED
 	switch {
+	case a.status == http.StatusTooManyRequests:
+		code = "8" // RESOURCE_EXHAUSTED
 	case a.status >= 500:
 		code = "14" // UNAVAILABLE
 	case a.status == http.StatusBadRequest:

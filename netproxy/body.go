@@ -32,10 +32,18 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		x.client.probe.hook.Store(&b.hook)
 	}
 	n, err := b.ReadCloser.Read(p)
+	if granted, over := b.f.take(bytesOut, n); over != nil {
+		clear(p[granted:n])
+		n, err = granted, over
+	}
 	b.f.up.Add(int64(n))
 	b.left -= int64(n)
 	if err == io.EOF && len(b.trailer) > 0 { //nolint:errorlint // readers return it bare
-		if why := b.f.p.cfg.Secrets.Trailer(b.trailer); why != nil {
+		why := b.f.p.cfg.Secrets.Trailer(b.trailer)
+		if why == nil {
+			_, why = b.f.take(bytesOut, int(headSize(0, b.trailer)))
+		}
+		if why != nil {
 			clear(b.trailer)
 			err = why
 		}
@@ -74,6 +82,10 @@ type responseBody struct {
 
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if granted, over := b.x.f.take(bytesIn, n); over != nil {
+		clear(p[granted:n])
+		n, err = granted, over
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
 		b.x.upErr.Store(true)
 		if !b.x.f.leaking(err) {

@@ -24,8 +24,11 @@ type flow struct {
 	req     hooks.Request
 	dial    *policy.Dial
 	pin     *policy.Pin // nil: none
-	allowed bool        // may leave: by the policy or by the mode
-	begun   bool        // its record is written
+	budgets []*policy.Budget
+	meters  []meter // of the budgets, once it was let out
+	cut     atomic.Pointer[overBudget]
+	allowed bool // may leave: by the policy or by the mode
+	begun   bool // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 
@@ -46,7 +49,7 @@ type flow struct {
 // decides; a rule that denies holds in audit mode too, since it may be one of a
 // layer that the mode's can't undo.
 func (f *flow) verdict(v policy.Verdict, would bool) {
-	f.dial, f.pin = v.Dial, v.Pin
+	f.dial, f.pin, f.budgets = v.Dial, v.Pin, v.Budgets
 	f.open.Verdict, f.open.Reason = v.Action, v.Reason
 	if v.Rule != nil {
 		f.open.Rule = v.Rule.Ref()
@@ -117,6 +120,9 @@ func (f *flow) end() {
 	c.BytesUp, c.BytesDown = uint64(f.up.Load()), uint64(f.down.Load())
 	c.Duration = time.Since(f.start)
 	c.Status, c.Upstream, c.Class = f.status, f.upstream, f.class
+	if over := f.cut.Load(); over != nil {
+		f.err, c.Class = over, "budget"
+	}
 	if f.err != nil {
 		c.Error = f.p.cfg.Secrets.Redact(f.err.Error())
 	}
@@ -135,6 +141,7 @@ func classOf(err error) string {
 	var (
 		refused *dialguard.RefusedError
 		resolve *dialguard.ResolveError
+		over    *overBudget
 		de      *dialError
 		te      *upstreamTLSError
 	)
@@ -143,6 +150,8 @@ func classOf(err error) string {
 		return "guard"
 	case errors.As(err, &resolve):
 		return "resolve"
+	case errors.As(err, &over):
+		return "budget"
 	case errors.As(err, &de):
 		return "dial"
 	case errors.As(err, &te), isTLSError(err):

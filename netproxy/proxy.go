@@ -39,6 +39,7 @@ type Proxy struct {
 	conns   atomic.Uint64 // numbers connections
 	open    atomic.Int64
 	stats   stats
+	ledger  *ledger
 	checked verified
 	roster  *audit.Roster
 
@@ -75,6 +76,7 @@ func New(c Config) (*Proxy, error) {
 		cfg: c, limits: c.Limits.withDefaults(),
 		refusedPath: "/" + hex.EncodeToString(secret[:]),
 		feed:        newFeed(),
+		ledger:      newLedger(),
 		listeners:   make(map[net.Listener]struct{}),
 		live:        make(map[io.Closer]struct{}),
 	}

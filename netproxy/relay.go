@@ -23,6 +23,11 @@ func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool)
 		p.denyConn(c, f, v)
 		return
 	}
+	f.gen = gen
+	if err := f.admit(0, 0); err != nil {
+		p.denyConn(c, f, policy.Verdict{Reason: err.Error()})
+		return
+	}
 	if f.begin() != nil {
 		c.reset()
 		return
@@ -48,9 +53,13 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 	}
 	defer p.untrack(up)
 	if len(c.prefix) > 0 {
-		n, err := up.Write(c.prefix)
+		granted, over := f.take(bytesOut, len(c.prefix))
+		n, err := up.Write(c.prefix[:granted])
 		f.up.Add(int64(n))
 		c.prefix = nil
+		if over != nil {
+			err = over
+		}
 		if err != nil {
 			f.fail(err)
 			up.Close()
@@ -64,9 +73,9 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 	defer p.sweeper.unrelay(r)
 	done := make(chan error, 1)
 	go func() {
-		done <- r.copy(up, c.TCPConn, &f.up)
+		done <- r.copy(up, f.metered(c.TCPConn, bytesOut), &f.up)
 	}()
-	down := r.copy(c.TCPConn, up, &f.down)
+	down := r.copy(c.TCPConn, f.metered(up, bytesIn), &f.down)
 	upErr := <-done
 	if err := errors.Join(upErr, down); err != nil {
 		f.fail(err)

@@ -35,6 +35,9 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		f.class = "foreign-credential"
 		return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)}), nil
 	}
+	if err := f.admit(headSize(len(r.Method)+len(r.URL.RequestURI()), r.Header), r.ContentLength); err != nil {
+		return f.exhausted(r, err), nil
+	}
 	if err := f.begin(); err != nil {
 		a := f.answer(http.StatusServiceUnavailable, "deny", err.Error())
 		return a.response(r), nil
@@ -68,6 +71,12 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		return f.upstreamFailed(r, err), nil
 	} else if body != resp.Body {
 		resp.Body = body
+	}
+	if len(f.meters) > 0 {
+		if err := f.admitResponse(resp); err != nil {
+			resp.Body.Close()
+			return f.exhausted(r, err), nil
+		}
 	}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return f.switched(r, resp), nil
@@ -183,6 +192,10 @@ func (f *flow) answer(status int, verdict, reason string) *answer {
 func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 	if f.leaking(err) {
 		return f.answer(http.StatusForbidden, "deny", err.Error()+hintLine(err)).response(r)
+	}
+	var over *overBudget
+	if errors.As(err, &over) { // by the body of the request
+		return f.exhausted(r, over)
 	}
 	f.fail(err)
 	if r.Context().Err() != nil {

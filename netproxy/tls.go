@@ -185,6 +185,11 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 		p.denyConn(c, f, v)
 		return
 	}
+	f.gen = gen
+	if err := f.admit(0, 0); err != nil {
+		p.denyConn(c, f, policy.Verdict{Reason: err.Error()})
+		return
+	}
 	if f.begin() != nil {
 		c.reset()
 		return
@@ -200,7 +205,8 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 }
 
 // denyConn records and resets.
-func (p *Proxy) denyConn(c *conn, f *flow, _ policy.Verdict) {
+func (p *Proxy) denyConn(c *conn, f *flow, v policy.Verdict) {
+	f.allowed, f.open.Verdict, f.open.Reason = false, hooks.Deny, v.Reason
 	f.begin() //nolint:errcheck // refused either way
 	f.class = "denied"
 	f.end()

@@ -23,6 +23,7 @@ type generation struct {
 	p      *Proxy
 	policy *policy.Policy
 	roots  func() (*x509.CertPool, error)
+	meters map[*policy.Budget]meter
 
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
@@ -44,7 +45,7 @@ type transportKey struct {
 }
 
 func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
-	g := &generation{p: p, policy: pol, transports: make(map[transportKey]*http.Transport)}
+	g := &generation{p: p, policy: pol, meters: p.ledger.meters(pol), transports: make(map[transportKey]*http.Transport)}
 	g.roots = sync.OnceValues(func() (*x509.CertPool, error) {
 		if p.cfg.Roots == nil {
 			return nil, nil //nolint:nilnil // crypto/tls takes the system's

@@ -2,6 +2,7 @@ package netproxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -300,25 +301,43 @@ func (x *web) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc.SetDeadline(time.Time{}) //nolint:errcheck // a dead connection fails in the relay
 	x.hijacked = &hijacked{Conn: nc, f: x.f}
 	x.f.p.track(x.hijacked)
-	return x.hijacked, rw, nil
+	// What came with the handshake is the pen's as much as what comes later.
+	if early, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(early) > 0 {
+		x.hijacked.early = bytes.Clone(early)
+	}
+	return x.hijacked, bufio.NewReadWriter(bufio.NewReaderSize(x.hijacked, 16), rw.Writer), nil
 }
 
 // hijacked is the pen's end of a WebSocket.
 type hijacked struct {
 	net.Conn
-	f    *flow
-	done onceFlag
+	f     *flow
+	early []byte // read already
+	done  onceFlag
 }
 
-func (h *hijacked) Read(p []byte) (int, error) {
-	n, err := h.Conn.Read(p)
+func (h *hijacked) Read(p []byte) (n int, err error) {
+	if len(h.early) > 0 {
+		n = copy(p, h.early)
+		h.early = h.early[n:]
+	} else {
+		n, err = h.Conn.Read(p)
+	}
+	if granted, over := h.f.take(bytesOut, n); over != nil {
+		clear(p[granted:n])
+		n, err = granted, over
+	}
 	h.f.up.Add(int64(n))
 	return n, err
 }
 
 func (h *hijacked) Write(p []byte) (int, error) {
-	n, err := h.Conn.Write(p)
+	granted, over := h.f.take(bytesIn, len(p))
+	n, err := h.Conn.Write(p[:granted])
 	h.f.down.Add(int64(n))
+	if err == nil {
+		err = over
+	}
 	return n, err
 }
 

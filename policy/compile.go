@@ -50,7 +50,10 @@ type FileRef struct {
 }
 
 // bucket holds the rules of one host pattern or range.
-type bucket struct{ deny, allow, pins []*Rule } // pins are allows, too
+type bucket struct {
+	deny, allow   []*Rule
+	pins, budgets []*Rule // those of allow that have one
+}
 
 // index finds the rules about a target with one map look-up per label of the
 // name, or per prefix length in use for an address.
@@ -80,6 +83,9 @@ func (b *bucket) add(r *Rule) {
 		b.allow = append(b.allow, r)
 		if r.pin != nil {
 			b.pins = append(b.pins, r)
+		}
+		if r.budget != nil {
+			b.budgets = append(b.budgets, r)
 		}
 	}
 }

@@ -13,7 +13,10 @@ type Verdict struct {
 	Rule   *Rule        // what decided; nil: the default, or a request that can't be judged
 	Reason string       // one line for a person, ASCII, with how to allow what is denied
 	Pin    *Pin         // nil: any credential may be in it
-	Dial   *Dial        // what the dial guard may reach beside public addresses; nil: nothing
+	// Budgets are those that the request counts against; the caller must not
+	// change the slice.
+	Budgets []*Budget
+	Dial    *Dial // what the dial guard may reach beside public addresses; nil: nothing
 }
 
 // Decision returns the verdict in the words of package hooks.
@@ -27,14 +30,15 @@ func (v Verdict) Decision() hooks.Decision {
 
 // search is one walk through the rules about a target.
 type search struct {
-	p     *Policy
-	c     cursor
-	deny  *Rule // the first of those that match, in the order of the policy
-	allow *Rule
-	dial  *Dial
-	pin   *Pin
-	mode  mode
-	all   []*Rule
+	p       *Policy
+	c       cursor
+	deny    *Rule // the first of those that match, in the order of the policy
+	allow   *Rule
+	dial    *Dial
+	pin     *Pin
+	budgets []*Budget
+	mode    mode
+	all     []*Rule
 }
 
 // mode is what a search is for.
@@ -64,6 +68,9 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 	}
 	if denyOnly || s.deny != nil {
 		return
+	}
+	if len(b.budgets) > 0 {
+		s.budgeted(b)
 	}
 	for _, r := range b.allow {
 		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
@@ -114,11 +121,11 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 	case s.deny != nil:
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
-		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Dial: p.join(s.dial, p.static(&r.Target))}
+		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.dial, p.static(&r.Target))}
 	case p.act == hooks.Allow && r.Target.Host != HostInternal:
-		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Pin: s.pin, Dial: p.static(&r.Target)}
+		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target)}
 	}
-	return Verdict{Reason: p.defaultReason(r), Pin: s.pin} // audit mode may let it through
+	return Verdict{Reason: p.defaultReason(r), Pin: s.pin, Budgets: s.budgets} // audit mode may let it through
 }
 
 // static opens the address that egress.hosts gives to this very name.

@@ -40,6 +40,9 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 	if r.pin != nil {
 		finishPin(r, fail)
 	}
+	if r.budget != nil {
+		finishBudget(r, fail)
+	}
 	if r.Deny {
 		if r.address != nil {
 			fail("addresses", "addresses widens an allow rule", "addresses has no meaning in a deny rule")
@@ -51,6 +54,12 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 		return false
 	}
 	r.Dial = dialOf(r)
+	if r.budget != nil {
+		own := *r
+		own.budget = nil
+		r.budget.Ref, r.budget.Subject = r.Source.Ref(), r.Layer.String()+" "+ruleText(&own)
+		r.budget.alone = []*Budget{r.budget}
+	}
 	r.Text = ruleText(r)
 	return true
 }
@@ -220,6 +229,9 @@ func ruleText(r *Rule) string {
 	}
 	if r.pin != nil {
 		key("pin", r.pin.String())
+	}
+	if r.budget != nil {
+		key("budget", r.budget.String())
 	}
 	return "{" + b.String() + "}"
 }

@@ -22,11 +22,12 @@ type wireRule struct {
 	Addresses []string     `json:"addresses,omitempty"`
 	Process   *wireProcess `json:"process,omitempty"`
 	Pin       *Pin         `json:"pin,omitempty"`
+	Budget    *Budget      `json:"budget,omitempty"`
 }
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin}
+	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -59,7 +60,7 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if err := strictJSON(b, &w); err != nil {
 		return err
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, methods: w.Methods, pin: w.Pin}
+	*r = Rule{Source: w.From, Deny: w.Deny, methods: w.Methods, pin: w.Pin, budget: w.Budget}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

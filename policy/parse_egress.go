@@ -100,6 +100,7 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 		}},
 		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
 		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
+		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
 		{"via", nil}, {"when", nil},
 	}
 	seen := p.fields(n, what, fields)

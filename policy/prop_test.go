@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,9 @@ func (g *gen) rule(deny bool) string {
 		}
 		if g.IntN(5) == 0 {
 			b.WriteString(", process: " + g.one("{exe: /usr/bin/git}", "{exe: /usr/bin/curl}", "{exe: /usr/bin/git, sha256: "+gitFile.SHA256+"}"))
+		}
+		if !deny && g.IntN(5) == 0 {
+			b.WriteString(", budget: " + g.one("{requests: 5}", "{bytes_out: 1MiB, per: hour}", "{rate: 5/s}"))
 		}
 		if !deny && g.IntN(6) == 0 {
 			b.WriteString(", pin: {secret: K}")
@@ -167,6 +171,11 @@ func checkProperties(t *testing.T, seed uint64) {
 			fail("an allow narrows", w)
 		} else if v.Pin != nil && v.Action == hooks.Allow && w.Pin == nil {
 			fail("an allow lifts a pin", w)
+		} else if w.Action == hooks.Allow && v.Action == hooks.Allow && !spends(w, v) {
+			fail("an allow lifts a budget", w)
+		}
+		if v.Action == hooks.Allow && v.Rule != nil && v.Rule.budget != nil && !slices.Contains(v.Budgets, v.Rule.budget) {
+			fail("what is allowed by a rule does not count against its budget", v)
 		}
 		if w := split.Decide(r); w.Action != v.Action {
 			fail("layers matter where they should not", w)
@@ -184,6 +193,16 @@ func checkProperties(t *testing.T, seed uint64) {
 		}
 		connectAgrees(t, p, r, v)
 	}
+}
+
+// spends says whether all budgets of v are among those of w.
+func spends(w, v Verdict) bool {
+	for _, b := range v.Budgets {
+		if !slices.ContainsFunc(w.Budgets, func(c *Budget) bool { return c.Subject == b.Subject && c.String() == b.String() }) {
+			return false
+		}
+	}
+	return true
 }
 
 // naiveDecide looks at every rule, without the index.

@@ -40,6 +40,7 @@ type Rule struct {
 	address  []netip.Prefix  // addresses: as written
 	process  *processPattern // nil: any
 	pin      *Pin            // nil: any credential
+	budget   *Budget         // nil: any amount
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.

@@ -27,6 +27,7 @@ var (
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
 		"version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}}, {host: b.example, process: {exe: ~/bin/x, sha256: " + sum + "}}], deny: [{host: '*', process: {exe: /a b/c}}]}",
 		"version: 1\negress: {allow: [{host: a.example, pin: {secret: K}}, {host: b.example, protocol: https, pin: {secret: K, header: x-api-key, pass_headers: [x-session-token], pass_query: ['page token', 'a[b]']}}]}",
+		"version: 1\negress: {allow: [{host: a.example, budget: {requests: 1}}, {cidr: 10.0.0.0/8, budget: {bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 5/s}}, {host: b.example, ports: [22], protocol: tcp, budget: {rate: 10000/h}}]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
@@ -62,6 +63,9 @@ var (
 		"version: 1\negress: {allow: [{host: a, pin: {}}]}", "version: 1\negress: {allow: [{host: a, pin: K}]}", "version: 1\negress: {allow: [{cidr: 10.0.0.0/8, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, inspect: false, pin: {secret: K}}]}",
 		"version: 1\negress: {allow: [{host: a, ports: [1], protocol: tcp, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, protocol: http, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: 1K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, header: 'a b'}}]}",
 		"version: 1\negress: {allow: [{host: a, pin: {secret: K, pass_headers: [Cookie]}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, pass_query: ['']}}]}", "version: 1\negress: {deny: [{host: a, pin: {secret: K}}]}", "version: 1\negress: {allow: [{host: a, pin: {secret: K, other: 1}}]}",
+		"version: 1\negress: {allow: [{host: a, budget: {}}]}", "version: 1\negress: {allow: [{host: a, budget: 5}]}", "version: 1\negress: {allow: [{host: a, budget: {per: hour}}]}", "version: 1\negress: {allow: [{host: a, budget: {requests: 0}}]}",
+		"version: 1\negress: {allow: [{host: a, budget: {requests: 1, per: day}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 5}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 05/s}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 10001/s}}]}",
+		"version: 1\negress: {allow: [{host: a, budget: {rate: 1/s, per: hour}}]}", "version: 1\negress: {allow: [{host: a, budget: {bytes_in: 5}}]}", "version: 1\negress: {deny: [{host: a, budget: {requests: 1}}]}", "version: 1\negress: {allow: [{host: a, budget: {requests: 1, other: 1}}]}",
 		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}
@@ -139,6 +143,7 @@ func TestSchemaKnowsAllKeys(t *testing.T) {
 		"secrets: [{zzzzzzzzz: 1}]":                    keys(item(section("secrets"))),
 		"egress: {allow: [{process: {zzzzzzzzz: 1}}]}": keys(rule.Properties["process"]),
 		"egress: {allow: [{pin: {zzzzzzzzz: 1}}]}":     keys(rule.Properties["pin"]),
+		"egress: {allow: [{budget: {zzzzzzzzz: 1}}]}":  keys(rule.Properties["budget"]),
 		"egress: {allow: [{zzzzzzzzz: 1}]}":            keys(item(section("egress").Properties["allow"])),
 	} {
 		_, err := Parse("f", User, []byte("version: 1\n"+text))
