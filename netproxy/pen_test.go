@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/policy"
 )
@@ -65,6 +66,9 @@ func parsePolicy(t testing.TB, yaml string) *policy.Policy {
 		t.Fatal(err)
 	}
 	p, err := policy.New([]*policy.File{f})
+	if err == nil {
+		p, err = p.CompileConditions(cel.Language{})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

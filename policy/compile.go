@@ -66,6 +66,7 @@ type index struct {
 	dials map[string]*Dial // of hosts that are given a special address
 
 	process, content bool // some rule asks who, or what that one's executable holds
+	when             bool // some rule has a condition
 }
 
 // node is what is said about one name and about what is below it.
@@ -101,6 +102,7 @@ func compile(d data) (*Policy, error) {
 			p.idx.process = true
 			p.idx.content = p.idx.content || r.process.sha256 != ""
 		}
+		p.idx.when = p.idx.when || r.when != nil
 		switch {
 		case r.cidr.IsValid():
 			p.idx.addPrefix(r)

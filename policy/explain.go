@@ -15,6 +15,8 @@ type Explanation struct {
 	Text    string `json:"text,omitempty"`  // that rule in YAML
 	Layer   string `json:"layer,omitempty"` // whose rule it is
 	Reason  string `json:"reason"`
+	// Undecided says why the condition of the rule that denies can't be decided.
+	Undecided string `json:"undecided,omitempty"`
 	// Near are allow rules about the same host that do not match, and why.
 	Near []Near `json:"near,omitempty"`
 	// Also are further rules that match, of the same kind.
@@ -51,6 +53,9 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 		e.Reason += ", with secret " + v.Pin.Secret + " as its only credential (pin)"
 	}
 	c := cursor{r: r}
+	if v.Rule != nil {
+		e.Undecided = v.Rule.undecided(&c)
+	}
 	for _, rule := range p.rulesFor(&r.Target) {
 		n := Near{Rule: rule.Ref(), Text: rule.Text}
 		switch why := mismatch(rule, &c); {
@@ -182,6 +187,11 @@ func mismatch(rule *Rule, c *cursor) string {
 		return ""
 	case !rule.matchMethod(c.r.Method):
 		return "it is about " + strings.Join(rule.methods, ", ") + ", not " + c.r.Method
+	case rule.matchPaths(c):
+		if why := rule.undecided(c); why != "" {
+			return "its when can't be decided: " + why
+		}
+		return "its when is false"
 	}
 	var list []string
 	for _, p := range rule.paths {
@@ -209,12 +219,23 @@ func denyReason(rule *Rule, r *hooks.Request) string {
 	}
 	s := "denied by " + rule.Ref() + " " + rule.Text
 	if rule.conditional() && r.Protocol != hooks.ProtocolHTTP && r.Protocol != hooks.ProtocolHTTPS {
-		s += ", which looks at methods or paths: they can't be seen in " + r.Protocol.String() + "; give it ports if it is not about this one"
+		s += ", which looks at " + looksAt(rule) + ": they can't be seen in " + r.Protocol.String() + "; give it ports if it is not about this one"
+	}
+	if why := rule.undecided(&cursor{r: r}); why != "" {
+		s += ", whose when can't be decided: " + why
 	}
 	if w := rule.process; w != nil && !certain(r.Process) {
 		s += ", which is about a process: who opened the connection is not known"
 	}
 	return s
+}
+
+// looksAt names what of a request a rule is about.
+func looksAt(rule *Rule) string {
+	if rule.methods == nil && rule.paths == nil {
+		return "requests"
+	}
+	return "methods or paths"
 }
 
 // maxNear bounds the work for one reason.

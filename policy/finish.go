@@ -10,6 +10,7 @@ import (
 // a key stands, or the rule when it is not written.
 func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorList) bool {
 	before := len(errs.Errors)
+	r.looks = r.unseen() != ""
 	fail := func(key, hint, format string, args ...any) { errs.add(at(key), hint, format, args...) }
 	hasHost := r.host.name != "" || r.host.wild
 	switch {
@@ -30,10 +31,7 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 		finishInspect(r, *inspect, fail)
 	}
 	if r.protocol&(bitTLS|bitTCP) != 0 && r.conditional() {
-		key := "methods"
-		if r.paths != nil {
-			key = "paths"
-		}
+		key := r.unseen()
 		fail(key, "remove "+key+", or let the rule be inspected (protocol http or https)",
 			"%s can't be seen in %s", key, protocolText(r.protocol&(bitTLS|bitTCP)))
 	}
@@ -79,13 +77,10 @@ func finishInspect(r *Rule, inspect bool, fail failer) {
 	default:
 		r.protocol = bitTLS
 		if r.conditional() {
-			key := "methods"
-			if r.paths != nil {
-				key = "paths"
-			}
+			key := r.unseen()
 			// Said here, and not as "can't be seen in tls", because the file says inspect.
 			fail(key, "remove "+key+", or remove inspect: false", "%s can't be seen with inspect: false", key)
-			r.methods, r.paths = nil, nil
+			r.methods, r.paths, r.when, r.looks = nil, nil, nil, false
 		}
 	}
 }
@@ -232,6 +227,9 @@ func ruleText(r *Rule) string {
 	}
 	if r.budget != nil {
 		key("budget", r.budget.String())
+	}
+	if r.when != nil {
+		key("when", quoteYAML(r.when.text))
 	}
 	return "{" + b.String() + "}"
 }

@@ -23,6 +23,14 @@ type wireRule struct {
 	Process   *wireProcess `json:"process,omitempty"`
 	Pin       *Pin         `json:"pin,omitempty"`
 	Budget    *Budget      `json:"budget,omitempty"`
+	When      *wireWhen    `json:"when,omitempty"`
+}
+
+// wireWhen is the when: of a rule as it travels.
+type wireWhen struct {
+	Text   string `json:"text"`
+	Line   int    `json:"line"` // of the rule's file
+	Column int    `json:"column"`
 }
 
 // MarshalJSON writes the rule as it was written in its file.
@@ -32,6 +40,9 @@ func (r *Rule) MarshalJSON() ([]byte, error) {
 		w.CIDR = r.cidr.String()
 	} else {
 		w.Host = r.host.String()
+	}
+	if r.when != nil {
+		w.When = &wireWhen{r.when.text, r.when.at.Line, r.when.at.Column}
 	}
 	for _, word := range protocolWords() {
 		if r.protocol&protocolOf(word) != 0 {
@@ -108,6 +119,17 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	}
 	if r.process, err = w.Process.pattern(); err != nil {
 		return err
+	}
+	if w.When != nil {
+		msg, _ := badWhen(w.When.Text)
+		switch {
+		case msg != "":
+			return fmt.Errorf("read rule: %s", msg)
+		case w.When.Line < 0 || w.When.Column < 0 || w.When.Line > MaxFileSize || w.When.Column > MaxFileSize:
+			return errors.New("read rule: when is in no line of a file")
+		}
+		r.when = &condition{text: w.When.Text, at: w.From}
+		r.when.at.Line, r.when.at.Column = w.When.Line, w.When.Column
 	}
 	var errs ErrorList
 	if !finishRule(r, nil, func(string) Source { return r.Source }, &errs) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/penstock/penstock/hooks"
 )
 
 // ProjectFile is the name of a project's policy file.
@@ -29,6 +31,10 @@ type LoadOptions struct {
 
 	TrustProject bool   // the project's file counts without being in the trust store
 	TrustStore   string // path; "": no project file is trusted
+
+	// Language compiles the rules' conditions. Nil: they are as if nobody had, see
+	// Policy.CompileConditions.
+	Language hooks.Language
 
 	// Environ is os.Getenv when nil. Only HOME is asked for.
 	Environ func(string) string
@@ -119,6 +125,9 @@ func Load(o LoadOptions) (*Policy, error) {
 		return nil, err
 	}
 	p.d.Untrusted = untrusted
+	if o.Language != nil {
+		return p.CompileConditions(o.Language)
+	}
 	return p, nil
 }
 

@@ -101,7 +101,8 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
 		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
 		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
-		{"via", nil}, {"when", nil},
+		{"via", nil},
+		{"when", func(n *yaml.Node) { r.when = p.whenOf(n) }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

@@ -27,7 +27,6 @@ func TestParseErrors(t *testing.T) {
 		{v1("hooks: []"), `f:2:1: "hooks" in the policy is not supported by this version of penstock`},
 		{v1("egress: {upstreams: {}}"), `"upstreams" in egress is not supported by this version`},
 		{rule("{host: a.example, via: corp}"), `f:4:25: "via" in an allow rule is not supported by this version`},
-		{rule("{host: a.example, when: x}"), `"when" in an allow rule is not supported by this version`},
 		{v1("egress:\n  allow:\n    - {host: a.example, via: x}"), `"via" in an allow rule is not supported by this version`},
 		{v1("egress: {allow: [{host: a.example, budget: {}}]}"), "the budget limits nothing; for example budget: {requests: 1000, per: hour}"},
 		{v1("egress: {allow: [{host: a.example, budget: {requests: 0}}]}"), "budget.requests must be a whole number from 1"},

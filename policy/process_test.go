@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/cel"
 )
 
 // files stands for a pen's file system: what every name is.
@@ -32,6 +33,9 @@ func findFile(path string) ([]hooks.Executable, error) {
 func resolved(t testing.TB, p *Policy) *Policy {
 	t.Helper()
 	q, err := p.ResolveExecutables(findFile)
+	if err == nil {
+		q, err = q.CompileConditions(cel.Language{})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

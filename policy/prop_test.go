@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -64,6 +65,9 @@ func (g *gen) rule(deny bool) string {
 		if !deny && g.IntN(5) == 0 {
 			b.WriteString(", budget: " + g.one("{requests: 5}", "{bytes_out: 1MiB, per: hour}", "{rate: 5/s}"))
 		}
+		if g.IntN(4) == 0 {
+			b.WriteString(", when: '" + g.one(`request.path.startsWith("/a")`, `request.size < 10`, `request.path == "/a/b" || request.size > 5`, `request.headers.x == "1"`, "true", "false") + "'")
+		}
 		if !deny && g.IntN(6) == 0 {
 			b.WriteString(", pin: {secret: K}")
 		}
@@ -100,6 +104,10 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 	scheme := g.one("https", "https", "http", "tls", "tcp")
 	path := g.one("/", "/a", "/a/", "/a/b", "/a/b/c", "/a//b", "/a%2Fb", "/a;x/b", "/c/d", "/%2561", "/x")
 	r := req(t, g.one("GET", "GET", "POST", "HEAD", "DELETE")+" "+scheme+"://"+h+":"+g.one("443", "80", "22", "8443")+path)
+	r.Size = int64(g.IntN(12)) - 1
+	if g.IntN(2) == 0 {
+		r.Header = http.Header{"X": {g.one("1", "2")}}
+	}
 	if g.IntN(4) > 0 {
 		x := []hooks.Executable{gitFile, curlFile, {Path: "/usr/bin/git", Dev: 8, Ino: 1, SHA256: gitFile.SHA256}, {Path: "/usr/bin/git"}, {Dev: 8, Ino: 100}}[g.IntN(5)]
 		r.Process = &hooks.Process{Exe: x}
@@ -154,7 +162,7 @@ func checkProperties(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	split = resolved(t, split)
-	round := roundTrip(t, p)
+	round := resolved(t, roundTrip(t, p))
 	for range 40 {
 		r := g.request(t)
 		v := p.Decide(r)

@@ -41,6 +41,8 @@ type Rule struct {
 	process  *processPattern // nil: any
 	pin      *Pin            // nil: any credential
 	budget   *Budget         // nil: any amount
+	when     *condition      // nil: none
+	looks    bool            // any of methods, paths and when is there
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.
@@ -142,20 +144,33 @@ func inPorts(ports []portRange, port uint16) bool {
 }
 
 // conditional says whether the rule looks at more than host, port and protocol.
-func (r *Rule) conditional() bool { return r.methods != nil || r.paths != nil }
+func (r *Rule) conditional() bool { return r.looks }
 
-// matchRequest says whether the rule's methods and paths match. c is the
-// request's, with the readings of its path made at the first use.
+// unseen names the first key of a rule that looks at requests, "" if none does.
+func (r *Rule) unseen() string {
+	switch {
+	case r.paths != nil:
+		return "paths"
+	case r.methods != nil:
+		return "methods"
+	case r.when != nil:
+		return "when"
+	}
+	return ""
+}
+
+// matchRequest says whether the rule's methods, paths and condition match. c is
+// the request's, with the readings of its path made at the first use.
 func (r *Rule) matchRequest(c *cursor) bool {
 	if !r.conditional() {
 		return true
 	}
-	if p := c.r.Protocol; p != hooks.ProtocolHTTP && p != hooks.ProtocolHTTPS {
+	if !c.web() {
 		// Not to be seen: so a deny matches and an allow does not. The parser
 		// refuses such allows.
 		return r.Deny
 	}
-	return r.matchMethod(c.r.Method) && r.matchPaths(c)
+	return r.matchMethod(c.r.Method) && r.matchPaths(c) && (r.when == nil || r.matchWhen(c))
 }
 
 func (r *Rule) matchMethod(m string) bool {
@@ -174,9 +189,7 @@ func (r *Rule) matchPaths(c *cursor) bool {
 	if r.paths == nil {
 		return true
 	}
-	if c.n == 0 {
-		c.n = readings(c.r.Path, &c.readings)
-	}
+	c.read()
 	for i := 0; i < c.n; i++ {
 		one := false
 		for j := range r.paths {
@@ -198,4 +211,16 @@ type cursor struct {
 	r        *hooks.Request
 	n        int // readings made; 0: not yet
 	readings [maxReadings]string
+}
+
+// read makes the readings of the request's path.
+func (c *cursor) read() {
+	if c.n == 0 {
+		c.n = readings(c.r.Path, &c.readings)
+	}
+}
+
+// web says whether there is a request to look at.
+func (c *cursor) web() bool {
+	return c.r.Protocol == hooks.ProtocolHTTP || c.r.Protocol == hooks.ProtocolHTTPS
 }

@@ -28,6 +28,7 @@ var (
 		"version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}}, {host: b.example, process: {exe: ~/bin/x, sha256: " + sum + "}}], deny: [{host: '*', process: {exe: /a b/c}}]}",
 		"version: 1\negress: {allow: [{host: a.example, pin: {secret: K}}, {host: b.example, protocol: https, pin: {secret: K, header: x-api-key, pass_headers: [x-session-token], pass_query: ['page token', 'a[b]']}}]}",
 		"version: 1\negress: {allow: [{host: a.example, budget: {requests: 1}}, {cidr: 10.0.0.0/8, budget: {bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 5/s}}, {host: b.example, ports: [22], protocol: tcp, budget: {rate: 10000/h}}]}",
+		"version: 1\negress: {allow: [{host: a.example, when: 'request.size < 10'}, {host: b.example, inspect: true, when: 'true'}], deny: [{host: '*', when: 'true'}]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
@@ -66,6 +67,8 @@ var (
 		"version: 1\negress: {allow: [{host: a, budget: {}}]}", "version: 1\negress: {allow: [{host: a, budget: 5}]}", "version: 1\negress: {allow: [{host: a, budget: {per: hour}}]}", "version: 1\negress: {allow: [{host: a, budget: {requests: 0}}]}",
 		"version: 1\negress: {allow: [{host: a, budget: {requests: 1, per: day}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 5}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 05/s}}]}", "version: 1\negress: {allow: [{host: a, budget: {rate: 10001/s}}]}",
 		"version: 1\negress: {allow: [{host: a, budget: {rate: 1/s, per: hour}}]}", "version: 1\negress: {allow: [{host: a, budget: {bytes_in: 5}}]}", "version: 1\negress: {deny: [{host: a, budget: {requests: 1}}]}", "version: 1\negress: {allow: [{host: a, budget: {requests: 1, other: 1}}]}",
+		"version: 1\negress: {allow: [{host: a, when: ''}]}", "version: 1\negress: {allow: [{host: a, when: true}]}", "version: 1\negress: {allow: [{host: a, inspect: false, when: 'true'}]}",
+		"version: 1\negress: {allow: [{host: a, ports: [1], protocol: tcp, when: 'true'}]}", "version: 1\negress: {deny: [{host: a, protocol: [tls, https], when: 'true'}]}", "version: 1\negress: {deny: [{host: a, when: ['true']}]}",
 		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -128,7 +129,11 @@ func TestDocumentedPoliciesParse(t *testing.T) {
 	for name, text := range documents(t) {
 		for line, block := range fenced(text, "yaml") {
 			count++
-			if _, err := policy.Parse(name, policy.User, []byte(block)); err != nil {
+			f, err := policy.Parse(name, policy.User, []byte(block))
+			if err == nil {
+				err = f.CheckConditions(cel.Language{})
+			}
+			if err != nil {
 				t.Errorf("%s, block at line %d: %v", name, line, err)
 			}
 		}

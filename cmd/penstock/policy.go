@@ -1,17 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/config"
@@ -151,7 +149,9 @@ The exit code is 1 if anything is wrong.`,
 				var p *policy.Policy
 				f, err := policy.Parse(file, layer, text)
 				if err == nil {
-					p, err = policy.New([]*policy.File{f})
+					if p, err = policy.New([]*policy.File{f}); err == nil {
+						p, err = p.CompileConditions(cel.Language{})
+					}
 				}
 				c, err := checkResult(file, p, err)
 				if err != nil {
@@ -274,99 +274,4 @@ of every value and who set it.`,
 	s.flags(cmd)
 	cmd.Flags().BoolVar(&effective, "effective", false, "with what is built in where nobody said anything")
 	return cmd
-}
-
-func newPolicyExplainCmd() *cobra.Command {
-	var s policySource
-	var method, process string
-	cmd := &cobra.Command{
-		Use:   "explain URL|HOST[:PORT]",
-		Short: "Say which rule decides a request, and what would change it",
-		Long: `Say which rule in which file and line decides a request from a pen started here,
-and what would change it. HOST[:PORT] is an https request; tcp://HOST:PORT is a
-raw connection, tls://HOST one that is passed through unread. Without --process
-it is not known who asks: then no rule with process allows, and each may deny.
-
-Nothing is contacted and no name is looked up. The exit code is 0 if the request
-is allowed, 1 if it is denied, 2 if that could not be decided.`,
-		Example: `  penstock policy explain https://api.github.com/repos/o/r
-  penstock policy explain --method POST https://api.github.com/repos/o/r/issues
-  penstock policy explain tcp://db.corp.example:5432
-  penstock policy explain --process /usr/bin/git https://github.com/o/r
-  penstock policy explain --allow example.com example.com`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := policy.ParseRequest(args[0], method)
-			if err != nil {
-				return &exitError{code: 2, err: err}
-			}
-			p, err := s.load(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			if p, err = p.ResolveExecutables(executable.Finder(p.NeedsHash())); err == nil && process != "" {
-				r.Process, err = processOf(process)
-			}
-			if err != nil {
-				return &exitError{code: 2, err: err}
-			}
-			e := p.Explain(r)
-			if s.json {
-				err = policyJSON(cmd.OutOrStdout(), e)
-			} else {
-				err = printExplanation(cmd.OutOrStdout(), &e)
-			}
-			if err == nil && e.Action != "allow" {
-				err = &exitError{code: 1}
-			}
-			return err
-		},
-	}
-	s.flags(cmd)
-	cmd.Flags().StringVar(&method, "method", "", "the request's method (default GET)")
-	cmd.Flags().StringVar(&process, "process", "", "as if `FILE`, an executable, had asked")
-	return cmd
-}
-
-// processOf returns a process that runs an executable.
-func processOf(file string) (*hooks.Process, error) {
-	found, err := executable.Finder(true)(file)
-	if err != nil {
-		return nil, &hintedError{fmt.Errorf("--process %s: %w", file, err), "name an executable, as in: --process /usr/bin/git"}
-	}
-	return &hooks.Process{Exe: found[0]}, nil
-}
-
-func printExplanation(w io.Writer, e *policy.Explanation) error {
-	b := bufio.NewWriter(w)
-	word := "denied"
-	if e.Action == "allow" {
-		word = "allowed"
-	}
-	fmt.Fprintf(b, "%s: %s\n", word, e.Request)
-	if e.Rule != "" {
-		fmt.Fprintf(b, "  by %s (%s): %s\n", e.Rule, e.Layer, e.Text)
-	} else {
-		fmt.Fprintf(b, "  %s\n", e.Reason)
-	}
-	for _, n := range e.Also {
-		fmt.Fprintf(b, "  also %s: %s\n", n.Rule, n.Text)
-	}
-	for _, n := range e.Near {
-		fmt.Fprintf(b, "  not by %s: %s: %s\n", n.Rule, n.Text, n.Why)
-	}
-	for _, c := range e.Change {
-		fmt.Fprintf(b, "to change it: %s\n", c.What)
-		if c.Flag != "" {
-			fmt.Fprintf(b, "  once:      penstock run %s …\n", c.Flag)
-		}
-		if c.YAML != "" {
-			section := "allow"
-			if strings.HasPrefix(c.Flag, "--deny") {
-				section = "deny"
-			}
-			fmt.Fprintf(b, "  for good:  egress: {%s: [%s]}\n", section, c.YAML)
-		}
-	}
-	return b.Flush()
 }

@@ -27,6 +27,8 @@ var layers = []layer{
 	// of its events and nothing of the loader.
 	{dir: "ebpf", may: []string{"ebpf/internal"}},
 	{dir: "ebpf/events", may: []string{"hooks"}},
+	{dir: "hooks/cel", may: []string{"hooks"}},
+	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},
 	{dir: "audit", may: []string{"hooks", "policy", "audit", "internal/text"}},
 	{dir: "sandbox", may: []string{"sandbox", "internal/donate", "internal/text"}},

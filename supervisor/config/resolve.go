@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/agent/profile"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/executable"
 )
@@ -65,6 +66,7 @@ func LoadOptions(o *Options, h *Host, workdir string) policy.LoadOptions {
 		TrustStore:   filepath.Join(paths.State, "trust.json"),
 		Environ:      h.Getenv,
 		WorkDir:      workdir,
+		Language:     cel.Language{},
 	}
 	add := func(flag string, values ...string) {
 		for _, v := range values {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/ebpf"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/internal/version"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
@@ -241,7 +242,11 @@ func (x *examination) floor(m *machine, d *daemonctl.Daemon) {
 		x.bad(Fail, group, name, err, "chmod 644 "+m.policy)
 		return
 	}
-	if _, err := policy.Parse(file, policy.System, text); err != nil {
+	parsed, err := policy.Parse(file, policy.System, text)
+	if err == nil {
+		err = parsed.CheckConditions(cel.Language{})
+	}
+	if err != nil {
 		x.bad(Fail, group, name, err, "penstock policy check "+m.policy+" says all that is wrong with it; until then no session begins")
 		return
 	}

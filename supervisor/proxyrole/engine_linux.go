@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/netproxy/dialguard"
@@ -111,6 +112,10 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		}
 	}
 	if e.names, err = dns.NewTable(0); err != nil {
+		return nil, err
+	}
+	// Conditions travel as text: a compiled one would be somebody else's word.
+	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
 	e.proxy, err = netproxy.New(netproxy.Config{
