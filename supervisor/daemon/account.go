@@ -163,3 +163,24 @@ func (a *accounts) end(uid int, now time.Time) {
 	a.get(uid, now).sessions--
 	a.all--
 }
+
+// rate bounds how often something may come: three seconds' worth at once.
+type rate struct {
+	left float64
+	at   time.Time // when left was right
+}
+
+// spend takes one of what comes in at perSecond, if there is one left.
+func (r *rate) spend(now time.Time, perSecond float64) bool {
+	if r.at.IsZero() {
+		r.left = 3 * perSecond
+	} else {
+		r.left = min(3*perSecond, r.left+now.Sub(r.at).Seconds()*perSecond)
+	}
+	r.at = now
+	if r.left < 1 {
+		return false
+	}
+	r.left--
+	return true
+}

@@ -5,8 +5,10 @@
 // Its hazard is that it is root and everybody in a group may talk to it. So
 //
 //   - it reads its own bounded messages and facts of /proc, nothing else: no
-//     policy, no YAML of a caller, no traffic, no audit line, no path of a
-//     caller's. It never reads from, stats or seeks a descriptor that it was
+//     policy, no YAML of a caller, no traffic, no audit line. The one thing for
+//     which it follows paths, whether a pen's files are within the
+//     administrator's policy, it does with the caller's ids (files_linux.go).
+//     It never reads from, stats or seeks a descriptor that it was
 //     sent before the kernel's name for it says what it is (kind): a file of a
 //     FUSE server answers as late as its owner likes. For the same reason such a
 //     descriptor is closed last, when nobody waits for the connection any more;
@@ -23,7 +25,8 @@
 // ones, too many descriptors; descriptors of the wrong kind or of another
 // namespace (the host's, another session's); a pidfd of another user's process,
 // of root's, of one that is dead, or without no_new_privs; messages out of
-// order; leaving at any step; flooding; naming another's session. What a proxy
+// order; leaving at any step; flooding; naming another's session; a pen that shows
+// what is hidden or outlasts its limits; file systems that don't answer. What a proxy
 // that was taken over tries: any message at any time; it is killed for the first
 // that is out of turn, and its session ends closed.
 //

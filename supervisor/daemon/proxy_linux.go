@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"sync"
@@ -243,27 +242,6 @@ func (x *proxy) hear(m *bossctl.Message) error {
 // of ten.
 const violationsRate = 20
 
-// rate bounds how often something may come: three seconds' worth at once.
-type rate struct {
-	left float64
-	at   time.Time // when left was right
-}
-
-// spend takes one of what comes in at perSecond, if there is one left.
-func (r *rate) spend(now time.Time, perSecond float64) bool {
-	if r.at.IsZero() {
-		r.left = 3 * perSecond
-	} else {
-		r.left = min(3*perSecond, r.left+now.Sub(r.at).Seconds()*perSecond)
-	}
-	r.at = now
-	if r.left < 1 {
-		return false
-	}
-	r.left--
-	return true
-}
-
 // sendTime bounds a message to a proxy, which has room for it or does not read.
 const sendTime = 2 * time.Second
 
@@ -411,19 +389,4 @@ func oneLine(s string) string {
 		s = s[:2048]
 	}
 	return s
-}
-
-// pairs are the two conversations of a session that the daemon makes and one of
-// which it hands on.
-func pairs() (control, theirControl *os.File, sockets *net.UnixConn, theirSockets *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, nil, nil, err
-	}
-	control, theirControl = os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "control")
-	if sockets, theirSockets, err = packet.Pair(); err != nil {
-		control.Close()
-		theirControl.Close()
-	}
-	return control, theirControl, sockets, theirSockets, err
 }
