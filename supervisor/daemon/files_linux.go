@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/bossctl"
 )
 
@@ -225,6 +226,13 @@ func hidden(host, pen *view, p bossctl.Place) error {
 	if errors.Is(err, errNone) {
 		return nil // neither does the caller see any of it
 	}
+	if alone := (*secludedError)(nil); errors.As(err, &alone) {
+		// All of it, or nothing.
+		if !slices.ContainsFunc(pen.mounts, func(m posture.Mounted) bool { return m.Device == alone.device }) {
+			return nil
+		}
+		return &refusal{fmt.Sprintf("%s hides %.200q, the pen shows something of that file system, and %v", p.From, p.Path, err), "unmount it, mount it with allow_other, or grant nothing of it"}
+	}
 	if err != nil {
 		return err
 	}
@@ -265,13 +273,16 @@ func written(host, pen *view, bound string, may []bossctl.Place) error {
 	var allowed []spot
 	for _, p := range may {
 		o, err := host.find(p.Path, true)
-		if errors.Is(err, errNone) {
-			continue
-		}
-		if err != nil {
+		var alone *secludedError
+		switch {
+		case errors.Is(err, errNone):
+		case errors.As(err, &alone):
+			allowed = append(allowed, spot{alone.device, "/"}) // all of it, or nothing
+		case err != nil:
 			return err
+		default:
+			allowed = append(allowed, o.where)
 		}
-		allowed = append(allowed, o.where)
 	}
 	machine := map[string]bool{}
 	for _, m := range host.mounts {
@@ -283,13 +294,14 @@ func written(host, pen *view, bound string, may []bossctl.Place) error {
 			continue
 		}
 		o, err := pen.find(m.Target, false)
-		if errors.Is(err, errNone) {
+		var alone *secludedError
+		switch {
+		case errors.Is(err, errNone):
 			continue
-		}
-		if err != nil {
+		case errors.As(err, &alone): // as good as seen
+		case err != nil:
 			return err
-		}
-		if o.mount != m.ID || o.mode&unix.S_IFMT == unix.S_IFCHR {
+		case o.mount != m.ID || o.mode&unix.S_IFMT == unix.S_IFCHR:
 			continue // covered, or a device such as /dev/null
 		}
 		if !slices.ContainsFunc(allowed, func(a spot) bool {

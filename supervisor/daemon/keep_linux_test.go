@@ -183,8 +183,24 @@ func TestPathsOfThePen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	// One that lets nobody but its user look into it.
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fuse.Close()
+	own := filepath.Join(dir, "own")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("own", own, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=%d,group_id=%d", fuse.Fd(), ann, ann)); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(own, unix.MNT_DETACH) //nolint:errcheck // the directory can't be removed then
 	for _, tt := range []struct{ floor, how, want string }{
 		{"", "", ""},
+		{"limits: {hide: [$/own/deep/key]}", "", "a FUSE file system of the user's own"},
+		{"limits: {hide: [$/own]}", "", "a FUSE file system of the user's own"},
 		{"egress: {default: deny}", "", ""},
 		{"limits: {hide: [$/none, $/closed/inner]}", "", ""},
 		{"limits: {hide: [$/secret]}", "", "policy.yaml:2 hides "},
@@ -209,6 +225,59 @@ func TestPathsOfThePen(t *testing.T) {
 		}
 		c.end()
 		s.idle(t)
+	}
+}
+
+// TestSlowFiles: a file system that does not answer costs its user sessions, and
+// nobody anything else.
+func TestSlowFiles(t *testing.T) {
+	s := serve(t, func(c *Config) { c.Settings.Quota.Sessions = 1 })
+	dir := filepath.Dir(s.socket)
+	slow := filepath.Join(dir, "slow")
+	if err := os.Mkdir(slow, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fuse.Close()
+	if err := unix.Mount("slow", slow, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	unmount := func() { unix.Unmount(slow, unix.MNT_DETACH) }
+	defer unmount()
+	if err := os.WriteFile(s.cfg.Policy, []byte("version: 1\nlimits: {hide: ["+slow+"/x]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second is not even begun
+		c := s.call(t, ann, "paths", "", "{}")
+		if got := c.expect("verified:"); !strings.Contains(got, "don't answer") {
+			t.Errorf("got %q", got)
+		}
+		c.end()
+		s.idle(t)
+	}
+	// Who has other files is not concerned.
+	if err := os.WriteFile(s.cfg.Policy, []byte("version: 1\nlimits: {hide: [/none]}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := s.call(t, bob, "paths", "", "{}")
+	c.expect("verified: <nil>")
+	c.end()
+	s.idle(t)
+	// And it is over when the file system is.
+	fuse.Close()
+	for end := time.Now().Add(20 * time.Second); ; unix.Poll(nil, 5) {
+		s.accounts.mu.Lock()
+		n := s.accounts.of[ann].lookups
+		s.accounts.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d looks go on", n)
+		}
 	}
 }
 

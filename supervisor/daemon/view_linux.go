@@ -99,12 +99,12 @@ func (v *view) walk(name string) (int, error) {
 		}
 		fd, err := unix.Openat(at, word, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return -1, err
+			return -1, v.secluded(at, err)
 		}
 		way = append(way, fd)
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
-			return -1, err
+			return -1, v.secluded(fd, err)
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 			continue
@@ -133,6 +133,34 @@ func (v *view) walk(name string) (int, error) {
 	fd := way[len(way)-1]
 	way = way[:len(way)-1]
 	return fd, nil
+}
+
+// secludedError is a file system that answers processes with its user's own ids
+// only (fuse(8), without allow_other), which this thread's are not.
+type secludedError struct{ device string }
+
+func (e *secludedError) Error() string {
+	return "a FUSE file system of the user's own can't be looked into"
+}
+
+// secluded tells such a file system from one that refuses its user too.
+func (v *view) secluded(at int, err error) error {
+	var st unix.Statfs_t
+	if !errors.Is(err, unix.EACCES) || unix.Fstatfs(at, &st) != nil || st.Type != unix.FUSE_SUPER_MAGIC {
+		return err
+	}
+	real, rerr := os.Readlink("/proc/self/fd/" + strconv.Itoa(at))
+	if rerr != nil {
+		return rerr
+	}
+	real = strings.TrimPrefix(real, "(unreachable)")
+	e, longest := &secludedError{}, -1
+	for _, m := range v.mounts { // a later one is above an earlier one
+		if _, ok := under(real, m.Target); ok && len(m.Target) >= longest {
+			e.device, longest = m.Device, len(m.Target)
+		}
+	}
+	return e
 }
 
 // find looks a path up.
