@@ -85,7 +85,7 @@ struct exit {
 };
 
 enum {
-	DENY_ADDRESS = 1,  /* in the global set */
+	DENY_ADDRESS = 1,  /* in the session's set */
 	DENY_DATAGRAM = 2, /* sent to where nothing may be sent */
 	DENY_SOCKET = 3,   /* kind of socket */
 	DENY_BIND = 4,     /* a port of ours */

@@ -34,7 +34,7 @@ struct allowed_key {
 	__u32 bits; /* 96 for what stands before the address, and the prefix's */
 	__u32 slot[2];
 	__u16 port; /* host byte order, 0: any */
-	__u16 pad;
+	__u16 family; /* 4 or 6: a range of IPv6 has no IPv4 in it, mapped or not */
 	struct address addr;
 };
 
@@ -78,13 +78,14 @@ inline_always int guard(struct bpf_sock_addr *ctx, const struct address *a)
 	struct slot *slot;
 	__u64 id;
 
-	if (likely(!special(a) && !denied(a)))
+	if (likely(!special(a)))
 		return 1;
 	id = bpf_get_current_ancestor_cgroup_id(slot_level);
 	k.bits = 96 + 128;
 	k.slot[0] = id >> 32;
 	k.slot[1] = id;
 	k.port = host16((__u16)ctx->user_port);
+	k.family = is4(a) ? 4 : 6;
 	k.addr = *a;
 	if (bpf_map_lookup_elem(&allowed, &k))
 		return 1;

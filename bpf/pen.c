@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * The pens' socket hooks: refuse early what the fence of the network namespace
- * (sandbox/netns) would refuse, refuse the global set of addresses, and tell who
- * makes each connection. Attached once, to the cgroup above all sessions.
+ * (sandbox/netns) would refuse, refuse connections to the addresses that are
+ * denied to the session, and tell who makes each connection. Attached once, to the
+ * cgroup above all sessions.
  *
  * They are a second fence and a witness, not the wall: with all of them
  * detached a pen still has no way out. What they may never do is to let through
@@ -53,6 +54,35 @@ struct {
 	__type(key, __u64);
 	__type(value, __u8);
 } sealed SEC(".maps");
+
+/*
+ * What each session's own connections may not be made to: as many prefixes per
+ * session as the loader takes, so that one can't use up what others need. A
+ * session's entries are never looked at for another.
+ */
+#define MAX_DENIED 1024
+
+struct denied_key {
+	__u32 bits; /* 96 for what stands before the address, and the prefix's */
+	__u32 session[2];
+	__u32 family; /* 4 or 6: a range of IPv6 has no IPv4 in it, mapped or not */
+	struct address addr;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_SESSIONS * MAX_DENIED);
+	__type(key, struct denied_key);
+	__type(value, __u8);
+} denials SEC(".maps");
+
+inline_always int denied(__u64 id, const struct address *a)
+{
+	struct denied_key k = {96 + 128, {id >> 32, id}, is4(a) ? 4 : 6, *a};
+
+	return bpf_map_lookup_elem(&denials, &k) != NULL;
+}
 
 /* refuse makes the system call fail, with EPERM where the kernel knows no better. */
 inline_always int refuse(int errno)
@@ -116,16 +146,16 @@ inline_always int connect(struct bpf_sock_addr *ctx, const struct address *a)
 		bpf_map_delete_elem(&marks, &cookie);
 		return 1;
 	}
+	if (ctx->type != SOCK_STREAM)
+		return 1;
 	if (own(a)) {
 		/* Of the tool's connections with itself only those that meet us. */
 		if (port != explicit_port && port != dns_port)
 			return 1;
-	} else if (denied(a)) {
+	} else if (port != dns_port && denied(id, a)) { /* at the other port it meets our resolver */
 		report(s, a, port, DENY_ADDRESS, ctx->protocol);
 		return refuse(EACCES);
 	}
-	if (ctx->type != SOCK_STREAM)
-		return 1;
 	cookie = bpf_get_socket_cookie(ctx);
 	m.session = id;
 	describe(&m.e, EVENT_FLOW);
@@ -158,10 +188,6 @@ inline_always int send(struct bpf_sock_addr *ctx, const struct address *a)
 
 	if (!s || own(a))
 		return 1;
-	if (denied(a)) {
-		report(s, a, port, DENY_ADDRESS, ctx->protocol);
-		return refuse(EACCES);
-	}
 	if (port == dns_port && !many(a))
 		return 1;
 	report(s, a, port, DENY_DATAGRAM, ctx->protocol);

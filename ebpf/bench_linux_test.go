@@ -35,14 +35,23 @@ func move(b *testing.B, dir string) {
 	must(b, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0))
 }
 
-// tenThousand are addresses that nobody connects to.
-func tenThousand() []netip.Prefix {
+// thousand are addresses that nobody connects to.
+func thousand() []netip.Prefix {
 	var out []netip.Prefix
-	for i := range 10_000 {
+	for i := range 1000 {
 		a := netip.AddrFrom4([4]byte{45, byte(i >> 8), byte(i), byte(i * 7)})
 		out = append(out, netip.PrefixFrom(a, 32))
 	}
 	return out
+}
+
+// crowd denies so many addresses to each of nine sessions that nothing is in.
+func (r *rig) crowd() {
+	for id := range uint64(9) {
+		s, err := r.p.AddSession(1<<40 + id)
+		must(r.t, err)
+		must(r.t, s.Deny(thousand()))
+	}
 }
 
 // threadTime is the processor time of the calling thread. The machine may be
@@ -120,8 +129,9 @@ func BenchmarkConnect(b *testing.B) {
 	}{{"datagram", unix.SOCK_DGRAM}, {"stream", unix.SOCK_STREAM}} {
 		b.Run(kind.name, func(b *testing.B) {
 			r := newRig(b)
-			must(b, r.p.SetDenied(tenThousand()))
+			r.crowd()
 			pen := r.session("s1")
+			must(b, pen.s.Deny(thousand()))
 			go drop(pen)
 			home := ownGroup(b)
 			b.Cleanup(func() { move(b, home) })
@@ -223,6 +233,27 @@ func BenchmarkSession(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/burst, "µs/session")
 		})
+	}
+}
+
+// BenchmarkDeny denies as many addresses as one session may have, and forgets them.
+func BenchmarkDeny(b *testing.B) {
+	r := newRig(b)
+	r.crowd()
+	many := thousand()
+	for id := uint64(1 << 41); b.Loop(); id++ {
+		b.StopTimer()
+		s, err := r.p.AddSession(id)
+		must(b, err)
+		b.StartTimer()
+		must(b, s.Deny(many))
+		r.p.mu.Lock()
+		err = s.forgetDenied()
+		r.p.mu.Unlock()
+		must(b, err)
+		b.StopTimer()
+		must(b, s.Close())
+		b.StartTimer()
 	}
 }
 

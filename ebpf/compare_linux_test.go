@@ -32,11 +32,11 @@ type way struct {
 
 // ways builds a namespace for each: plain loopback as the reference, the nat
 // rule of the rootless pen, rewriting in connect4, sk_lookup alone, and sk_lookup
-// with all programs and 10,000 denied addresses.
+// with all programs and 10,000 denied addresses, a thousand to this session.
 func ways(b *testing.B) []*way {
 	b.Helper()
 	r := newRig(b)
-	must(b, r.p.SetDenied(tenThousand()))
+	r.crowd()
 	plain := func(name, target string) *way {
 		pen := &testPen{r: r, accepted: make(chan net.Conn, 1024), net: newNetns(b)}
 		pen.listen("127.0.0.1", netns.CapturePort)
@@ -78,6 +78,7 @@ func ways(b *testing.B) []*way {
 
 	alone := &way{name: "sk_lookup", pen: r.session("alone"), target: "45.1.2.3:443"}
 	all := &way{name: "all", pen: r.session("all"), target: "45.1.2.3:443", enter: filepath.Join(r.pens, "all")}
+	must(b, all.pen.s.Deny(thousand()))
 	return []*way{loopback, nft, rewrite, alone, all}
 }
 

@@ -48,9 +48,6 @@ func daemonRun(args []string) error {
 		return err
 	}
 	if args[0] == "hold" {
-		if err := p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}); err != nil {
-			return err
-		}
 		group, err := os.Open(filepath.Join(args[2], "s1"))
 		if err != nil {
 			return err
@@ -59,7 +56,11 @@ func daemonRun(args []string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.AddSession(id); err != nil {
+		s, err := p.AddSession(id)
+		if err != nil {
+			return err
+		}
+		if err := s.Deny([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}); err != nil {
 			return err
 		}
 		fmt.Println("loaded")
@@ -71,9 +72,6 @@ func daemonRun(args []string) error {
 	}
 	if err := unix.Mount("none", "/mnt", "tmpfs", 0, ""); err == nil {
 		return fmt.Errorf("CAP_SYS_ADMIN is still there")
-	}
-	if err := p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}); err != nil {
-		return err
 	}
 	// More than one: the second is not one that was loaded ahead.
 	for id := range uint64(3) {
@@ -87,6 +85,9 @@ func daemonRun(args []string) error {
 		}
 		f.Close()
 		if err := s.Steer(os.NewFile(3, "netns"), os.NewFile(4, "listener"), nil); err != nil {
+			return err
+		}
+		if err := s.Deny([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}); err != nil {
 			return err
 		}
 		if _, err := s.Counters(); err != nil {

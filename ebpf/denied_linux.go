@@ -11,62 +11,62 @@ import (
 	"github.com/penstock/penstock/ebpf/internal/objects"
 )
 
-// SetDenied makes prefixes the addresses that no session may connect or send to
-// and no proxy without an entry of its own. What was denied before and still is
-// stays so at every moment; a pen's own addresses are never denied. On an error
-// some of the new prefixes may be missing, and none of the old ones is.
-func (p *Programs) SetDenied(prefixes []netip.Prefix) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return errors.New("set denied addresses: the programs are closed")
+// Deny adds prefixes to the addresses that no process of the session may make a
+// connection to: connect(2) fails with EACCES. The pen's own addresses are never
+// denied, nor is port 53 of any, where our resolver is. All of a session's are at
+// most MaxDenied. On an error some of prefixes may be denied; Close forgets them.
+func (s *Session) Deny(prefixes []netip.Prefix) error {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if s.p.closed || s.p.sessions[s.id] != s {
+		return errors.New("deny addresses: the session has ended")
 	}
-	want := map[netip.Prefix]bool{}
+	if len(s.denied)+len(prefixes) > MaxDenied {
+		return fmt.Errorf("deny addresses: more than %d", MaxDenied)
+	}
 	for _, prefix := range prefixes {
 		if !prefix.IsValid() {
-			return errors.New("set denied addresses: one is no prefix")
+			return errors.New("deny addresses: one is no prefix")
 		}
-		want[unmap(prefix)] = true
-	}
-	for prefix := range want {
-		if p.denied[prefix] {
-			continue
+		key := deniedKey(s.id, prefix)
+		if err := s.p.pen.Maps[objects.PenMapDenials].Put(key, uint8(1)); err != nil {
+			return fmt.Errorf("deny addresses: %s: %w", prefix, err)
 		}
-		m, key := p.deniedKey(prefix)
-		if err := m.Put(key, uint8(1)); err != nil {
-			return fmt.Errorf("set denied addresses: %s: %w", prefix, err)
-		}
-		p.denied[prefix] = true
-	}
-	for prefix := range p.denied {
-		if want[prefix] {
-			continue
-		}
-		m, key := p.deniedKey(prefix)
-		if err := m.Delete(key); err != nil && !errors.Is(err, cilium.ErrKeyNotExist) {
-			return fmt.Errorf("set denied addresses: remove %s: %w", prefix, err)
-		}
-		delete(p.denied, prefix)
+		s.denied = append(s.denied, key)
 	}
 	return nil
 }
 
-// unmap cuts the address of a prefix down to its bits, and writes ::ffff:0:0/96
-// and what is below it as IPv4.
-func unmap(p netip.Prefix) netip.Prefix {
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+// forgetDenied undoes Deny. p.mu is held.
+func (s *Session) forgetDenied() (err error) {
+	for _, key := range s.denied {
+		if derr := s.p.pen.Maps[objects.PenMapDenials].Delete(key); derr != nil && !errors.Is(derr, cilium.ErrKeyNotExist) {
+			err = errors.Join(err, fmt.Errorf("remove denied address: %w", derr))
+		}
 	}
-	return p.Masked()
+	s.denied = nil
+	return err
 }
 
-// deniedKey is a prefix as the key of a trie: its length as a word of the
-// machine, then the address in network byte order.
-func (p *Programs) deniedKey(prefix netip.Prefix) (*cilium.Map, []byte) {
-	key := binary.NativeEndian.AppendUint32(nil, uint32(prefix.Bits()))
-	name := objects.PenMapDenied6
+// deniedKey is struct denied_key of bpf/pen.c.
+func deniedKey(id uint64, prefix netip.Prefix) []byte {
+	ne := binary.NativeEndian
+	family, bits, addr := wide(prefix)
+	key := ne.AppendUint32(nil, uint32(96+bits))
+	key = ne.AppendUint32(key, uint32(id>>32))
+	key = ne.AppendUint32(key, uint32(id))
+	key = ne.AppendUint32(key, uint32(family))
+	return append(key, addr[:]...)
+}
+
+// wide is a prefix among the 16 bytes that the programs have of every address, and
+// the family beside them.
+func wide(prefix netip.Prefix) (family uint16, bits int, addr [16]byte) {
+	family, bits = 6, prefix.Bits()
 	if prefix.Addr().Is4() {
-		name = objects.PenMapDenied4
+		family, bits = 4, bits+96
+	} else if prefix.Addr().Is4In6() && bits >= 96 {
+		family = 4
 	}
-	return p.pen.Maps[name], append(key, prefix.Addr().AsSlice()...)
+	return family, bits, netip.PrefixFrom(netip.AddrFrom16(prefix.Addr().As16()), bits).Masked().Addr().As16()
 }

@@ -101,6 +101,9 @@ type Counters struct {
 	Muted                  uint64 // refusals counted but not told of
 }
 
+// MaxDenied is how many prefixes can be denied to one session.
+const MaxDenied = 1024
+
 // Allowed is a destination that a proxy may reach although it is special.
 type Allowed struct {
 	Prefix netip.Prefix

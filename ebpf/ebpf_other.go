@@ -40,8 +40,8 @@ func Load(Options) (*Programs, error) { return nil, ErrUnsupported }
 // Features says what was loaded.
 func (*Programs) Features() []Feature { return nil }
 
-// SetDenied needs Linux.
-func (*Programs) SetDenied([]netip.Prefix) error { return ErrUnsupported }
+// Deny needs Linux.
+func (*Session) Deny([]netip.Prefix) error { return ErrUnsupported }
 
 // AddSession needs Linux.
 func (*Programs) AddSession(uint64) (*Session, error) { return nil, ErrUnsupported }

@@ -71,7 +71,6 @@ type Programs struct {
 	links                    []link.Link
 
 	mu       sync.Mutex
-	denied   map[netip.Prefix]bool
 	sessions map[uint64]*Session
 	slots    map[uint64]*Slot
 	free     []uint32    // indices in the array of rings
@@ -109,7 +108,7 @@ func Load(o Options) (*Programs, error) {
 }
 
 func newPrograms(o Options) *Programs {
-	p := &Programs{opts: o, denied: map[netip.Prefix]bool{}, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
+	p := &Programs{opts: o, sessions: map[uint64]*Session{}, slots: map[uint64]*Slot{}}
 	for i := range uint32(maxSessions) {
 		p.free = append(p.free, maxSessions-1-i)
 	}
@@ -174,7 +173,7 @@ func (p *Programs) load() (err error) {
 	if err := set(guardSpec, map[string]any{objects.GuardVarSlotLevel: uint32(p.opts.SlotLevel), objects.GuardVarHaveSetRetval: flag(retval)}); err != nil {
 		return err
 	}
-	if p.guard, err = collection("guard of proxies", guardSpec, shared(objects.PenMapDenied4, objects.PenMapDenied6)); err != nil {
+	if p.guard, err = collection("guard of proxies", guardSpec, nil); err != nil {
 		return err
 	}
 	if p.steer, err = steerSpec(p.opts.Pen); err != nil {

@@ -80,10 +80,10 @@ func TestFlows(t *testing.T) {
 // TestVerdicts: what is refused, with which error, and what is not.
 func TestVerdicts(t *testing.T) {
 	r := newRig(t)
-	must(t, r.p.SetDenied([]netip.Prefix{
+	pen := r.session("s1")
+	must(t, pen.s.Deny([]netip.Prefix{
 		netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:bad::/48"), netip.MustParsePrefix("127.0.0.0/8"),
 	}))
-	pen := r.session("s1")
 	tool := start(t, pen.cgroup, pen.net)
 	pen.listen("0.0.0.0", 8080) // stands for a server of the tool's
 	for i, c := range []struct{ open, do, want string }{
@@ -92,9 +92,13 @@ func TestVerdicts(t *testing.T) {
 		{"inet6 stream 0", "use s connect [2001:db8:bad::1]:80", "EACCES"},
 		{"inet stream mptcp", "use s connect 203.0.113.9:80", "EACCES"},
 		{"inet stream 0", "fastopen s 203.0.113.9:80", "EACCES"},
-		{"inet dgram 0", "use s connect 203.0.113.9:53", "EACCES"},
-		{"inet dgram 0", "use s send 203.0.113.9:53", "EACCES"},
-		{"inet6 dgram 0", "use s send [2001:db8:bad::1]:53", "EACCES"},
+		// Our resolver, whatever address it is asked at.
+		{"inet stream 0", "use s connect 203.0.113.9:53", "ECONNREFUSED"}, // there is none here
+		{"inet dgram 0", "use s connect 203.0.113.9:53", "ok"},
+		{"inet dgram 0", "use s send 203.0.113.9:53", "ok"},
+		{"inet6 dgram 0", "use s send [2001:db8:bad::1]:53", "ok"},
+		{"inet dgram 0", "use s connect 203.0.113.9:80", "ok"}, // sends nothing
+		{"inet dgram 0", "use s send 203.0.113.9:80", "EACCES"},
 		{"inet stream 0", "use s connect 203.0.114.1:80", "ok"},
 		// Loopback is the tool's own, whatever is denied.
 		{"inet stream 0", "use s connect 127.0.0.1:8080", "ok"},

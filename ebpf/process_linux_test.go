@@ -151,8 +151,8 @@ func TestOldKernel(t *testing.T) {
 	r := newGroups(t)
 	r.opts.old = true
 	r.load()
-	must(t, r.p.SetDenied([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}))
 	pen := r.session("s1")
+	must(t, pen.s.Deny([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}))
 	tool := start(t, pen.cgroup, pen.net)
 	tool.do("open s inet stream 0")
 	if got := tool.do("use s connect 203.0.113.1:80"); got != "EPERM" {

@@ -21,6 +21,7 @@ type Session struct {
 	id      uint64
 	made    *prepared
 	steered bool
+	denied  [][]byte // keys
 }
 
 // record is struct session of bpf/session.h.
@@ -180,7 +181,7 @@ func (s *Session) Close() error {
 
 // release undoes AddSession and Steer; what was prepared stays. p.mu is held.
 func (s *Session) release() error {
-	err := s.unsteer()
+	err := errors.Join(s.unsteer(), s.forgetDenied())
 	for _, name := range []string{objects.PenMapSealed, objects.PenMapSessions} {
 		if derr := s.p.pen.Maps[name].Delete(s.id); derr != nil && !errors.Is(derr, cilium.ErrKeyNotExist) {
 			err = errors.Join(err, fmt.Errorf("remove session from %s: %w", name, derr))

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	cilium "github.com/cilium/ebpf"
 
@@ -58,18 +57,13 @@ func (s *Slot) fill(allow []Allowed) error {
 // allowedKey is struct allowed_key of bpf/guard.c.
 func allowedKey(id uint64, a Allowed) []byte {
 	ne := binary.NativeEndian
-	bits := a.Prefix.Bits()
-	if a.Prefix.Addr().Is4() {
-		bits += 96
-	}
+	family, bits, addr := wide(a.Prefix)
 	key := ne.AppendUint32(nil, uint32(96+bits))
 	key = ne.AppendUint32(key, uint32(id>>32))
 	key = ne.AppendUint32(key, uint32(id))
 	key = ne.AppendUint16(key, a.Port)
-	key = ne.AppendUint16(key, 0)
-	addr := netip.AddrFrom16(a.Prefix.Addr().As16())
-	masked := netip.PrefixFrom(addr, bits).Masked().Addr().As16()
-	return append(key, masked[:]...)
+	key = ne.AppendUint16(key, family)
+	return append(key, addr[:]...)
 }
 
 // Denied is how often the guard refused something. A proxy that keeps to its own

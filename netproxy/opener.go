@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
@@ -92,3 +93,25 @@ func (o *opener) recorded(r *audit.Roster) (uint64, error) {
 // Exit is what a record says of the end of a process that may have made
 // connections: named as their flows name it, if they do.
 func (p *Proxy) Exit(who *hooks.Process) audit.Process { return p.roster.Exit(who) }
+
+// errKernel is told of a connection that never came to be.
+const errKernel flowError = "the kernel refused the connection"
+
+// Refused records a connection that somebody refused before us because the policy
+// denies its target, as if it had been refused here. false: the policy says
+// something else, and nothing is recorded.
+func (p *Proxy) Refused(target hooks.Target, who *hooks.Process) bool {
+	v := p.rules.Load().policy.ConnectBy(target, who).TCP
+	if v.Action != hooks.Deny || v.Rule == nil {
+		return false
+	}
+	o := &opener{known: make(chan struct{}), who: who}
+	close(o.known)
+	f := &flow{p: p, binding: &binding{target: target, original: netip.AddrPortFrom(target.Addr, target.Port), opener: o}, start: time.Now()}
+	f.req.Protocol, f.req.Target, f.req.Process = hooks.ProtocolTCP, target, who
+	f.verdict(v, false)
+	f.begin() //nolint:errcheck // it was refused
+	f.class, f.err = "denied", errKernel
+	f.end()
+	return true
+}

@@ -25,7 +25,7 @@ type Why uint16
 
 // What a Deny is about.
 const (
-	DeniedAddress  Why = 1 + iota // in the set of addresses that nobody may reach
+	DeniedAddress  Why = 1 + iota // a connection to an address that is denied to the session
 	DeniedDatagram                // a datagram to where none may be sent
 	DeniedSocket                  // a kind of socket
 	DeniedBind                    // a port of ours

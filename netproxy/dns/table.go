@@ -154,6 +154,18 @@ func (t *Table) Synthetic(a netip.Addr) bool {
 	return [8]byte(b[:8]) == t.prefix
 }
 
+// Ranges are those that Synthetic reports.
+func (t *Table) Ranges() []netip.Prefix {
+	v4 := netip.AddrFrom4([4]byte{v4Base >> 24, v4Base >> 16 & 0xff})
+	out := []netip.Prefix{netip.PrefixFrom(v4, 32-v4Bits)}
+	if t != nil {
+		var b [16]byte
+		copy(b[:], t.prefix[:])
+		out = append(out, netip.PrefixFrom(netip.AddrFrom16(b), 64))
+	}
+	return out
+}
+
 // offset is the reverse of at, up to the order in which addresses are given.
 func (t *Table) offset(a netip.Addr) (uint32, bool) {
 	if t == nil || !t.Synthetic(a) {

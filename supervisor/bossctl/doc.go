@@ -13,6 +13,8 @@
 //	assign ---------------->            knows the session, floor, audit; takes the caller's configuration
 //	      <---------------- guard       at most once, before admit: what it must reach beyond public addresses
 //	guarded --------------->
+//	      <---------------- deny        at most once, before admit: what the kernel shall refuse this pen
+//	denied ---------------->
 //	admit ----------------->            the pen is verified; its sockets are on AssignSockets
 //	      <---------------- counts      at most once a second
 //	limits ---------------->            whenever the pen has hit one
@@ -21,11 +23,16 @@
 //	      <---------------- closed      the last audit record is written; the proxy ends
 //
 // Its hazard is the proxy: it reads a pen's bytes and is taken to be hostile
-// from OpAdmit on. So what it may ask for that widens anything (OpGuard) it must
-// ask before; after that it has three words left, each of fixed size, and none
-// of them changes what the daemon does to anybody: numbers for penstock ps, and
-// the head of its own audit file. A message that is unknown, too long, out of
-// turn or brings a descriptor ends the session closed.
+// from OpAdmit on. So what it may ask for (OpGuard, which widens what it can
+// reach, and OpDeny, which narrows what its pen can) it must ask before. Even then
+// it asks for its own session only: a caller could have taken it over with his
+// configuration, and a set of denied addresses that all sessions share would let
+// him cut off other users. So the daemon need not know the policy that the ranges
+// come from: what is not the administrator's harms who sent it. After OpAdmit it
+// has three words left, each of fixed size, and none of them changes what the
+// daemon does to anybody: numbers for penstock ps, and the head of its own audit
+// file. A message that is unknown, too long, out of turn or brings a descriptor
+// ends the session closed.
 //
 // Only supervisor/daemon and supervisor/proxyrole import it.
 package bossctl

@@ -32,6 +32,7 @@ const (
 	MaxReach   = 256       // entries of OpGuard
 	MaxPlaces  = 256       // entries of each list of OpFiles
 	maxPath    = 4 << 10   // bytes
+	MaxDenied  = 1024      // entries of OpDeny
 	maxWord    = 128
 	maxText    = 4 << 10
 )
@@ -46,6 +47,8 @@ const (
 	OpAssign Op = "assign"
 	// OpGuarded answers OpGuard: Text is empty, or says why not.
 	OpGuarded Op = "guarded"
+	// OpDenied answers OpDeny: Text is empty, or says why not.
+	OpDenied Op = "denied"
 	// OpAdmit says what the pen is, as the daemon has verified it. The pen's
 	// sockets, one frame of netns.Sockets, are on AssignSockets by then.
 	OpAdmit Op = "admit"
@@ -71,6 +74,11 @@ const (
 	// OpViolated says that there was a violation, and what the policy wants done
 	// about it. Safe: it can only stop or end the proxy's own session.
 	OpViolated Op = "violated"
+	// OpDeny asks that the kernel refuse the pen's connections to Denied, answered
+	// by OpDenied. Safe: it comes before anything of the pen was read, at most once,
+	// and it refuses connections to the session's own pen only, which the proxy can
+	// refuse without asking.
+	OpDeny Op = "deny"
 	// OpCounts tells penstock ps how many flows there were. Safe: two numbers
 	// for show.
 	OpCounts Op = "counts"
@@ -92,16 +100,17 @@ const (
 // Message is one packet in either direction. Only the fields that its Op names
 // are set; Check refuses the others.
 type Message struct {
-	Op       Op        `json:"op"`
-	Assign   *Assign   `json:"assign,omitempty"`   // OpAssign
-	Reach    []Reach   `json:"reach,omitempty"`    // OpGuard
-	Admit    *Admit    `json:"admit,omitempty"`    // OpAdmit
-	Counts   *Counts   `json:"counts,omitempty"`   // OpCounts
-	Closed   *Closed   `json:"closed,omitempty"`   // OpClosed
-	Limits   *Limits   `json:"limits,omitempty"`   // OpLimits
-	Files    *Files    `json:"files,omitempty"`    // OpFiles
-	Violated *Violated `json:"violated,omitempty"` // OpViolated
-	Text     string    `json:"text,omitempty"`     // OpGuarded, OpEnd: one line
+	Op       Op             `json:"op"`
+	Assign   *Assign        `json:"assign,omitempty"`   // OpAssign
+	Reach    []Reach        `json:"reach,omitempty"`    // OpGuard
+	Denied   []netip.Prefix `json:"denied,omitempty"`   // OpDeny
+	Admit    *Admit         `json:"admit,omitempty"`    // OpAdmit
+	Counts   *Counts        `json:"counts,omitempty"`   // OpCounts
+	Closed   *Closed        `json:"closed,omitempty"`   // OpClosed
+	Limits   *Limits        `json:"limits,omitempty"`   // OpLimits
+	Files    *Files         `json:"files,omitempty"`    // OpFiles
+	Violated *Violated      `json:"violated,omitempty"` // OpViolated
+	Text     string         `json:"text,omitempty"`     // OpGuarded, OpDenied, OpEnd: one line
 }
 
 // Assign is what a proxy needs to know of its session.
@@ -131,37 +140,6 @@ type Reach struct {
 	From   uint16       `json:"from"` // ports, both included
 	To     uint16       `json:"to"`
 }
-
-// Files is what the floor says of a pen's files.
-type Files struct {
-	Hide []Place `json:"hide,omitempty"` // nothing of it may be in the pen
-	// Bound is file and line of the limit on what may be writable, "" if there is
-	// none. Write is all that it lets be writable, beside the work directory.
-	Bound string  `json:"bound,omitempty"`
-	Write []Place `json:"write,omitempty"`
-}
-
-// Place is a path as the floor has it: absolute, below "~", or relative to the
-// work directory.
-type Place struct {
-	Path string `json:"path"`
-	From string `json:"from"` // file and line
-}
-
-// Violated is a violation and its consequence.
-type Violated struct {
-	Kind   string `json:"kind"`
-	Action Action `json:"action"`
-}
-
-// Action is what is done about a violation.
-type Action string
-
-// The actions.
-const (
-	ActionFreeze Action = "freeze"
-	ActionKill   Action = "kill"
-)
 
 // Admit is what the daemon attests of the pen.
 type Admit struct {
@@ -197,7 +175,7 @@ type Closed struct {
 // FromProxy tells whether o is a proxy's message.
 func (o Op) FromProxy() bool {
 	switch o {
-	case OpReady, OpGuard, OpFiles, OpViolated, OpCounts, OpLimited, OpClosed:
+	case OpReady, OpGuard, OpDeny, OpFiles, OpViolated, OpCounts, OpLimited, OpClosed:
 		return true
 	}
 	return false
@@ -205,7 +183,7 @@ func (o Op) FromProxy() bool {
 
 func (o Op) known() bool {
 	switch o {
-	case OpAssign, OpGuarded, OpAdmit, OpLimits, OpEnd:
+	case OpAssign, OpGuarded, OpDenied, OpAdmit, OpLimits, OpEnd:
 		return true
 	}
 	return o.FromProxy()
@@ -239,11 +217,19 @@ func (m *Message) Check() error {
 	if m.Reach != nil && m.Op != OpGuard || len(m.Reach) > MaxReach {
 		return fmt.Errorf("%s with %d entries of reach", m.Op, len(m.Reach))
 	}
-	if m.Text != "" && m.Op != OpGuarded && m.Op != OpEnd {
+	if m.Denied != nil && m.Op != OpDeny || len(m.Denied) > MaxDenied {
+		return fmt.Errorf("%s with %d denied ranges", m.Op, len(m.Denied))
+	}
+	if m.Text != "" && m.Op != OpGuarded && m.Op != OpDenied && m.Op != OpEnd {
 		return fmt.Errorf("%s has no text", m.Op)
 	}
+	for _, p := range m.Denied {
+		if !exact(p) {
+			return fmt.Errorf("denied range %v is none", p)
+		}
+	}
 	for _, r := range m.Reach {
-		if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() || r.From == 0 || r.To < r.From {
+		if !exact(r.Prefix) || r.From == 0 || r.To < r.From {
 			return fmt.Errorf("reach %v ports %d to %d is none", r.Prefix, r.From, r.To)
 		}
 	}
@@ -266,6 +252,9 @@ func (m *Message) Check() error {
 	}
 	return nil
 }
+
+// exact tells whether p is a range, written in the one way that there is.
+func exact(p netip.Prefix) bool { return p.IsValid() && p == p.Masked() && !p.Addr().Is4In6() }
 
 func (a *Assign) check() error {
 	switch {
@@ -294,37 +283,6 @@ func (a *Admit) check() error {
 		return errors.New("an admission that lacks a fact")
 	}
 	return line("cgroup", a.Cgroup, maxText)
-}
-
-func (f *Files) check() error {
-	if len(f.Hide) > MaxPlaces || len(f.Write) > MaxPlaces {
-		return fmt.Errorf("%d hidden and %d writable places, more than %d", len(f.Hide), len(f.Write), MaxPlaces)
-	}
-	if len(f.Write) > 0 && f.Bound == "" {
-		return errors.New("writable places without a bound")
-	}
-	if err := line("bound", f.Bound, maxText); err != nil {
-		return err
-	}
-	for _, p := range append(append([]Place(nil), f.Hide...), f.Write...) {
-		if p.Path == "" {
-			return errors.New("a place without path")
-		}
-		if err := line("path", p.Path, maxPath); err != nil {
-			return err
-		}
-		if err := line("from", p.From, maxText); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (v *Violated) check() error {
-	if v.Action != ActionFreeze && v.Action != ActionKill {
-		return fmt.Errorf("action %.40q is none", string(v.Action))
-	}
-	return line("kind", v.Kind, maxText)
 }
 
 // Hash is the hash of the last record.

@@ -86,6 +86,10 @@ func files() *bossctl.Message {
 	return &bossctl.Message{Op: bossctl.OpFiles, Files: &bossctl.Files{Hide: []bossctl.Place{{Path: "/x", From: "f:1"}}}}
 }
 
+func deny() *bossctl.Message {
+	return &bossctl.Message{Op: bossctl.OpDeny, Denied: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}
+}
+
 func lastWord(seq uint64) *bossctl.Message {
 	return &bossctl.Message{Op: bossctl.OpClosed, Closed: &bossctl.Closed{Seq: seq, Head: hex.EncodeToString(make([]byte, 32))}}
 }
@@ -129,6 +133,9 @@ func takeovers() []taken {
 		}},
 		// Killed from outside, or by the kernel.
 		{"the proxy ended: signal: killed", false, func(p *hostile) { p.admitted(); unix.Kill(os.Getpid(), unix.SIGKILL) }},
+		{"broke its conversation", false, func(p *hostile) { p.session(); p.send(deny(), os.Stdin); p.stay() }},
+		{"deny is out of turn", false, func(p *hostile) { p.session(); p.send(deny()); p.send(deny()); p.stay() }},
+		{"deny is out of turn", false, func(p *hostile) { p.admitted(); p.send(deny()); p.stay() }},
 		// Lies about its record; audit verify tells.
 		{"", true, func(p *hostile) {
 			p.admitted()

@@ -100,6 +100,15 @@ func (w *watched) guard(reach []bossctl.Reach) error {
 	return err
 }
 
+// deny has the kernel refuse the pen's connections to these addresses. Without
+// eBPF the proxy alone does.
+func (w *watched) deny(prefixes []netip.Prefix) error {
+	if w == nil {
+		return nil
+	}
+	return w.session.Deny(prefixes)
+}
+
 // maxPorts is how many ports of a range are told one by one. The guard knows one
 // port or all; of a wider range it lets all pass, and the proxy's own dial guard
 // decides alone.

@@ -54,10 +54,9 @@ type proxy struct {
 
 	mu      sync.Mutex
 	stage   stage
-	asked   bool // for guard
-	reach   func([]bossctl.Reach) error
-	act     func(*bossctl.Violated)
-	acts    rate                // of those
+	asked   map[bossctl.Op]bool // each at most once
+	session asks
+	acts    rate                // of violations
 	files   *bossctl.Files      // what the floor says of files, there after filed
 	lost    func(reason string) // the session's: the proxy is no good any more
 	counts  bossctl.Counts
@@ -70,7 +69,7 @@ type proxy struct {
 // start starts a proxy in slot, on the thread of s. It returns before the proxy
 // is ready.
 func (p *pool) start(slot int) (*proxy, error) {
-	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, ready: make(chan struct{}), heard: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{}), filed: make(chan struct{})}
+	x := &proxy{slot: slot, uid: p.firstUID + slot, stderr: &head{}, asked: map[bossctl.Op]bool{}, ready: make(chan struct{}), heard: make(chan struct{}), done: make(chan struct{}), last: make(chan struct{}), filed: make(chan struct{})}
 	ours, theirs, err := packet.Pair()
 	if err != nil {
 		return nil, err
@@ -204,13 +203,10 @@ func (x *proxy) hear(m *bossctl.Message) error {
 	case m.Op == bossctl.OpReady && x.stage == starting:
 		x.stage = vacant
 		close(x.ready)
-	case m.Op == bossctl.OpGuard && x.stage == assigned && !x.asked:
-		x.asked = true
-		answer := &bossctl.Message{Op: bossctl.OpGuarded}
-		if err := x.reach(m.Reach); err != nil {
-			answer.Text = oneLine(err.Error())
-		}
-		return x.send(answer)
+	case m.Op == bossctl.OpGuard && x.stage == assigned && !x.asked[m.Op]:
+		return x.grant(m.Op, bossctl.OpGuarded, x.session.guard(m.Reach))
+	case m.Op == bossctl.OpDeny && x.stage == assigned && !x.asked[m.Op]:
+		return x.grant(m.Op, bossctl.OpDenied, x.session.deny(m.Denied))
 	case m.Op == bossctl.OpCounts && (x.stage == assigned || x.stage == admitted):
 		if !x.counted.spend(time.Now(), 1) {
 			return errors.New("counts too often")
@@ -223,7 +219,7 @@ func (x *proxy) hear(m *bossctl.Message) error {
 		if !x.acts.spend(time.Now(), violationsRate) {
 			return errors.New("tells of violations too often")
 		}
-		x.act(m.Violated)
+		x.session.violated(m.Violated)
 	case m.Op == bossctl.OpLimited && x.limited != nil:
 		close(x.limited)
 		x.limited = nil
@@ -265,13 +261,13 @@ func (x *proxy) again() {
 
 // assign gives the proxy its session. lost is called once, if the proxy fails
 // before it has said that it is done.
-func (x *proxy) assign(a *bossctl.Assign, reach func([]bossctl.Reach) error, act func(*bossctl.Violated), lost func(string), files ...*os.File) error {
+func (x *proxy) assign(a *bossctl.Assign, session asks, lost func(string), files ...*os.File) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.stage != vacant || x.why != nil {
 		return errors.New("the proxy is not idle")
 	}
-	x.stage, x.reach, x.act, x.lost = assigned, reach, act, lost
+	x.stage, x.session, x.lost = assigned, session, lost
 	return x.send(&bossctl.Message{Op: bossctl.OpAssign, Assign: a}, files...)
 }
 

@@ -23,7 +23,8 @@ func (s *supervised) watch(e *engine, ring *os.File) error {
 	w, err := events.Open(ring, events.Options{
 		CgroupID: s.assign.Group, Cgroup: s.assign.Cgroup,
 		Notify: func(ev events.Event, who *hooks.Process) {
-			if ev.Kind == events.Deny {
+			target := hooks.Target{Addr: ev.Target.Addr(), Port: ev.Target.Port()}
+			if ev.Why != events.DeniedAddress || !e.proxy.Refused(target, who) {
 				e.writer.Note(refusal(&ev, who))
 			}
 		},

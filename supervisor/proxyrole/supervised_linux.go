@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync"
@@ -136,6 +137,9 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 		s.onViolation = cfg.Policy.Sandbox().OnViolation.V
 		err = s.guard(cfg.Policy)
 	}
+	if err == nil && s.watcher != nil { // else nobody would hear of what is refused
+		err = s.deny(cfg.Policy.Denied(bossctl.MaxDenied, e.names.Ranges()...))
+	}
 	if err != nil {
 		e.close()
 		return nil, err
@@ -156,18 +160,32 @@ func (s *supervised) guard(p *policy.Policy) error {
 	if len(reach) > bossctl.MaxReach {
 		return fmt.Errorf("the policy names %d ranges of addresses beside public ones, more than %d", len(reach), bossctl.MaxReach)
 	}
-	if err := s.boss.Send(&bossctl.Message{Op: bossctl.OpGuard, Reach: reach}); err != nil {
+	return s.ask(&bossctl.Message{Op: bossctl.OpGuard, Reach: reach}, bossctl.OpGuarded)
+}
+
+// deny asks the kernel to refuse connections to what the floor denies as addresses,
+// and for nothing else: an early refusal of what the policy would refuse in any case.
+// It does not see names, whose addresses are synthetic.
+func (s *supervised) deny(denied []netip.Prefix) error {
+	if len(denied) == 0 {
+		return nil
+	}
+	return s.ask(&bossctl.Message{Op: bossctl.OpDeny, Denied: denied}, bossctl.OpDenied)
+}
+
+// ask has the daemon do something that is only to be had before the pen is.
+func (s *supervised) ask(m *bossctl.Message, want bossctl.Op) error {
+	if err := s.boss.Send(m); err != nil {
 		return err
 	}
-	m, _, err := s.boss.Recv()
-	if err != nil {
+	answer, _, err := s.boss.Recv()
+	switch {
+	case err != nil:
 		return err
-	}
-	if m.Op != bossctl.OpGuarded {
-		return fmt.Errorf("daemon answered guard with %s", m.Op)
-	}
-	if m.Text != "" {
-		return errors.New(m.Text)
+	case answer.Op != want:
+		return fmt.Errorf("daemon answered %s with %s", m.Op, answer.Op)
+	case answer.Text != "":
+		return errors.New(answer.Text)
 	}
 	return nil
 }

@@ -17,8 +17,6 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	GuardMapAllowed          = "allowed"
-	GuardMapDenied4          = "denied4"
-	GuardMapDenied6          = "denied6"
 	GuardMapSlots            = "slots"
 	GuardProgGuardConnect4   = "guard_connect4"
 	GuardProgGuardConnect6   = "guard_connect6"
@@ -83,8 +81,6 @@ type GuardProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type GuardMapSpecs struct {
 	Allowed *ebpf.MapSpec `ebpf:"allowed"`
-	Denied4 *ebpf.MapSpec `ebpf:"denied4"`
-	Denied6 *ebpf.MapSpec `ebpf:"denied6"`
 	Slots   *ebpf.MapSpec `ebpf:"slots"`
 }
 
@@ -117,16 +113,12 @@ func (o *GuardObjects) Close() error {
 // It can be passed to LoadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type GuardMaps struct {
 	Allowed *ebpf.Map `ebpf:"allowed"`
-	Denied4 *ebpf.Map `ebpf:"denied4"`
-	Denied6 *ebpf.Map `ebpf:"denied6"`
 	Slots   *ebpf.Map `ebpf:"slots"`
 }
 
 func (m *GuardMaps) Close() error {
 	return _GuardClose(
 		m.Allowed,
-		m.Denied4,
-		m.Denied6,
 		m.Slots,
 	)
 }

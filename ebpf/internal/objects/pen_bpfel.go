@@ -16,8 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	PenMapDenied4        = "denied4"
-	PenMapDenied6        = "denied6"
+	PenMapDenials        = "denials"
 	PenMapMarks          = "marks"
 	PenMapRings          = "rings"
 	PenMapSealed         = "sealed"
@@ -99,8 +98,7 @@ type PenProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PenMapSpecs struct {
-	Denied4  *ebpf.MapSpec `ebpf:"denied4"`
-	Denied6  *ebpf.MapSpec `ebpf:"denied6"`
+	Denials  *ebpf.MapSpec `ebpf:"denials"`
 	Marks    *ebpf.MapSpec `ebpf:"marks"`
 	Rings    *ebpf.MapSpec `ebpf:"rings"`
 	Sealed   *ebpf.MapSpec `ebpf:"sealed"`
@@ -140,8 +138,7 @@ func (o *PenObjects) Close() error {
 //
 // It can be passed to LoadPenObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PenMaps struct {
-	Denied4  *ebpf.Map `ebpf:"denied4"`
-	Denied6  *ebpf.Map `ebpf:"denied6"`
+	Denials  *ebpf.Map `ebpf:"denials"`
 	Marks    *ebpf.Map `ebpf:"marks"`
 	Rings    *ebpf.Map `ebpf:"rings"`
 	Sealed   *ebpf.Map `ebpf:"sealed"`
@@ -150,8 +147,7 @@ type PenMaps struct {
 
 func (m *PenMaps) Close() error {
 	return _PenClose(
-		m.Denied4,
-		m.Denied6,
+		m.Denials,
 		m.Marks,
 		m.Rings,
 		m.Sealed,
