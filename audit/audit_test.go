@@ -49,7 +49,7 @@ func openEvent() *FlowOpen {
 	return &FlowOpen{
 		Flow: 1, Conn: 1, Protocol: hooks.ProtocolHTTPS, Version: "HTTP/2.0", Target: hooks.Target{Host: "api.example.com", Port: 443},
 		Method: "POST", Path: "/v1/messages", Query: "beta=true&key=s3cr3t", Verdict: hooks.Allow, Rule: "/src/.penstock.yaml:12",
-		Reason: "allowed by rule", Mode: ModeEnforce, Original: netip.MustParseAddrPort("198.18.0.1:443"), Client: netip.MustParseAddrPort("10.0.0.2:40000"),
+		Reason: "allowed by rule", Mode: ModeEnforce, Via: "corp", Original: netip.MustParseAddrPort("198.18.0.1:443"), Client: netip.MustParseAddrPort("10.0.0.2:40000"),
 	}
 }
 

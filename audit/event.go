@@ -169,6 +169,9 @@ type FlowOpen struct {
 	// Mode is "enforce", or "audit" if the flow is let through whatever the verdict.
 	// A flow that is refused in spite of the session's audit mode has "enforce".
 	Mode string
+	// Via names the upstream proxy that resolves the target and connects to it, ""
+	// for none.
+	Via string
 	// Original is the address that the pen connected to, Client the pen's end.
 	Original, Client netip.AddrPort
 	// Upstream is the checked address to be dialled, when it is known already.
@@ -185,7 +188,7 @@ type FlowClose struct {
 	BytesDown uint64 // to the pen
 	Duration  time.Duration
 	Status    int            // HTTP status given to the pen, 0 for none
-	Upstream  netip.AddrPort // address that was dialled
+	Upstream  netip.AddrPort // address that was dialled: with Via, the proxy's
 	Class     string         // class of the error ("dial", "tls", "guard", "timeout", …), "" for none
 	Error     string
 }

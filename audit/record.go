@@ -36,6 +36,7 @@ type Record struct {
 	Rule      string   `json:"rule"`
 	Reason    string   `json:"reason"`
 	Mode      string   `json:"mode"`
+	Via       string   `json:"via"`
 	Original  string   `json:"original"`
 	Client    string   `json:"client"`
 	Upstream  string   `json:"upstream"`

@@ -235,9 +235,9 @@ func wsClient(args []string) error {
 	return c.Close(websocket.StatusNormalClosure, "bye")
 }
 
-func TestWebSocket(t *testing.T) {
-	w := world.New(t)
-	echo := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+// wsEcho is the server of wsClient.
+func wsEcho() http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(rw, r, nil)
 		if err != nil {
 			return
@@ -251,6 +251,10 @@ func TestWebSocket(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWebSocket(t *testing.T) {
+	w, echo := world.New(t), wsEcho()
 	w.HTTPS("ws.example.com", echo)
 	w.HTTP("ws-clear.example.com", echo)
 	evil := w.HTTPS("evil-ws.example.com", echo)

@@ -27,8 +27,10 @@ type pen struct {
 	flags []string          // further flags of penstock run
 	// secrets are YAML entries of the policy's secrets; their values are in opts.Env.
 	secrets []string
-	proxy   bool // set proxy variables too
-	ran     bool // a session has been run
+	whole   string // the whole policy, instead of what follows from the rest
+	egress  string // further lines of the egress section
+	proxy   bool   // set proxy variables too
+	ran     bool   // a session has been run
 }
 
 // bare runs clients without a pen, to tell a fault of the rig from one of the pen.
@@ -52,6 +54,9 @@ func newPen(t *testing.T, w *world.World) *pen {
 
 // policy writes the policy file and returns its path.
 func (p *pen) policy() string {
+	if p.whole != "" {
+		return p.home.Write(p.t, "policy.yaml", p.whole)
+	}
 	var b strings.Builder
 	b.WriteString("version: 1\n")
 	if len(p.read) > 0 {
@@ -81,6 +86,7 @@ func (p *pen) policy() string {
 			fmt.Fprintf(&b, "    - %s\n", r)
 		}
 	}
+	b.WriteString(p.egress)
 	return p.home.Write(p.t, "policy.yaml", b.String())
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -30,6 +31,9 @@ type Names interface {
 // *dialguard.Guard is one. A nil *policy.Dial allows public addresses only.
 type Dialer interface {
 	Dial(ctx context.Context, t hooks.Target, d *policy.Dial) (net.Conn, error)
+	// Delegate returns what is asked of an upstream proxy that is to reach t, or
+	// an error if that may not be.
+	Delegate(t hooks.Target, d *policy.Dial) (hooks.Target, error)
 }
 
 // Leaves gives the certificate for a canonical name or a literal address.
@@ -49,7 +53,8 @@ type Config struct {
 	Names      Names // nil: no synthetic addresses
 	Dialer     Dialer
 	Leaves     Leaves
-	Secrets    *secrets.Set // nil: none
+	Secrets    *secrets.Set    // nil: none
+	Logins     *secrets.Logins // for upstream proxies; nil: none
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)
@@ -85,6 +90,7 @@ type Limits struct {
 	Streams       int           // concurrent HTTP/2 streams per connection; 250
 	UpstreamIdle  time.Duration // unused upstream connection; 90 s
 	UpstreamReply time.Duration // upstream TLS handshake; 15 s
+	UpstreamProxy time.Duration // wait for an upstream proxy to connect; 65 s
 	Who           time.Duration // wait for who opened a connection; 10 s
 }
 
@@ -108,6 +114,7 @@ func (l Limits) withDefaults() Limits {
 		Streams:       or(l.Streams, 250),
 		UpstreamIdle:  or(l.UpstreamIdle, 90*time.Second),
 		UpstreamReply: or(l.UpstreamReply, 15*time.Second),
+		UpstreamProxy: or(l.UpstreamProxy, upstream.DefaultAnswer),
 		Who:           or(l.Who, 10*time.Second),
 	}
 }

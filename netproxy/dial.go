@@ -1,22 +1,6 @@
 package netproxy
 
-import (
-	"context"
-	"errors"
-	"net"
-
-	"github.com/penstock/penstock/hooks"
-	"github.com/penstock/penstock/policy"
-)
-
-// dial is the only way out.
-func (p *Proxy) dial(ctx context.Context, t hooks.Target, d *policy.Dial) (net.Conn, error) {
-	nc, err := p.cfg.Dialer.Dial(ctx, t, d)
-	if err != nil {
-		return nil, &dialError{err}
-	}
-	return nc, nil
-}
+import "errors"
 
 // dialError and upstreamTLSError say at which step an upstream failed.
 type dialError struct{ err error }

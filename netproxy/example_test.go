@@ -35,6 +35,8 @@ func (nowhere) Dial(context.Context, hooks.Target, *policy.Dial) (net.Conn, erro
 	return nil, fmt.Errorf("connect: no route")
 }
 
+func (nowhere) Delegate(t hooks.Target, _ *policy.Dial) (hooks.Target, error) { return t, nil }
+
 func Example() {
 	files, err := ca.Ephemeral()
 	if err != nil {

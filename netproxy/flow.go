@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -82,6 +83,11 @@ func (f *flow) begin() error {
 	o.Protocol, o.Target = f.req.Protocol, f.req.Target
 	o.Method, o.Path, o.Query = f.req.Method, f.req.Path, f.req.Query
 	o.Original, o.Client = f.binding.original, f.binding.client
+	if f.allowed && f.gen != nil {
+		if via := f.gen.policy.Route(&f.req.Target); via != nil {
+			o.Via = via.Name
+		}
+	}
 	if !f.uncounted {
 		f.p.stats.count(f)
 	}
@@ -124,7 +130,7 @@ func (f *flow) end() {
 		f.err, c.Class = over, "budget"
 	}
 	if f.err != nil {
-		c.Error = f.p.cfg.Secrets.Redact(f.err.Error())
+		c.Error = f.p.redact(f.err.Error())
 	}
 	f.p.cfg.Record.Note(c)
 }
@@ -144,8 +150,11 @@ func classOf(err error) string {
 		over    *overBudget
 		de      *dialError
 		te      *upstreamTLSError
+		via     *upstream.Error
 	)
 	switch {
+	case errors.As(err, &via):
+		return "upstream-proxy"
 	case errors.As(err, &refused):
 		return "guard"
 	case errors.As(err, &resolve):

@@ -157,7 +157,7 @@ func (f *flow) authority() string {
 func (f *flow) panicked(r *http.Request, v any) {
 	stack := string(debug.Stack())
 	f.p.violation(f.binding, audit.Violation{Kind: "panic", Flow: f.req.Flow, Target: f.req.Target, Action: "denied",
-		Detail: f.p.cfg.Secrets.Redact(fmt.Sprint(v)) + "\n" + stack})
+		Detail: f.p.redact(fmt.Sprint(v)) + "\n" + stack})
 	f.allowed = false
 	if f.err == nil {
 		f.class, f.err = "panic", errors.New("a handler failed")

@@ -21,6 +21,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/dialguard"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -181,6 +182,11 @@ func (pn *pen) Dial(ctx context.Context, t hooks.Target, _ *policy.Dial) (net.Co
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", to)
+}
+
+// Delegate implements Dialer.
+func (pn *pen) Delegate(t hooks.Target, d *policy.Dial) (hooks.Target, error) {
+	return (&dialguard.Guard{Hosts: pn.p.rules.Load().policy.Host}).Delegate(t, d)
 }
 
 func (pn *pen) dialed() []string {

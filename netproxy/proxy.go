@@ -81,7 +81,7 @@ func New(c Config) (*Proxy, error) {
 		live:        make(map[io.Closer]struct{}),
 	}
 	p.ending, p.end = context.WithCancel(context.Background())
-	p.roster = audit.NewRoster(c.Record, c.Secrets.Redact)
+	p.roster = audit.NewRoster(c.Record, p.redact)
 	p.sweeper = newSweeper(p)
 	p.tls = p.serverTLS()
 	p.chain = p.newChain()

@@ -17,6 +17,7 @@ import (
 // says that the policy denies it and the mode lets it through.
 func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool) {
 	f := p.newFlow(&c.binding)
+	f.gen = gen
 	f.req.Protocol, f.req.Target = hooks.ProtocolTCP, c.target
 	f.verdict(v, would)
 	if !f.allowed {
@@ -32,7 +33,7 @@ func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool)
 		c.reset()
 		return
 	}
-	up, err := p.dial(context.Background(), c.target, v.Dial)
+	up, err := gen.dial(context.Background(), c.target, v.Dial)
 	if err != nil {
 		f.fail(err)
 		f.end()

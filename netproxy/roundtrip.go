@@ -13,6 +13,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -52,16 +53,26 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	} else if r.ProtoMajor == 2 {
 		f.flavour = flavourH2C
 	}
-	t, err := f.gen.transport(f.dial, f.flavour)
+	whole, err := f.absolute()
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
+	}
+	t, err := f.gen.transport(f.dial, f.flavour, whole)
+	if err != nil {
+		return f.upstreamFailed(r, err), nil
+	}
+	if whole != nil {
+		out = f.forProxy(out, whole)
 	}
 	resp, err := t.RoundTrip(out)
 	if err != nil && f.flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
 		f.flavour = flavourHTTP2
-		if t, err = f.gen.transport(f.dial, f.flavour); err == nil {
+		if t, err = f.gen.transport(f.dial, f.flavour, nil); err == nil {
 			resp, err = t.RoundTrip(out)
 		}
+	}
+	if err == nil && whole != nil {
+		err = f.fromProxy(resp, whole)
 	}
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
@@ -88,7 +99,10 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		resp.ContentLength = -1
 	}
 	if len(used) > 0 {
-		resp.Body = &trailerGuard{resp.Body, resp, f.p.cfg.Secrets, used}
+		resp.Body = &trailerGuard{resp.Body, resp, func(h http.Header) error {
+			_, err := f.p.cfg.Secrets.Response(h, http.NoBody, used)
+			return err
+		}}
 	}
 	resp.Body = &responseBody{resp.Body, &f.web}
 	return resp, nil
@@ -98,9 +112,8 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 // only when the body has ended, and sent on only if it ended well.
 type trailerGuard struct {
 	io.ReadCloser
-	resp *http.Response
-	set  *secrets.Set
-	used []secrets.Swapped
+	resp  *http.Response
+	check func(http.Header) error
 }
 
 func (g *trailerGuard) Read(p []byte) (int, error) {
@@ -108,7 +121,7 @@ func (g *trailerGuard) Read(p []byte) (int, error) {
 	if err != io.EOF { //nolint:errorlint // readers return it bare
 		return n, err
 	}
-	if _, why := g.set.Response(g.resp.Trailer, http.NoBody, g.used); why != nil {
+	if why := g.check(g.resp.Trailer); why != nil {
 		clear(g.resp.Trailer)
 		return n, why
 	}
@@ -190,6 +203,10 @@ func (f *flow) answer(status int, verdict, reason string) *answer {
 
 // upstreamFailed explains why there is no answer of the upstream.
 func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
+	var via *upstream.Error
+	if errors.As(err, &via) {
+		err = via // without the transport's words round it
+	}
 	if f.leaking(err) {
 		return f.answer(http.StatusForbidden, "deny", err.Error()+hintLine(err)).response(r)
 	}
@@ -201,7 +218,7 @@ func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 	if r.Context().Err() != nil {
 		f.class = "client-gone"
 	}
-	reason := f.p.cfg.Secrets.Redact(err.Error()) + hintLine(err)
+	reason := f.p.redact(err.Error()) + hintLine(err)
 	status := http.StatusBadGateway
 	switch f.class {
 	case "upstream-tls":
@@ -214,6 +231,10 @@ func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 		return f.answer(status, "deny", reason).response(r)
 	case "timeout":
 		status = http.StatusGatewayTimeout
+	case "upstream-proxy":
+		if isTimeout(err) {
+			status = http.StatusGatewayTimeout
+		}
 	}
 	return f.answer(status, "error", reason).response(r)
 }

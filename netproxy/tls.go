@@ -156,6 +156,7 @@ type verified struct {
 
 type verifiedKey struct {
 	name string
+	via  string // upstream
 	addr netip.AddrPort
 }
 
@@ -178,6 +179,7 @@ func (v *verified) add(k verifiedKey) {
 // valid certificate for the bound name.
 func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 	f := p.newFlow(&c.binding)
+	f.gen = gen
 	f.req.Protocol, f.req.Target = hooks.ProtocolTLS, c.target
 	v := gen.policy.Decide(&f.req)
 	f.verdict(v, p.cfg.Permissive)
@@ -221,11 +223,14 @@ func (p *Proxy) dialVerified(c *conn, gen *generation, d *policy.Dial, hello *wi
 		return nil, err
 	}
 	for range 6 {
-		up, err := p.dial(context.Background(), c.target, d)
+		up, err := gen.dial(context.Background(), c.target, d)
 		if err != nil {
 			return nil, err
 		}
-		key := verifiedKey{c.target.Host, addrPort(up.RemoteAddr())}
+		key := verifiedKey{name: c.target.Host, addr: addrPort(up.RemoteAddr())}
+		if via := gen.policy.Route(&c.target); via != nil {
+			key.via = via.Name // which finds the target's address
+		}
 		if p.checked.has(key) {
 			return up, nil
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -27,6 +28,7 @@ type generation struct {
 
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
+	upstreams  map[string]*upstream.Upstream
 	closed     bool
 }
 
@@ -42,10 +44,13 @@ const (
 type transportKey struct {
 	profile int // 0: public addresses only
 	flavour flavour
+	whole   string // upstream that gets whole URLs; "" for connections to the target
 }
 
 func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
-	g := &generation{p: p, policy: pol, meters: p.ledger.meters(pol), transports: make(map[transportKey]*http.Transport)}
+	g := &generation{
+		p: p, policy: pol, meters: p.ledger.meters(pol), transports: make(map[transportKey]*http.Transport), upstreams: make(map[string]*upstream.Upstream),
+	}
 	g.roots = sync.OnceValues(func() (*x509.CertPool, error) {
 		if p.cfg.Roots == nil {
 			return nil, nil //nolint:nilnil // crypto/tls takes the system's
@@ -69,10 +74,14 @@ func (g *generation) close() {
 	}
 }
 
-// transport returns the one for a dial profile and flavour.
-func (g *generation) transport(d *policy.Dial, f flavour) (*http.Transport, error) {
+// transport returns the one for a dial profile and flavour, or for an upstream
+// that gets whole URLs. A target has one way, so connections to it can't be mixed
+// up with those of another way.
+func (g *generation) transport(d *policy.Dial, f flavour, whole *upstream.Upstream) (*http.Transport, error) {
 	key := transportKey{flavour: f}
-	if d != nil {
+	if whole != nil {
+		key.whole = whole.Name()
+	} else if d != nil {
 		key.profile = d.ID
 	}
 	g.mu.Lock()
@@ -84,12 +93,23 @@ func (g *generation) transport(d *policy.Dial, f flavour) (*http.Transport, erro
 	if err != nil {
 		return nil, err
 	}
-	t := g.p.newTransport(roots, d, f)
+	t := g.newTransport(roots, d, f)
+	if whole != nil {
+		t.Proxy = proxyURL
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			nc, err := whole.Dial(ctx)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			return newUpstreamConn(nc), nil
+		}
+	}
 	g.transports[key] = t
 	return t, nil
 }
 
-func (p *Proxy) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *http.Transport {
+func (g *generation) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *http.Transport {
+	p := g.p
 	t := &http.Transport{
 		Proxy: nil, // never the environment's
 		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -97,7 +117,7 @@ func (p *Proxy) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *h
 			if err != nil {
 				return nil, err
 			}
-			nc, err := p.dial(ctx, target, d)
+			nc, err := g.dial(ctx, target, d)
 			if err != nil {
 				return nil, err
 			}

@@ -17,6 +17,7 @@ func (m *merge) bound() {
 		for _, low := range m.files {
 			if high.Layer < low.Layer {
 				m.boundEgress(&high.limits, low)
+				m.boundVia(high, low)
 				m.boundRest(&high.limits, low)
 			}
 		}
@@ -76,6 +77,7 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 			m.outside(h.From, l.Egress.From, "address %s of %s is outside limits.egress", h.Addr, h.Name)
 		}
 	}
+	m.boundProxies(l, low)
 	for _, s := range low.secrets {
 		for _, h := range s.Hosts {
 			if p, err := parseHostPattern(h); err != nil || !l.hostAllowed(p) {

@@ -13,9 +13,10 @@ import (
 // Policy is the effective policy of a session: all layers joined and compiled.
 // It is immutable and safe for concurrent use. The zero Policy denies everything.
 type Policy struct {
-	d   data
-	idx index
-	act hooks.Action // the effective default
+	d    data
+	idx  index
+	ways routes
+	act  hooks.Action // the effective default
 
 	unions *unions
 }
@@ -25,6 +26,8 @@ type data struct {
 	Rules       []*Rule             `json:"rules"` // higher layers first
 	Default     Value[string]       `json:"default"`
 	Mode        Value[string]       `json:"mode"`
+	Via         Value[string]       `json:"via"`
+	Upstreams   []Upstream          `json:"upstreams,omitempty"`
 	Hosts       []HostEntry         `json:"hosts,omitempty"`
 	CA          []PathGrant         `json:"ca,omitempty"`
 	Sandbox     SandboxSettings     `json:"sandbox"`
@@ -132,6 +135,9 @@ func compile(d data) (*Policy, error) {
 			p.idx.dials = map[string]*Dial{}
 		}
 		p.idx.dials[h.Name] = p.unions.intern(&Dial{Addresses: []netip.Prefix{one}})
+	}
+	if err := p.compileRoutes(); err != nil {
+		return nil, err
 	}
 	switch d.Default.V {
 	case "", "deny":

@@ -50,6 +50,10 @@ func (p *Policy) Effective() []Setting {
 	} else {
 		effectiveValue(e, "egress.default", d.Default, plainText, "deny")
 	}
+	effectiveValue(e, "egress.via", d.Via, plainText, Direct)
+	for _, u := range d.Upstreams {
+		e.add("egress.upstreams", "{"+yamlText(u.Name)+": "+u.text()+"}", u.From)
+	}
 	for _, r := range d.Rules {
 		key := "egress.allow"
 		if r.Deny {

@@ -16,6 +16,7 @@ import (
 func TestEffectiveIsComplete(t *testing.T) {
 	whole := full + `  egress: ["*.github.com", api.example.com, 0.0.0.0/0, "::/0"]
   protocols: [http, https, tls, tcp]
+  via: [corp, direct]
   hide: [/srv/h]
   write: [/srv]
   modes: [enforce, audit]

@@ -15,6 +15,7 @@ type Explanation struct {
 	Text    string `json:"text,omitempty"`  // that rule in YAML
 	Layer   string `json:"layer,omitempty"` // whose rule it is
 	Reason  string `json:"reason"`
+	Via     string `json:"via,omitempty"` // upstream by which it would be reached; "" directly
 	// Undecided says why the condition of the rule that denies can't be decided.
 	Undecided string `json:"undecided,omitempty"`
 	// Near are allow rules about the same host that do not match, and why.
@@ -51,6 +52,9 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 	}
 	if v.Pin != nil && v.Action == hooks.Allow {
 		e.Reason += ", with secret " + v.Pin.Secret + " as its only credential (pin)"
+	}
+	if u := p.Route(&r.Target); u != nil {
+		e.Via = u.Name
 	}
 	c := cursor{r: r}
 	if v.Rule != nil {

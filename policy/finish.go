@@ -45,6 +45,9 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 		if r.address != nil {
 			fail("addresses", "addresses widens an allow rule", "addresses has no meaning in a deny rule")
 		}
+		if r.via != "" {
+			fail("via", "what is denied goes no way", "via has no meaning in a deny rule")
+		}
 	} else {
 		finishAllow(r, fail)
 	}
@@ -98,6 +101,9 @@ func finishAllow(r *Rule, fail failer) {
 		}
 		if r.address != nil {
 			fail("addresses", "leave it out", "%s is always the host's loopback", HostInternal)
+		}
+		if r.via != "" {
+			fail("via", "leave it out", "%s is never reached by an upstream", HostInternal)
 		}
 	case "localhost":
 		fail("host", "a pen's localhost is its own and needs no rule; the host's is "+HostInternal, "a rule for localhost would never be used")
@@ -230,6 +236,9 @@ func ruleText(r *Rule) string {
 	}
 	if r.when != nil {
 		key("when", quoteYAML(r.when.text))
+	}
+	if r.via != "" {
+		key("via", yamlText(r.via))
 	}
 	return "{" + b.String() + "}"
 }

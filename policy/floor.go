@@ -166,6 +166,22 @@ func (c *claims) egress() {
 		f.hosts = append(f.hosts, h)
 	}
 	c.paths(c.d.CA, func(f *File) *[]PathGrant { return &f.ca })
+	c.upstreams()
+}
+
+func (c *claims) upstreams() {
+	claim(c, c.d.Via, c.d.Via.V == Direct || validUpstream(c.d.Via.V), func(f *File) { f.via = c.d.Via })
+	for _, u := range c.d.Upstreams {
+		f := c.file(u.From)
+		if f == nil {
+			continue
+		}
+		if err := u.finish(); err != nil || u.File != "" && !plainPath(u.File) {
+			c.fail(u.From, "upstream %s can't be in a policy", quote(u.Name))
+			continue
+		}
+		f.upstreams = append(f.upstreams, u)
+	}
 }
 
 // paths keeps the caller's grants.

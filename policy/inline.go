@@ -8,7 +8,7 @@ import (
 
 // InlineFlags returns the flags that Inline understands.
 func InlineFlags() []string {
-	return []string{"--allow", "--deny", "--write", "--read", "--hide", "--env", "--add-host", "--ca", "--mode", "--sandbox"}
+	return []string{"--allow", "--deny", "--write", "--read", "--hide", "--env", "--add-host", "--ca", "--upstream", "--mode", "--sandbox"}
 }
 
 // parseInline makes a file of the command line's flags, nil if there are none.
@@ -58,6 +58,18 @@ func parseInline(flags []Inline, errs *ErrorList) *File {
 			}
 			e.From = at
 			f.hosts = append(f.hosts, e)
+		case "--upstream":
+			_, _, canonical, msg, hint := parseProxy(in.Value)
+			switch {
+			case msg != "":
+				at.File = "--upstream" // the value may hold a password
+				fail(hint, "the URL %s", msg)
+			case f.via.Set:
+				fail("name several proxies under urls: of an upstream in a policy file", "there are two")
+			default:
+				f.upstreams = append(f.upstreams, Upstream{Name: "command-line", URLs: []string{canonical}, From: at})
+				f.via = Value[string]{"command-line", at, true}
+			}
 		case "--mode":
 			words := []string{string(Enforce), string(Audit)}
 			if !slices.Contains(words, in.Value) {

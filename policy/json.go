@@ -23,6 +23,7 @@ type wireRule struct {
 	Process   *wireProcess `json:"process,omitempty"`
 	Pin       *Pin         `json:"pin,omitempty"`
 	Budget    *Budget      `json:"budget,omitempty"`
+	Via       string       `json:"via,omitempty"`
 	When      *wireWhen    `json:"when,omitempty"`
 }
 
@@ -35,7 +36,7 @@ type wireWhen struct {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget}
+	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -130,6 +131,9 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 		}
 		r.when = &condition{text: w.When.Text, at: w.From}
 		r.when.at.Line, r.when.at.Column = w.When.Line, w.When.Column
+	}
+	if r.via = w.Via; r.via != "" && r.via != Direct && !validUpstream(r.via) {
+		return fmt.Errorf("read rule: %s is not the name of an upstream", quote(r.via))
 	}
 	var errs ErrorList
 	if !finishRule(r, nil, func(string) Source { return r.Source }, &errs) {

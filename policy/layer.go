@@ -31,6 +31,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	m.sandbox()
 	m.filesystem()
 	m.environment()
+	m.upstreams()
 	m.secrets()
 	m.pins()
 	for _, f := range files {

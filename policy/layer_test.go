@@ -60,6 +60,8 @@ func TestLimits(t *testing.T) {
 		{"protocols tcp", `limits: {protocols: [http, https]}`, allow("{host: a.example, ports: [22], protocol: tcp}"), "has protocol tcp"},
 		{"protocols narrow", `limits: {protocols: [https]}`, allow("{host: a.example}"), ""},
 		{"protocols with ports", `limits: {protocols: [https]}`, allow("{host: a.example, ports: [8080]}"), "has protocol http"},
+		{"via", `limits: {via: []}`, allow("{host: a.example}"), "rule {host: a.example} goes via direct, which is outside limits.via"},
+		{"via direct", `limits: {via: [direct]}`, allow("{host: a.example}"), ""},
 		{"tier", `limits: {tier: gvisor}`, "sandbox: {tier: bwrap}", "tier bwrap is weaker than gvisor"},
 		{"stronger tier", `limits: {tier: bwrap}`, "sandbox: {tier: firecracker}", ""},
 		{"tier auto", `limits: {tier: gvisor}`, "sandbox: {tier: auto}", ""},

@@ -11,7 +11,7 @@ import (
 
 // set says whether the file has any limit.
 func (l *Limits) set() bool {
-	return l.Egress.Set || l.Protocols.Set || l.Tier.Set || l.Hide != nil || l.Write.Set || l.Modes.Set || l.CA.Set || l.Memory.Set ||
+	return l.Egress.Set || l.Via.Set || l.Protocols.Set || l.Tier.Set || l.Hide != nil || l.Write.Set || l.Modes.Set || l.CA.Set || l.Memory.Set ||
 		l.CPUs.Set || l.PIDs.Set || l.OpenFiles.Set || l.ReadRate.Set || l.WriteRate.Set || l.Timeout.Set || l.Idle.Set || l.OnViolation.Set
 }
 
@@ -104,6 +104,7 @@ func (p *Policy) Limits() Limits {
 	for _, l := range p.d.Limits {
 		out.Egress = narrowed(out.Egress, l.Egress, LimitPattern.covers)
 		out.Protocols = narrowed(out.Protocols, l.Protocols, same)
+		out.Via = narrowed(out.Via, l.Via, same)
 		out.Modes = narrowed(out.Modes, l.Modes, same)
 		out.Write = narrowed(out.Write, l.Write, func(a, b PathGrant) bool { return below(b.Path, a.Path) })
 		for _, h := range l.Hide {
@@ -150,7 +151,7 @@ func (l *Limits) each(to func(key, text string, list bool, from Source)) {
 	for _, w := range []struct {
 		key string
 		v   Value[[]string]
-	}{{"protocols", l.Protocols}, {"modes", l.Modes}} {
+	}{{"protocols", l.Protocols}, {"via", l.Via}, {"modes", l.Modes}} {
 		if w.v.Set {
 			do(w.key, "["+strings.Join(w.v.V, ", ")+"]", false, w.v.From)
 		}

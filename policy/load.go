@@ -273,17 +273,23 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	c.limits.Hide = grants(f.limits.Hide, base)
 	c.limits.Write.V = grants(f.limits.Write.V, base)
 	c.ca = grants(f.ca, own)
+	value := func(file *string, from Source) {
+		if *file == "" {
+			return
+		}
+		p, ok := r.path(*file, own)
+		if !ok {
+			errs.add(from, "set HOME, or write the absolute path", "path %s: HOME is not set", quote(*file))
+		}
+		*file = p
+	}
 	c.secrets = slices.Clone(f.secrets)
 	for i := range c.secrets {
-		s := &c.secrets[i]
-		if s.File == "" {
-			continue
-		}
-		p, ok := r.path(s.File, own)
-		if !ok {
-			errs.add(s.From, "set HOME, or write the absolute path", "path %s: HOME is not set", quote(s.File))
-		}
-		s.File = p
+		value(&c.secrets[i].File, c.secrets[i].From)
+	}
+	c.upstreams = slices.Clone(f.upstreams)
+	for i := range c.upstreams {
+		value(&c.upstreams[i].File, c.upstreams[i].From)
 	}
 	return &c
 }

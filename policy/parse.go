@@ -133,17 +133,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 	l := &f.limits
 	p.fields(n, "limits", append([]field{
 		{"egress", func(n *yaml.Node) {
-			v := []LimitPattern{}
-			p.texts(n, "limits.egress", func(c *yaml.Node, s string) {
-				if cidr, e := parseCIDR(s); e == nil {
-					v = append(v, LimitPattern{cidr: cidr, From: p.at(c)})
-				} else if h, err := parseHostPattern(s); err != nil {
-					pe := err.(*patternError)
-					p.fail(c, pe.hint, "in limits.egress: %s", pe.msg)
-				} else {
-					v = append(v, LimitPattern{host: h, From: p.at(c)})
-				}
-			})
+			v := p.patterns(n, "limits.egress")
 			set(p, &l.Egress, n, v, true) // an empty list is a limit, too
 		}},
 		{"protocols", func(n *yaml.Node) {
@@ -152,6 +142,15 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 		{"tier", func(n *yaml.Node) {
 			v, ok := p.enum(n, "limits.tier", tiers()[1:])
 			set(p, &l.Tier, n, v, ok)
+		}},
+		{"via", func(n *yaml.Node) {
+			v := []string{}
+			p.texts(n, "limits.via", func(c *yaml.Node, _ string) {
+				if s, ok := p.via(c, "limits.via"); ok {
+					v = append(v, s)
+				}
+			})
+			set(p, &l.Via, n, v, n.Kind == yaml.SequenceNode)
 		}},
 		{"hide", func(n *yaml.Node) { p.paths(n, "limits.hide", &l.Hide) }},
 		{"write", func(n *yaml.Node) {

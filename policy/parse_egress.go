@@ -23,7 +23,11 @@ func (p *parser) egress(f *File, n *yaml.Node) {
 		}},
 		{"hosts", func(n *yaml.Node) { p.hosts(f, n) }},
 		{"ca", func(n *yaml.Node) { p.paths(n, "egress.ca", &f.ca) }},
-		{"upstreams", nil},
+		{"via", func(n *yaml.Node) {
+			v, ok := p.via(n, "egress.via")
+			set(p, &f.via, n, v, ok)
+		}},
+		{"upstreams", func(n *yaml.Node) { p.upstreams(f, n) }},
 	})
 }
 
@@ -101,7 +105,7 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
 		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
 		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
-		{"via", nil},
+		{"via", func(n *yaml.Node) { r.via, _ = p.via(n, "via") }},
 		{"when", func(n *yaml.Node) { r.when = p.whenOf(n) }},
 	}
 	seen := p.fields(n, what, fields)

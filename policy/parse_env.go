@@ -106,7 +106,7 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 					p.fail(n, "letters, digits and _, not beginning with a digit", "%s is not a name of a variable", quote(s.Name))
 				}
 			}},
-			{"from", func(n *yaml.Node) { p.secretFrom(&s, n) }},
+			{"from", func(n *yaml.Node) { s.Env, s.File = p.valueFrom(n, "a secret's value") }},
 			{"hosts", func(n *yaml.Node) { p.secretHosts(&s, n) }},
 			{"header", func(n *yaml.Node) {
 				if v, ok := p.text(n, "header"); ok {
@@ -142,29 +142,6 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 		first[s.Name] = n.Line
 		f.secrets = append(f.secrets, s)
 	})
-}
-
-func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
-	v, ok := p.text(n, "from")
-	if !ok {
-		return
-	}
-	if name, ok := strings.CutPrefix(v, "env:"); ok {
-		if !validEnv(name) {
-			p.fail(n, "write env:NAME", "%s is not a name of a variable", quote(name))
-		}
-		s.Env = name
-		return
-	}
-	if path, ok := strings.CutPrefix(v, "file:"); ok {
-		if msg, hint := badPath(path); msg != "" {
-			p.fail(n, hint, "path %s %s", quote(path), msg)
-		}
-		s.File = path
-		return
-	}
-	// Not quoted: it may be the credential itself.
-	p.fail(n, "write env:NAME or file:PATH; a secret's value never stands in a policy", "from is neither env: nor file:")
 }
 
 func (p *parser) secretHosts(s *Secret, n *yaml.Node) {

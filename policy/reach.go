@@ -7,7 +7,7 @@ import (
 )
 
 // Reach is a range of addresses beside the public ones, with ports, that the
-// policy's allow rules can lead to.
+// policy's allow rules and upstreams can lead to.
 type Reach struct {
 	Prefix   netip.Prefix
 	From, To uint16 // ports, both included
@@ -29,6 +29,18 @@ func (p *Policy) Reach() []Reach {
 		for _, a := range r.Dial.Addresses {
 			for _, pr := range ports {
 				out = append(out, Reach{a.Masked(), pr.from, pr.to})
+			}
+		}
+	}
+	for i := range p.d.Upstreams {
+		for _, x := range p.d.Upstreams[i].Proxies() {
+			if x.Dial == nil {
+				continue
+			}
+			for _, a := range x.Dial.Addresses {
+				if isSpecial(a) {
+					out = append(out, Reach{a.Masked(), x.Target.Port, x.Target.Port})
+				}
 			}
 		}
 	}

@@ -43,6 +43,7 @@ type Rule struct {
 	budget   *Budget         // nil: any amount
 	when     *condition      // nil: none
 	looks    bool            // any of methods, paths and when is there
+	via      string          // an upstream or direct; "": as egress.via says
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.

@@ -29,11 +29,17 @@ var (
 		"version: 1\negress: {allow: [{host: a.example, pin: {secret: K}}, {host: b.example, protocol: https, pin: {secret: K, header: x-api-key, pass_headers: [x-session-token], pass_query: ['page token', 'a[b]']}}]}",
 		"version: 1\negress: {allow: [{host: a.example, budget: {requests: 1}}, {cidr: 10.0.0.0/8, budget: {bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 5/s}}, {host: b.example, ports: [22], protocol: tcp, budget: {rate: 10000/h}}]}",
 		"version: 1\negress: {allow: [{host: a.example, when: 'request.size < 10'}, {host: b.example, inspect: true, when: 'true'}], deny: [{host: '*', when: 'true'}]}",
+		"version: 1\negress: {via: corp, allow: [{host: a.example, via: direct}], upstreams: {corp: {url: 'http://proxy.corp.example:3128/', user: me, from: 'env:P', addresses: [10.0.0.0/8], except: ['*.lab', 10.0.0.0/8]}, b: {urls: ['socks5://[::1]:1080', 'socks5h://h.example:1'], from: 'file:~/p'}}}\nlimits: {via: [corp, direct]}",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
 		"egress: {}", "version: 2", "version: '1'", "version: 1\nhooks: []", "version: 1\nother: 1",
-		"version: 1\negress: {allow: }", "version: 1\negress: {default: maybe}", "version: 1\negress: {upstreams: {}}",
+		"version: 1\negress: {allow: }", "version: 1\negress: {default: maybe}", "version: 1\negress: {upstreams: []}",
+		"version: 1\negress: {via: Corp}", "version: 1\negress: {via: [a]}", "version: 1\nlimits: {via: a}", "version: 1\nlimits: {via: [A]}", "version: 1\negress: {deny: [{host: a, via: b}]}", "version: 1\negress: {allow: [{host: host.penstock.internal, ports: [1], via: b}]}",
+		"version: 1\negress: {upstreams: {a: {}}}", "version: 1\negress: {upstreams: {direct: {url: 'http://a:1'}}}", "version: 1\negress: {upstreams: {A: {url: 'http://a:1'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', urls: ['http://a:1']}}}",
+		"version: 1\negress: {upstreams: {a: {url: 'http://a'}}}", "version: 1\negress: {upstreams: {a: {url: 'ftp://a:1'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://u:p@a:1'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1/x'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://localhost:1'}}}",
+		"version: 1\negress: {upstreams: {a: {urls: []}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', user: 'a:b', from: 'env:X'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', user: b}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', from: secret}}}",
+		"version: 1\negress: {upstreams: {a: {url: 'http://a:1', addresses: []}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', except: ['a*']}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', other: 1}}}",
 		"version: 1\negress: {allow: [a.example]}", "version: 1\negress: {allow: [{}]}",
 		"version: 1\negress: {allow: [{host: a, cidr: 10.0.0.0/8}]}",
 		"version: 1\negress: {allow: [{host: 1.2.3.4}]}", "version: 1\negress: {allow: [{host: '127.1'}]}",
@@ -46,7 +52,7 @@ var (
 		"version: 1\negress: {allow: [{host: a, protocol: udp}]}", "version: 1\negress: {allow: [{host: a, protocol: tcp}]}", "version: 1\negress: {allow: [{host: a, protocol: [http, tcp]}]}",
 		"version: 1\negress: {allow: [{host: a, protocol: tls, paths: [/]}]}", "version: 1\negress: {deny: [{host: a, protocol: tcp, methods: [GET]}]}",
 		"version: 1\negress: {allow: [{host: a, inspect: false, paths: [/]}]}", "version: 1\negress: {allow: [{host: a, inspect: false, protocol: http}]}", "version: 1\negress: {allow: [{host: a, inspect: true, protocol: tls}]}",
-		"version: 1\negress: {allow: [{host: a, inspect: 'no'}]}", "version: 1\negress: {allow: [{host: a, via: b}]}",
+		"version: 1\negress: {allow: [{host: a, inspect: 'no'}]}", "version: 1\negress: {allow: [{host: a, via: 'B C'}]}",
 		"version: 1\negress: {deny: [{host: a, inspect: false}]}", "version: 1\negress: {deny: [{host: a, addresses: [10.0.0.0/8]}]}",
 		"version: 1\negress: {allow: [{cidr: nonsense}]}", "version: 1\negress: {allow: [{host: a, addresses: [b]}]}",
 		"version: 1\negress: {hosts: {a: b}}", "version: 1\negress: {hosts: {a: 0.0.0.0}}", "version: 1\negress: {hosts: {localhost: 1.1.1.1}}",
@@ -148,6 +154,7 @@ func TestSchemaKnowsAllKeys(t *testing.T) {
 		"egress: {allow: [{pin: {zzzzzzzzz: 1}}]}":     keys(rule.Properties["pin"]),
 		"egress: {allow: [{budget: {zzzzzzzzz: 1}}]}":  keys(rule.Properties["budget"]),
 		"egress: {allow: [{zzzzzzzzz: 1}]}":            keys(item(section("egress").Properties["allow"])),
+		"egress: {upstreams: {a: {zzzzzzzzz: 1}}}":     keys(section("egress").Properties["upstreams"].AdditionalProperties.(*jsonschema.Schema)),
 	} {
 		_, err := Parse("f", User, []byte("version: 1\n"+text))
 		if err == nil {

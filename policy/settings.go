@@ -137,6 +137,7 @@ type HostEntry struct {
 type Limits struct {
 	Egress    Value[[]LimitPattern] `json:"egress"`
 	Protocols Value[[]string]       `json:"protocols"`
+	Via       Value[[]string]       `json:"via"` // upstreams by name, or direct
 	Tier      Value[string]         `json:"tier"`
 	Hide      []PathGrant           `json:"hide,omitempty"`
 	Write     Value[[]PathGrant]    `json:"write"`
@@ -183,18 +184,20 @@ type File struct {
 	Layer  Layer
 	SHA256 string // of the bytes that were parsed, in hexadecimal
 
-	rules    []*Rule
-	def      Value[string]
-	hosts    []HostEntry
-	ca       []PathGrant
-	sandbox  SandboxSettings
-	fs       FilesystemSettings
-	env      EnvironmentSettings
-	secrets  []Secret
-	limits   Limits
-	mode     Value[string] // from --mode only
-	warnings []Warning
-	joined   bool // paths are resolved, see UnderFloor
+	rules     []*Rule
+	def       Value[string]
+	via       Value[string]
+	upstreams []Upstream
+	hosts     []HostEntry
+	ca        []PathGrant
+	sandbox   SandboxSettings
+	fs        FilesystemSettings
+	env       EnvironmentSettings
+	secrets   []Secret
+	limits    Limits
+	mode      Value[string] // from --mode only
+	warnings  []Warning
+	joined    bool // paths are resolved, see UnderFloor
 }
 
 // Warning is something that is legal and that its author should know: it

@@ -172,6 +172,14 @@ func (p *Policy) showEgress(s *shower) {
 	default:
 		showValue(s, 1, "default", p.d.Default, plainText, "deny")
 	}
+	showValue(s, 1, "via", p.d.Via, plainText, Direct)
+	s.open(1, "upstreams")
+	for _, u := range p.d.Upstreams {
+		s.line(2, yamlText(u.Name)+": "+u.text(), u.From)
+	}
+	if len(s.pending) > 1 {
+		s.pending = s.pending[:1]
+	}
 	for _, deny := range []bool{false, true} {
 		key := "allow"
 		if deny {
@@ -263,6 +271,12 @@ func (p *Policy) Grants() []Grant {
 	}
 	if d.Mode.Set {
 		add(d.Mode.From, "mode: %s", d.Mode.V)
+	}
+	if d.Via.Set {
+		add(d.Via.From, "via: %s", d.Via.V)
+	}
+	for _, u := range d.Upstreams {
+		add(u.From, "upstream %s %s", u.Name, u.text())
 	}
 	for _, r := range d.Rules {
 		if r.Deny {

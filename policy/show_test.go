@@ -22,11 +22,15 @@ filesystem:
 environment: {pass: [LANG, "LC_*"], set: {CI: "1", GREETING: "a: \"b\"\n"}, proxy_variables: false}
 egress:
   default: ask
+  via: corp
+  upstreams:
+    corp: {url: "http://proxy.corp.example:3128", user: me, from: "env:PROXY_PASSWORD", addresses: [10.0.0.0/8], except: ["*.lab.example", 10.30.0.0/16]}
+    socks: {urls: ["socks5://192.0.2.1:1080", "socks5h://[2001:db8::9]:1080"], from: "file:/run/login"}
   allow:
     - host: api.example.com
       methods: [GET, HEAD]
       paths: ["/v1/**", "/a%20b/*"]
-    - {host: "*.github.com"}
+    - {host: "*.github.com", via: socks}
     - {host: bücher.example, inspect: false}
     - {host: db.example, ports: [5432, "6000-6010"], protocol: [tcp]}
     - {cidr: 10.20.0.0/16, ports: [443]}

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/netproxy/ca"
-	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
@@ -79,33 +77,6 @@ func (e *tierError) Hint() string {
 	return "this build and machine have: " + strings.Join(e.have, ", ")
 }
 
-// maxSecret bounds a secret's file, in bytes.
-const maxSecret = 64 << 10
-
-// resolveSecrets reads the real values. A secret whose source is empty is left
-// out, with a hint: its variable is not in the pen at all.
-func (s *session) resolveSecrets() error {
-	from := secrets.Source{
-		Lookup: s.cfg.Host.Lookup,
-		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
-	}
-	if !s.cfg.EphemeralCA {
-		// The same secret has the same placeholder as long as the authority lives:
-		// agents ask again for each key that they have not seen.
-		seed := sha256.Sum256(s.ca.Certificate)
-		from.Seed = seed[:]
-	}
-	set, missing, err := secrets.Resolve(s.cfg.Policy.Secrets(), from)
-	if err != nil {
-		return err
-	}
-	s.secrets = set
-	for _, name := range missing {
-		s.cfg.Hints = append(s.cfg.Hints, "secret "+name+" has no value here, so the pen has no such variable")
-	}
-	return nil
-}
-
 // openTrust opens the authority and makes what the pen trusts it by.
 func (s *session) openTrust() error {
 	var err error
@@ -142,6 +113,11 @@ func (s *session) layOut() error {
 	in.Hide = append(in.Hide, c.Paths.Config, c.Paths.State, c.Paths.Data, c.Paths.Cache)
 	if c.AuditDir != "" {
 		in.Hide = append(in.Hide, c.AuditDir)
+	}
+	for _, u := range c.Policy.Upstreams() {
+		if u.File != "" {
+			in.Hide = append(in.Hide, u.File) // a proxy's credentials
+		}
 	}
 	// A tool that replaced the binary would be the supervisor of the next run.
 	in.Protect = append(in.Protect, c.Host.Self)
@@ -244,7 +220,7 @@ func (s *session) agentState(home string) error {
 func (s *session) environment() {
 	env := s.cfg.Policy.Environment()
 	in := config.EnvInput{
-		Host: s.cfg.Host.Environ, Pass: env.Passes,
+		Host: s.cfg.Host.Environ, Pass: func(name string) bool { return env.Passes(name) && !holdsLogin(s.cfg.Policy, name) },
 		Trust:   ca.TrustEnv(layout.BundlePath, ownPath),
 		Secrets: s.secrets.Environ(),
 	}

@@ -47,6 +47,7 @@ type session struct {
 	audit    *audit.Session // nil: the daemon's
 	started  time.Time
 	secrets  *secrets.Set
+	logins   *secrets.Logins // for upstream proxies
 	ca       *ca.Files
 	trust    *ca.Trust
 	spec     *sandbox.Spec
@@ -295,7 +296,7 @@ func (s *session) startProxy(ctx context.Context) error {
 	}
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Who: s.answers()}
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), Who: s.answers()}
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {

@@ -311,11 +311,15 @@ func describe(r *audit.Record) (colour string, words []string) {
 		if why == "" {
 			why = r.Reason
 		}
+		via := ""
+		if r.Via != "" {
+			via = "via " + r.Via
+		}
 		label := r.Verdict
 		if r.Verdict != "allow" && r.Forwarded() {
 			label = "would " + r.Verdict
 		}
-		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, by("by @", r.Process)}
+		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, via, by("by @", r.Process)}
 	case audit.TypeFlowClose:
 		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error}
 	case audit.TypeDNS:

@@ -113,6 +113,9 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 	} else {
 		fmt.Fprintf(b, "  %s\n", e.Reason)
 	}
+	if e.Via != "" && e.Action == "allow" {
+		fmt.Fprintf(b, "  via upstream %s, which resolves the name and connects\n", e.Via)
+	}
 	for _, n := range e.Also {
 		fmt.Fprintf(b, "  also %s: %s\n", n.Rule, n.Text)
 	}

@@ -73,6 +73,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.StringArrayVar(&o.Env, "env", nil, "pass variable NAME, or set `NAME[=VALUE]`")
 	f.StringArrayVar(&o.Publish, "publish", nil, "make a port of the pen reachable from the host: `[ADDR:]PORT[:PORT]`")
 	f.StringArrayVar(&o.AddHost, "add-host", nil, "give a name a fixed address: `NAME:IP`")
+	f.StringVar(&o.Upstream, "upstream", "", "reach hosts by the proxy at this `URL` (http, https, socks5)")
 	f.StringArrayVar(&o.CA, "ca", nil, "trust the roots in this PEM `file` for upstream certificates too")
 	f.StringVar(&o.AuditDir, "audit-dir", "", "keep the audit in this `directory`")
 	f.BoolVar(&o.EphemeralCA, "ephemeral-ca", false, "use a certificate authority made for this session only")
@@ -100,7 +101,7 @@ func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
 		values []string
 	}{
 		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
-		{"socket", []string{o.Socket}},
+		{"socket", []string{o.Socket}}, {"upstream", []string{o.Upstream}},
 		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},
 		{"env", o.Env}, {"publish", o.Publish}, {"add-host", o.AddHost}, {"ca", o.CA},
 	} {

@@ -32,5 +32,8 @@
 // Splitting, compressing or encrypting a placeholder hides it from the alarm; the
 // alarm is not a boundary, and nothing is lost when it stays silent.
 //
-// Only netproxy and supervisor/proxyrole import it.
+// Logins are the credentials for upstream proxies. They have no placeholder: no
+// tool ever sends them.
+//
+// Only netproxy, its packages and the supervisor import it.
 package secrets

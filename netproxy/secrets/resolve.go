@@ -23,18 +23,9 @@ type Source struct {
 func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string, err error) {
 	var list []Secret
 	for _, d := range declared {
-		var v string
-		switch {
-		case d.File != "":
-			raw, err := from.Read(d.File)
-			if err != nil {
-				return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
-			}
-			// Editors and echo end a file with a line break.
-			v = strings.TrimRight(string(raw), "\r\n")
-			clear(raw)
-		default:
-			v, _ = from.Lookup(d.Env)
+		v, err := from.value(d.Env, d.File)
+		if err != nil {
+			return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
 		}
 		if v == "" {
 			missing = append(missing, d.Name)
@@ -48,4 +39,20 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 	}
 	set, err = New(list)
 	return set, missing, err
+}
+
+// value reads a variable or a file; "" is none.
+func (s *Source) value(env, file string) (string, error) {
+	if file == "" {
+		v, _ := s.Lookup(env)
+		return v, nil
+	}
+	raw, err := s.Read(file)
+	if err != nil {
+		return "", err
+	}
+	// Editors and echo end a file with a line break.
+	v := strings.TrimRight(string(raw), "\r\n")
+	clear(raw)
+	return v, nil
 }

@@ -30,6 +30,7 @@ type Options struct {
 	Env          []string
 	Publish      []string
 	AddHost      []string
+	Upstream     string
 	CA           []string
 	AuditDir     string
 	EphemeralCA  bool

@@ -81,6 +81,9 @@ func LoadOptions(o *Options, h *Host, workdir string) policy.LoadOptions {
 	add("--env", o.Env...)
 	add("--add-host", o.AddHost...)
 	add("--ca", o.CA...)
+	if o.Upstream != "" {
+		add("--upstream", o.Upstream)
+	}
 	if o.Mode != "" {
 		add("--mode", o.Mode)
 	}

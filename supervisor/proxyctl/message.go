@@ -108,7 +108,9 @@ type Config struct {
 	Mode    string            `json:"mode"` // enforce | audit
 	Policy  *policy.Policy    `json:"policy"`
 	Secrets *secrets.Donation `json:"secrets,omitempty"`
-	Publish []Publish         `json:"publish,omitempty"`
+	// Logins are for upstream proxies of the policy.
+	Logins  *secrets.LoginDonation `json:"logins,omitempty"`
+	Publish []Publish              `json:"publish,omitempty"`
 	// Who says that the supervisor answers OpWho.
 	Who bool `json:"who,omitempty"`
 	// Roots are the contents of the policy's ca files: read by the supervisor,

@@ -111,6 +111,10 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 			return nil, err
 		}
 	}
+	logins, err := cfg.Logins.Logins()
+	if err != nil {
+		return nil, err
+	}
 	if e.names, err = dns.NewTable(0); err != nil {
 		return nil, err
 	}
@@ -127,6 +131,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
 		Leaves:      authority,
 		Secrets:     values,
+		Logins:      logins,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,

@@ -1,0 +1,394 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/internal/world"
+)
+
+// proxyServer is a real proxy of the network.
+type proxyServer struct {
+	*world.Origin
+	log string // file with what it was asked
+}
+
+// asked returns the proxy's own log.
+func (s *proxyServer) asked(t *testing.T) string { return readFile(t, s.log) }
+
+// squid starts a squid at a name. kind is http or https; with a password it asks
+// for that and the user corp.
+func squid(t *testing.T, w *world.World, name, kind, password string, known ...*world.Origin) *proxyServer {
+	t.Helper()
+	return squidAt(t, w, w.Place(name, 3128), kind, "corp", password, known...)
+}
+
+// squidAt is squid for a user of choice at a place that w holds.
+func squidAt(t *testing.T, w *world.World, o *world.Origin, kind, user, password string, known ...*world.Origin) *proxyServer {
+	t.Helper()
+	prog, name := world.Tool(t, "squid"), o.Name
+	dir := serverDir(t)
+	write := func(file, text string) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	var hosts strings.Builder
+	for _, k := range known {
+		fmt.Fprintf(&hosts, "%s %s\n", k.Addr, k.Name)
+	}
+	var conf strings.Builder
+	if kind == "https" {
+		cert := w.Certificate(name)
+		key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+		for _, c := range cert.Certificate {
+			both = append(both, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
+		}
+		fmt.Fprintf(&conf, "https_port %s:3128 tls-cert=%s\n", o.Addr, write("cert.pem", string(both)))
+	} else {
+		fmt.Fprintf(&conf, "http_port %s:3128\n", o.Addr)
+	}
+	if password != "" {
+		out, err := exec.Command(world.Tool(t, "openssl"), "passwd", "-apr1", password).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&conf, "auth_param basic program /usr/lib/squid/basic_ncsa_auth %s\nauth_param basic realm corp\nacl known proxy_auth REQUIRED\nhttp_access deny !known\n",
+			write("passwd", user+":"+string(out)))
+	}
+	fmt.Fprintf(&conf, `acl forbidden dstdomain forbidden.corp.example
+http_access deny forbidden
+http_access allow all
+hosts_file %s
+cache deny all
+strip_query_terms off
+cache_mem 8 MB
+pid_filename none
+access_log stdio:%[2]s/access.log
+cache_log %[2]s/cache.log
+coredump_dir %[2]s
+netdb_filename none
+pinger_enable off
+shutdown_lifetime 0 seconds
+visible_hostname %[3]s
+`, write("hosts", hosts.String()), dir, name)
+	path := write("squid.conf", conf.String())
+	_, attr := serverUser(t, dir)
+	cmd := exec.Command(prog, "-N", "-f", path)
+	cmd.SysProcAttr, cmd.Dir = attr, dir
+	w.Start(cmd)
+	t.Cleanup(func() {
+		if t.Failed() {
+			b, _ := os.ReadFile(filepath.Join(dir, "cache.log"))
+			t.Logf("squid: %s", b)
+		}
+	})
+	w.WaitFor(o, 20*time.Second)
+	return &proxyServer{o, filepath.Join(dir, "access.log")}
+}
+
+// wantVia fails unless the flows to the origin were recorded as via the upstream
+// before they left, and nothing of ours went to the origin but through it. known
+// says that the proxy itself asks DNS for its name.
+func (p *pen) wantVia(o *world.Origin, upstream string, known bool) {
+	p.t.Helper()
+	if o.Hits() == 0 {
+		p.t.Errorf("nothing arrived at %s", o.Name)
+	}
+	if p.w.Reached(o) {
+		p.t.Errorf("packets for %s came from the host itself: %v", o.Name, p.w.Outside())
+	}
+	if !known && p.w.Asked(o.Name) {
+		p.t.Errorf("the host asked DNS for %s", o.Name)
+	}
+	n := 0
+	for _, f := range p.flows(o.Name) {
+		if f.str("verdict") != "allow" {
+			continue
+		}
+		if n++; f.str("via") != upstream {
+			p.t.Errorf("audit: flow to %s via %q, want %s: %v", o.Name, f.str("via"), upstream, f)
+		}
+	}
+	if n == 0 {
+		p.t.Errorf("audit has no allowed flow to %s", o.Name)
+	}
+}
+
+// wantNoPassword fails if the proxy's password is in what the pen, a log or the
+// audit could have it from.
+func (p *pen) wantNoPassword(password string, results ...world.Result) {
+	p.t.Helper()
+	for _, r := range results {
+		if strings.Contains(r.Stdout+r.Stderr, password) {
+			p.t.Errorf("the proxy's password is in the output\n%s", r)
+		}
+	}
+	err := filepath.WalkDir(p.home.Path, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if strings.Contains(string(b), password) {
+			p.t.Errorf("the proxy's password is in %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// upstreamScene has origins that only a proxy knows.
+type upstreamScene struct {
+	w        *world.World
+	password string          // in PROXY_LOGIN
+	all      []*world.Origin // that are reached
+	resolves bool            // the proxy asks DNS
+	refuse   *world.Origin   // that the proxy lets nobody reach
+}
+
+func newUpstreamScene(t *testing.T) *upstreamScene {
+	t.Helper()
+	if bare() {
+		t.Skip("the hosts are behind a proxy")
+	}
+	world.Tool(t, "curl")
+	w := world.New(t)
+	answer := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(rw, "%s %s %s got %d, login %q\n", r.Proto, r.Host, r.RequestURI, n, r.Header["Proxy-Authorization"])
+	})
+	s := &upstreamScene{w: w, password: rand.Text(), all: []*world.Origin{
+		w.HTTPS("web.corp.example", answer), w.HTTP("clear.corp.example", answer), w.HTTPS("git.corp.example", gitServer(t, t.TempDir())),
+		w.HTTPS("ws.corp.example", wsEcho()), w.HTTP("ws-clear.corp.example", wsEcho()), w.HTTPS("unread.example.net", answer),
+		w.TCP("banner.corp.example", 2525, func(c net.Conn) {
+			io.WriteString(c, "220 hello\n") // speaks first
+			io.Copy(c, c)
+		}),
+	}}
+	s.refuse = w.HTTPS("forbidden.corp.example", answer)
+	for _, o := range s.known() {
+		w.Name(o.Name) // no DNS has it
+	}
+	return s
+}
+
+func (s *upstreamScene) known() []*world.Origin { return append([]*world.Origin{s.refuse}, s.all...) }
+
+// pen is one that reaches the scene by an upstream.
+func (s *upstreamScene) pen(t *testing.T, upstream string) *pen {
+	t.Helper()
+	p := newPen(t, s.w)
+	p.allow = []string{`{host: "*.corp.example", via: corp}`, `{host: banner.corp.example, ports: [2525], protocol: tcp}`, `{host: unread.example.net, inspect: false, via: corp}`}
+	p.egress = "  upstreams:\n    corp: " + upstream + "\n"
+	if strings.Contains(upstream, "PROXY_LOGIN") {
+		p.opts.Env = append(p.opts.Env, "PROXY_LOGIN="+s.password)
+	}
+	p.flags = []string{"--env", "*"} // passes everything but that
+	return p
+}
+
+// everything goes through the upstream: both HTTP versions, clear text, uploads,
+// git, WebSocket, raw TCP whose server speaks first, and TLS that is not read.
+func (s *upstreamScene) everything(t *testing.T, p *pen) {
+	t.Helper()
+	p.home.Write(t, "project/upload", strings.Repeat("u", 3<<20))
+	results := []world.Result{
+		p.sh(`set -e
+curl -sS --http1.1 https://web.corp.example/one && curl -sS --http2 https://web.corp.example/two
+curl -sS --data-binary @upload https://web.corp.example/up https://web.corp.example/up2
+curl -sS 'http://clear.corp.example/plain?a=b' http://clear.corp.example/again -H 'Proxy-Authorization: Basic mine'
+curl -sS --data-binary @upload http://clear.corp.example/up
+curl -sS --http2-prior-knowledge http://clear.corp.example/h2c
+curl -sS https://unread.example.net/unread
+git clone -q https://git.corp.example/repo.git && cat repo/file
+exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line" && echo ping >&3 && read -r -u 3 line && echo "$line"
+env; cat /proc/*/environ | tr '\0' '\n'`),
+		p.run(p.self(), "client:ws", "wss://ws.corp.example/chat"),
+		p.run(p.self(), "client:ws", "ws://ws-clear.corp.example/chat"),
+	}
+	wantOutput(t, results[0], 0, "HTTP/1.1 web.corp.example /one got 0, login []", "HTTP/2.0 web.corp.example /two", "/up got 3145728", "/up2 got 3145728",
+		"HTTP/1.1 clear.corp.example /plain?a=b got 0, login []", "clear.corp.example /again", "clear.corp.example /up got 3145728", "HTTP/2.0 clear.corp.example /h2c",
+		"unread.example.net /unread", "seed-content", "220 hello\nping\n")
+	wantOutput(t, results[1], 0, "echoed")
+	wantOutput(t, results[2], 0, "echoed")
+	for _, o := range s.all {
+		p.wantVia(o, "corp", s.resolves)
+	}
+	p.wantNoPassword(s.password, results...)
+}
+
+func TestUpstreamSquid(t *testing.T) {
+	for _, c := range []struct{ name, kind, login string }{
+		{"http", "http", ""}, {"basic", "http", `, user: corp, from: "env:PROXY_LOGIN"`}, {"https", "https", `, user: corp, from: "env:PROXY_LOGIN"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newUpstreamScene(t)
+			password := ""
+			if c.login != "" {
+				password = s.password
+			}
+			proxy := squid(t, s.w, "proxy."+c.name+".example", c.kind, password, s.known()...)
+			url := c.kind + "://" + proxy.Name + ":3128"
+			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
+			s.everything(t, p)
+			log := proxy.asked(t)
+			for _, want := range []string{"CONNECT web.corp.example:443", "GET http://clear.corp.example/plain?a=b", "CONNECT banner.corp.example:2525", "CONNECT clear.corp.example:80", "CONNECT ws-clear.corp.example:80"} {
+				if !strings.Contains(log, want) {
+					t.Errorf("squid was not asked for %s:\n%s", want, log)
+				}
+			}
+			// What the proxy refuses is explained.
+			r := p.sh("curl -sS -w '%{http_code}' https://forbidden.corp.example/; curl -sS -w '%{http_code}' http://forbidden.corp.example/; curl -sS -w '%{http_code}' https://unknown.corp.example/")
+			wantOutput(t, r, 0, "upstream corp ("+url+") refused for forbidden.corp.example:443: it answered 403 (Forbidden), ERR_ACCESS_DENIED",
+				"refused for forbidden.corp.example:80: it answered 403 (Forbidden), ERR_ACCESS_DENIED (who runs the proxy decides that; via: in a rule chooses another way)",
+				"refused for unknown.corp.example:443: it answered 50", "is the target known and open there?", "502")
+			if s.refuse.Hits() != 0 {
+				t.Error("the refused origin was reached")
+			}
+			p.wantNoPassword(s.password, r)
+		})
+	}
+}
+
+// socks starts a SOCKS5 server at a name: microsocks, or dante without login.
+func socks(t *testing.T, w *world.World, name, program, password string) *world.Origin {
+	t.Helper()
+	prog := world.Tool(t, program)
+	o := w.Place(name, 1080)
+	dir := serverDir(t)
+	argv := []string{"-i", o.Addr.String(), "-p", "1080"}
+	if password != "" {
+		argv = append(argv, "-u", "corp", "-P", password)
+	}
+	if program == "danted" {
+		conf := filepath.Join(dir, "danted.conf")
+		if err := os.WriteFile(conf, []byte(fmt.Sprintf("logoutput: %s/log\ninternal: %s port = 1080\nexternal: %[2]s\nclientmethod: none\nsocksmethod: none\nclient pass { from: 0/0 to: 0/0 }\nsocks pass { from: 0/0 to: 0/0 }\n", dir, o.Addr)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		argv = []string{"-f", conf, "-p", filepath.Join(dir, "pid")}
+	}
+	_, attr := serverUser(t, dir)
+	cmd := exec.Command(prog, argv...)
+	cmd.SysProcAttr, cmd.Dir = attr, dir
+	w.Start(cmd)
+	t.Cleanup(func() {
+		if b, err := os.ReadFile(filepath.Join(dir, "log")); t.Failed() && err == nil {
+			t.Logf("%s: %s", program, b)
+		}
+	})
+	w.WaitFor(o, 20*time.Second)
+	return o
+}
+
+// The names are resolved at the proxy: here by the internet's DNS, as the proxy
+// has no other, so whether the host asked for them can't be told apart.
+func TestUpstreamSOCKS(t *testing.T) {
+	for _, c := range []struct{ name, program, login string }{
+		{"microsocks", "microsocks", ""}, {"password", "microsocks", `, user: corp, from: "env:PROXY_LOGIN"`}, {"dante", "danted", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newUpstreamScene(t)
+			password := ""
+			if c.login != "" {
+				password = s.password
+			}
+			proxy := socks(t, s.w, "socks."+c.name+".example", c.program, password)
+			for _, o := range s.known() {
+				s.w.Name(o.Name, o.Addr)
+			}
+			s.resolves = true
+			url := "socks5://" + proxy.Name + ":1080"
+			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
+			s.everything(t, p)
+			r := p.sh("curl -sS -w '%{http_code}' https://unknown.corp.example/")
+			wantOutput(t, r, 0, "upstream corp ("+url+") refused for unknown.corp.example:443: ", "is the target known and open there?", "502")
+			if c.login != "" {
+				p.opts.Env = append(p.opts.Env, "PROXY_LOGIN=wrong-"+s.password)
+				wantOutput(t, p.sh("curl -sS https://web.corp.example/"), 0, "it did not accept the user and password", "look at what from: in egress.upstreams.corp names")
+			}
+			p.wantNoPassword(s.password, r)
+		})
+	}
+}
+
+// TestProxyGuide runs the example of docs/proxies.md as it stands.
+func TestProxyGuide(t *testing.T) {
+	if bare() {
+		t.Skip("the hosts are behind a proxy")
+	}
+	world.Tool(t, "curl")
+	_, example, _ := strings.Cut(readFile(t, "../docs/proxies.md"), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```\n")
+	w := world.New(t)
+	org, lab, partner := w.HTTPS("www.example.org", text("org")), w.HTTPS("build.lab.example", text("lab")), w.HTTPS("partner.example.net", text("partner"))
+	w.Name(org.Name)
+	password := rand.Text()
+	// The first of the two proxies is down.
+	w.Name("proxy.corp.example", w.PrivateAddress())
+	proxy := squidAt(t, w, &world.Origin{Name: "proxy2.corp.example", Addr: w.PrivateAddress(), Port: 3128}, "http", "agent", password, org)
+	w.Name(proxy.Name, proxy.Addr)
+	p := newPen(t, w)
+	p.whole = example
+	p.flags = []string{"--ca", w.CA()}
+	p.opts.Env = append(p.opts.Env, "CORP_PROXY_PASSWORD="+password)
+	r := p.sh("curl -sS https://www.example.org/ https://build.lab.example/ https://partner.example.net/; curl -sS -o /dev/null -w '%{http_code}' https://other.example/")
+	wantOutput(t, r, 0, "orglabpartner403")
+	p.wantVia(org, "corp", false)
+	for _, o := range []*world.Origin{lab, partner} {
+		if !p.w.Reached(o) || p.flows(o.Name)[0].str("via") != "" {
+			t.Errorf("%s was not reached directly", o.Name)
+		}
+	}
+	p.wantNoPassword(password, r)
+
+	// Without the variable nothing starts, and what is missing is said.
+	p.opts.Env = nil
+	r = p.run("true")
+	if r.Code != 125 || !strings.Contains(r.Stderr, "use upstream corp (") || !strings.Contains(r.Stderr, "variable CORP_PROXY_PASSWORD is empty or not set") {
+		t.Errorf("without the password: %s", r)
+	}
+}
+
+// TestUpstreamLogin: a proxy's own request for a login is explained and does not
+// reach the tool; a private proxy needs its addresses.
+func TestUpstreamLogin(t *testing.T) {
+	s := newUpstreamScene(t)
+	proxy := squid(t, s.w, "proxy.login.example", "http", s.password, s.known()...)
+	url := "http://" + proxy.Name + ":3128"
+	ask := "curl -sS -w '%{http_code}' https://web.corp.example/ http://clear.corp.example/"
+	p := s.pen(t, fmt.Sprintf("{url: %q}", url))
+	r := p.sh(ask)
+	wantOutput(t, r, 0, "it answered 407 (Proxy Authentication Required), ERR_CACHE_ACCESS_DENIED, login by Basic (the proxy wants credentials: name where they are by from: in egress.upstreams.corp)", "502")
+	p = s.pen(t, fmt.Sprintf("{url: %q, from: \"file:project/login\"}", url))
+	p.home.Write(t, "project/login", "corp:wrong-"+s.password+"\n")
+	r = p.sh(ask + "; cat login")
+	wantOutput(t, r, 1, "the proxy did not accept the credentials: look at what from: in egress.upstreams.corp names", "502")
+	if strings.Contains(r.Stdout+r.Stderr, s.password) {
+		t.Errorf("the pen reads the password's file: %s", r)
+	}
+	p.home.Write(t, "project/login", "corp:"+s.password+"\n")
+	wantOutput(t, p.sh(ask), 0, "web.corp.example / got 0", "clear.corp.example / got 0", "200")
+	private := s.w.PrivateAddress()
+	s.w.Name("private.login.example", private)
+	p = s.pen(t, `{url: "http://private.login.example:3128"}`)
+	wantOutput(t, p.sh(ask), 0, "\nupstream corp (http://private.login.example:3128) failed: dial \"private.login.example\": refused: it resolves to "+private.String()+", a private address", `addresses: ["`+private.String()+`"] in egress.upstreams.corp would allow it`)
+}
