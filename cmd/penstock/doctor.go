@@ -23,7 +23,8 @@ func newDoctorCmd() *cobra.Command {
 are made, a command runs in a pen, and each installed client (curl, wget, git,
 node, python, java, go) makes a request through one to a server that doctor
 brings. Where the privileged supervisor is installed it is asked, and a command
-runs under it. Each finding that is not ok has its fix.
+runs under it. Proxies that the environment names are told of, with the lines of
+a policy that would use them. Each finding that is not ok has its fix.
 
 The exit code is 1 if something that pens need failed.`,
 		Example: `  penstock doctor

@@ -48,6 +48,7 @@ func (x *examination) policies() {
 		}
 		x.bad(Warn, "files", "project policy", fmt.Errorf("%s does not count: %s", u.File, why), "read it, then: penstock policy trust "+u.File)
 	}
+	x.proxies(p, "/", lo.User)
 }
 
 // authority opens the user's certificate authority as a run does.
