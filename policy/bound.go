@@ -187,6 +187,24 @@ func (m *merge) sandbox() {
 	s.Timeout = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Timeout }), func(l *Limits) Value[time.Duration] { return l.Timeout })
 	s.Idle = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Idle }), func(l *Limits) Value[time.Duration] { return l.Idle })
 	m.onViolation()
+	m.worktree()
+}
+
+// worktree: who asks for a copy gets one, whatever the others say.
+func (m *merge) worktree() {
+	cur := &m.d.Sandbox.Worktree
+	for _, f := range m.files {
+		switch v := f.sandbox.Worktree; {
+		case !v.Set || cur.Set && v.V == cur.V:
+		case !cur.Set:
+			*cur = v
+		case v.V:
+			m.warn(cur.From, false, "worktree: false has no effect: "+v.From.Ref()+" says true")
+			*cur = v
+		default:
+			m.warn(v.From, false, "worktree: false has no effect: "+cur.From.Ref()+" says true")
+		}
+	}
 }
 
 // onViolation: the strictest holds, as for the default. A repository must not be

@@ -29,6 +29,7 @@ func (p *Policy) Effective() []Setting {
 	effectiveValue(e, "sandbox.timeout", s.Timeout, timeText, notSet)
 	effectiveValue(e, "sandbox.idle", s.Idle, timeText, notSet)
 	effectiveValue(e, "sandbox.on_violation", s.OnViolation, plainText, Continue)
+	effectiveValue(e, "sandbox.worktree", s.Worktree, strconv.FormatBool, "false")
 	fs := &d.Filesystem
 	for _, l := range []struct {
 		key  string

@@ -70,8 +70,7 @@ func TestEffectiveIsComplete(t *testing.T) {
 			}
 		}
 		for _, k := range keys {
-			// worktree can only be false.
-			if !got[k] && k != "sandbox.worktree" {
+			if !got[k] {
 				t.Errorf("%s is not listed", k)
 			}
 		}

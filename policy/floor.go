@@ -229,6 +229,7 @@ func (c *claims) sandbox() {
 	amount(c, s.ReadRate, 1, math.MaxInt64/2, func(f *File) { f.sandbox.ReadRate, f.limits.ReadRate = s.ReadRate, s.ReadRate })
 	amount(c, s.WriteRate, 1, math.MaxInt64/2, func(f *File) { f.sandbox.WriteRate, f.limits.WriteRate = s.WriteRate, s.WriteRate })
 	claim(c, s.OnViolation, slices.Contains(violations(), s.OnViolation.V), func(f *File) { f.sandbox.OnViolation = s.OnViolation })
+	claim(c, s.Worktree, true, func(f *File) { f.sandbox.Worktree = s.Worktree })
 	amount(c, s.Idle, 1, time.Duration(math.MaxInt64), func(f *File) { f.sandbox.Idle, f.limits.Idle = s.Idle, s.Idle })
 	amount(c, s.Timeout, 1, time.Duration(math.MaxInt64), func(f *File) { f.sandbox.Timeout, f.limits.Timeout = s.Timeout, s.Timeout })
 }

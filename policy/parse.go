@@ -79,9 +79,8 @@ func (p *parser) sandbox(f *File, n *yaml.Node) {
 			set(p, &s.Tier, n, v, ok)
 		}},
 		{"worktree", func(n *yaml.Node) {
-			if v, ok := p.boolean(n, "sandbox.worktree"); ok && v {
-				p.fail(n, "write false, or use a newer penstock", "sandbox.worktree: true is not supported by this version of penstock")
-			}
+			v, ok := p.boolean(n, "sandbox.worktree")
+			set(p, &s.Worktree, n, v, ok)
 		}},
 		p.onViolation("sandbox", &s.OnViolation),
 	}, p.resources("sandbox", &s.Memory, &s.CPUs, &s.PIDs, &s.OpenFiles, &s.ReadRate, &s.WriteRate, &s.Timeout, &s.Idle)...))

@@ -44,7 +44,7 @@ func TestParseErrors(t *testing.T) {
 		{v1("egress: {allow: [{host: a.example, protocol: http, pin: {secret: K}}]}"), "pin does not go with http: the secret would travel in clear text"},
 		{v1("egress: {allow: [{cidr: 10.0.0.0/8, pin: {secret: K}}]}"), "a rule about addresses can't pin"},
 		{v1("egress: {deny: [{host: a.example, pin: {secret: K}}]}"), "pin"},
-		{v1("sandbox: {worktree: true}"), `sandbox.worktree: true is not supported by this version`},
+		{v1("sandbox: {worktree: yes please}"), `sandbox.worktree must be true or false`},
 		{v1("egress: {}\negress: {}"), `f:3:1: key "egress" is here twice, first at line 2`},
 		{rule("{host: a.example, host: b.example}"), `f:4:25: key "host" is here twice`},
 		{v1("egress: &x {}"), "f:2:9: anchors are not allowed in a policy; remove &x"},

@@ -56,7 +56,7 @@ var (
 		"version: 1\negress: {deny: [{host: a, inspect: false}]}", "version: 1\negress: {deny: [{host: a, addresses: [10.0.0.0/8]}]}",
 		"version: 1\negress: {allow: [{cidr: nonsense}]}", "version: 1\negress: {allow: [{host: a, addresses: [b]}]}",
 		"version: 1\negress: {hosts: {a: b}}", "version: 1\negress: {hosts: {a: 0.0.0.0}}", "version: 1\negress: {hosts: {localhost: 1.1.1.1}}",
-		"version: 1\nsandbox: {tier: none}", "version: 1\nsandbox: {worktree: true}", "version: 1\nsandbox: {memory: 4}", "version: 1\nsandbox: {memory: 4G}",
+		"version: 1\nsandbox: {tier: none}", "version: 1\nsandbox: {worktree: 1}", "version: 1\nsandbox: {memory: 4}", "version: 1\nsandbox: {memory: 4G}",
 		"version: 1\nsandbox: {cpus: 0}", "version: 1\nsandbox: {pids: 0}", "version: 1\nsandbox: {pids: 1.5}", "version: 1\nsandbox: {timeout: 5}", "version: 1\nsandbox: {timeout: -5s}",
 		"version: 1\nfilesystem: {write: .}", "version: 1\nfilesystem: {write: ['']}", "version: 1\nfilesystem: {write: [~root]}", "version: 1\nfilesystem: {hide: ['*.pem']}",
 		"version: 1\nenvironment: {pass: [A=b]}", "version: 1\nenvironment: {set: {A: 1}}", "version: 1\nenvironment: {set: {1A: x}}",

@@ -32,6 +32,8 @@ type SandboxSettings struct {
 	// OnViolation is what is done with a pen that does what only an attack does:
 	// Continue when nothing was said.
 	OnViolation Value[string] `json:"on_violation"`
+	// Worktree gives the pen a copy of the repository's files in place of them.
+	Worktree Value[bool] `json:"worktree"`
 }
 
 // What is done at a violation, from the mildest to the strictest.

@@ -107,6 +107,7 @@ func (p *Policy) showSandbox(s *shower) {
 	showValue(s, 1, "timeout", v.Timeout, timeText, notSet)
 	showValue(s, 1, "idle", v.Idle, timeText, notSet)
 	showValue(s, 1, "on_violation", v.OnViolation, plainText, Continue)
+	showValue(s, 1, "worktree", v.Worktree, strconv.FormatBool, "false")
 	s.close()
 }
 
@@ -319,6 +320,7 @@ func (p *Policy) Grants() []Grant {
 	grantValue(&out, "timeout", s.Timeout, timeText)
 	grantValue(&out, "idle", s.Idle, timeText)
 	grantValue(&out, "on_violation", s.OnViolation, plainText)
+	grantValue(&out, "worktree", s.Worktree, strconv.FormatBool)
 	l := p.Limits()
 	l.each(func(key, text string, _ bool, from Source) { add(from, "limit %s: %s", key, text) })
 	return out

@@ -29,6 +29,7 @@ type announcement struct {
 	Secrets      []string             `json:"secrets"`
 	Withheld     []string             `json:"withheld_variables"`
 	Published    []string             `json:"published"`
+	Worktree     *worktreeNote        `json:"worktree,omitempty"`
 	Capabilities []sandbox.Capability `json:"capabilities"`
 	Warnings     []string             `json:"warnings"`
 	Hints        []string             `json:"hints"`
@@ -40,6 +41,13 @@ func escape(s string) string { return text.Escape(s) }
 func (a *announcement) brief(p *printer) {
 	if !p.quiet {
 		p.line("%s %s pen in %s; %s", a.Supervisor, a.Tier, escape(a.Workdir), a.rules())
+		if w := a.Worktree; w != nil {
+			branch := "a branch of its own"
+			if w.Branch != "" {
+				branch = "branch " + w.Branch
+			}
+			p.line("worktree: a copy of %s at %.12s, on %s", escape(w.Repository), w.Base, branch)
+		}
 	}
 	for _, w := range a.Warnings {
 		p.line("WARNING: %s", escape(w))

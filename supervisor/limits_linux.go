@@ -96,5 +96,6 @@ func (s *session) reportCapabilities(landlock int) {
 		{Control: "posture", State: sandbox.Enforced, By: "read back from /proc before release"},
 	}
 	all = append(all, bwrap.Capabilities(landlock)...)
+	all = append(all, s.worktreeCapability()...)
 	s.caps = append(all, s.caps...)
 }

@@ -109,6 +109,9 @@ func (s *session) layOut() error {
 		Path:   filepath.SplitList(c.Host.Getenv("PATH")),
 		Bundle: s.trust.Bundle, TrustStore: s.trust.Java, Hostname: "pen",
 	}
+	if s.repo != nil {
+		in.Work, in.Tree = s.repo.Top, s.treeDir()
+	}
 	// Whatever is granted, the pen has no business with Penstock's own files.
 	in.Hide = append(in.Hide, c.Paths.Config, c.Paths.State, c.Paths.Data, c.Paths.Cache)
 	if c.AuditDir != "" {
@@ -119,8 +122,14 @@ func (s *session) layOut() error {
 			in.Hide = append(in.Hide, u.File) // a proxy's credentials
 		}
 	}
-	// A tool that replaced the binary would be the supervisor of the next run.
-	in.Protect = append(in.Protect, c.Host.Self)
+	// A tool that replaced the binary would be the supervisor of the next run. In a
+	// copy there is nothing of the host's to replace.
+	protect := func(name string) {
+		if s.repo == nil || !within(name, s.repo.Top) {
+			in.Protect = append(in.Protect, name)
+		}
+	}
+	protect(c.Host.Self)
 	for _, p := range c.Policy.Files() {
 		name := p.Name
 		if !filepath.IsAbs(name) {
@@ -131,9 +140,13 @@ func (s *session) layOut() error {
 				continue
 			}
 		}
-		in.Protect = append(in.Protect, name)
+		protect(name)
 	}
-	if err := keepOwnFiles(c, append([]string{c.Workdir}, in.Write...)); err != nil {
+	writable := in.Write
+	if s.repo == nil {
+		writable = append([]string{c.Workdir}, in.Write...)
+	}
+	if err := keepOwnFiles(c, writable); err != nil {
 		return err
 	}
 	if filepath.IsAbs(c.Command[0]) {
@@ -154,36 +167,12 @@ func (s *session) layOut() error {
 	// For programs that add roots to their own: reading all of them again costs
 	// node a third of its start.
 	s.spec.Mounts = append(s.spec.Mounts, sandbox.Mount{Source: s.trust.Own, Target: ownPath})
+	s.mountWorktree()
 	return s.agentState(plan.Home)
 }
 
 // ownPath is where the pen sees the authority and the policy's further roots.
 const ownPath = "/run/penstock/authority.pem"
-
-// keepOwnFiles refuses a writable directory that has Penstock's own inside.
-// Hiding them there would not do: the tool could still rename a directory above
-// them, and the host would look for audit, trust and authority in vain.
-func keepOwnFiles(c *config.Config, writable []string) error {
-	own := []string{c.Paths.Config, c.Paths.State, c.Paths.Data, c.Paths.Cache}
-	for _, w := range writable {
-		for _, o := range own {
-			if rel, err := filepath.Rel(w, o); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
-				return &writableError{w, o}
-			}
-		}
-	}
-	return nil
-}
-
-type writableError struct{ dir, own string }
-
-func (e *writableError) Error() string {
-	return fmt.Sprintf("%s can't be writable in the pen: Penstock keeps its own files in it (%s)", e.dir, e.own)
-}
-
-func (e *writableError) Hint() string {
-	return "change to a project's directory, or name one with --workdir"
-}
 
 func paths(grants []policy.PathGrant) []string {
 	var out []string

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/internal/text"
@@ -205,4 +207,57 @@ func (t *head) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.buf.String()
+}
+
+// proxyFailed prefers what the proxy said at its end to what was seen of it.
+func (s *session) proxyFailed(err error) error {
+	select {
+	case <-s.proxy.done():
+		return s.proxy.why()
+	case <-time.After(100 * time.Millisecond):
+		return err
+	}
+}
+
+func (s *session) startProxy(ctx context.Context) error {
+	files := map[string]*os.File{proxyctl.FileCAKey: s.ca.Key}
+	cert, err := memory("ca-cert", s.ca.Certificate)
+	if err != nil {
+		return err
+	}
+	defer cert.Close()
+	files[proxyctl.FileCACert] = cert
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), Who: s.answers()}
+	for i, p := range s.cfg.Publish {
+		l, addr, err := listenPublished(p)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		name := fmt.Sprintf("publish%d", i)
+		files[name] = l
+		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
+		s.cfg.Publish[i].Listen = addr
+	}
+	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
+		return err
+	}
+	if s.daemon != nil {
+		s.proxy, err = s.daemon.proxy(ctx, cfg, files, s.notice)
+	} else {
+		files[proxyctl.FileAudit] = s.audit.File
+		s.proxy, err = startProxy(cfg, files, s.notice)
+	}
+	if err != nil {
+		return err
+	}
+	s.ca.Close()
+	return nil
+}
+
+// notice shows a line of the proxy's at once: something that needs the user.
+func (s *session) notice(line string) {
+	if !s.cfg.Quiet {
+		s.say.line("%s", escape(line))
+	}
 }

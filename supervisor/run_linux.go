@@ -17,10 +17,10 @@ import (
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/posture"
+	"github.com/penstock/penstock/sandbox/worktree"
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 	"github.com/penstock/penstock/supervisor/janitor"
-	"github.com/penstock/penstock/supervisor/proxyctl"
 	"github.com/penstock/penstock/supervisor/registry"
 	"github.com/penstock/penstock/supervisor/terminal"
 )
@@ -69,6 +69,12 @@ type session struct {
 	claimed     *layout.Claimed
 	monitor     *monitor
 	entry       *registry.Entry // nil before the session is listed
+	sigs        *signals
+
+	trees *worktree.Store
+	repo  *worktree.Repository // nil: the pen has the files themselves
+	tree  *worktree.Held
+	ran   bool // the command was executed
 
 	ended  bool   // its last record is written
 	reason string // why it ended
@@ -88,7 +94,10 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 	if err == nil && res.Summary != nil {
 		s.report(res)
 	}
-	return res, err
+	if err = s.finishWorktree(res, err); err != nil {
+		return nil, err
+	}
+	return res, nil
 }
 
 func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result, error) {
@@ -100,13 +109,20 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.connectDaemon(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.findRepository(ctx); err != nil {
+		return nil, err
+	}
 	if s.cfg.DryRun {
 		return s.dryRun()
+	}
+	if err := s.makeWorktree(ctx); err != nil {
+		return nil, err
 	}
 	signals, err := s.start(ctx)
 	if err != nil {
 		return nil, s.abandon(err)
 	}
+	s.sigs = signals
 	if err := s.verify(ctx); err != nil {
 		return nil, s.abandon(err)
 	}
@@ -129,6 +145,7 @@ func (s *session) announcement() *announcement {
 		Supervisor: s.supervisor(), Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
 		Command: c.Command, Workdir: c.Workdir, Protected: append([]string{}, s.files.Protected...), Hidden: append([]string{}, s.files.Hidden...),
 		Withheld:     append([]string{}, s.withheld...),
+		Worktree:     s.worktreeNote(),
 		Capabilities: s.caps, Warnings: append([]string{}, c.Warnings...), Hints: append([]string{}, c.Hints...),
 	}
 	for _, f := range c.Policy.Files() {
@@ -276,59 +293,6 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		return nil, s.proxyFailed(err)
 	}
 	return sigs, nil
-}
-
-// proxyFailed prefers what the proxy said at its end to what was seen of it.
-func (s *session) proxyFailed(err error) error {
-	select {
-	case <-s.proxy.done():
-		return s.proxy.why()
-	case <-time.After(100 * time.Millisecond):
-		return err
-	}
-}
-
-func (s *session) startProxy(ctx context.Context) error {
-	files := map[string]*os.File{proxyctl.FileCAKey: s.ca.Key}
-	cert, err := memory("ca-cert", s.ca.Certificate)
-	if err != nil {
-		return err
-	}
-	defer cert.Close()
-	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), Who: s.answers()}
-	for i, p := range s.cfg.Publish {
-		l, addr, err := listenPublished(p)
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		name := fmt.Sprintf("publish%d", i)
-		files[name] = l
-		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
-		s.cfg.Publish[i].Listen = addr
-	}
-	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
-		return err
-	}
-	if s.daemon != nil {
-		s.proxy, err = s.daemon.proxy(ctx, cfg, files, s.notice)
-	} else {
-		files[proxyctl.FileAudit] = s.audit.File
-		s.proxy, err = startProxy(cfg, files, s.notice)
-	}
-	if err != nil {
-		return err
-	}
-	s.ca.Close()
-	return nil
-}
-
-// notice shows a line of the proxy's at once: something that needs the user.
-func (s *session) notice(line string) {
-	if !s.cfg.Quiet {
-		s.say.line("%s", escape(line))
-	}
 }
 
 // startNetwork begins the pen: its first process builds the network, and

@@ -20,6 +20,7 @@ func commands() []*cobra.Command {
 		newKillCmd(),
 		newFreezeCmd(),
 		newResumeCmd(),
+		newWorktreeCmd(),
 		newPolicyCmd(),
 		newAuditCmd(),
 		newCACmd(),

@@ -79,6 +79,9 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVar(&o.EphemeralCA, "ephemeral-ca", false, "use a certificate authority made for this session only")
 	f.BoolVar(&o.TrustProject, "trust-project", false, "trust the project's .penstock.yaml as it is (for CI)")
 	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
+	f.Var(&nameFlag{&o.Worktree}, "worktree", "work in a copy of the repository on branch penstock/NAME: `[=NAME]`")
+	f.Lookup("worktree").NoOptDefVal = config.AnyName
+	f.StringVar(&o.WorktreeEnd, "worktree-end", "", "`HOW` the worktree ends: merge, discard or keep (default: ask on a terminal, else keep)")
 	f.BoolVar(&o.Rootless, "rootless", false, "don't use the privileged supervisor, even if there is one")
 	f.BoolVar(&o.Supervised, "supervised", false, "use the privileged supervisor, or fail")
 	f.StringVar(&o.Socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
@@ -89,9 +92,18 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVarP(&o.Verbose, "verbose", "v", false, "print the capability report at the start")
 	cmd.MarkFlagFilename("policy", "yaml", "yml")
 	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "audit"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("worktree-end", cobra.FixedCompletions([]string{config.Merge, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+// nameFlag is a name that may be left out: with it, and with =NAME. To pflag it is
+// a bool, whose help shows no default.
+type nameFlag struct{ name *string }
+
+func (f *nameFlag) String() string     { return "" }
+func (f *nameFlag) Set(s string) error { *f.name = s; return nil }
+func (f *nameFlag) Type() string       { return "bool" }
 
 // refuseEmpty refuses a flag with an empty value. A script's unset variable
 // would otherwise mean the default: another work directory, another audit.
@@ -102,6 +114,7 @@ func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
 	}{
 		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
 		{"socket", []string{o.Socket}}, {"upstream", []string{o.Upstream}},
+		{"worktree", []string{o.Worktree}}, {"worktree-end", []string{o.WorktreeEnd}},
 		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},
 		{"env", o.Env}, {"publish", o.Publish}, {"add-host", o.AddHost}, {"ca", o.CA},
 	} {

@@ -24,6 +24,10 @@ type Host interface {
 // Input is what the pen is asked to be. All paths are absolute host paths.
 type Input struct {
 	Work string // the work directory, writable
+	// Tree is a directory of the host that the pen sees at Work instead of what is
+	// there: a copy, of which the host takes nothing that nobody has looked at. So
+	// only its .git is protected. Both are free of symbolic links then.
+	Tree string
 	Home string // the user's home, hidden but for what is granted
 	User string // login name
 	UID  int
@@ -146,6 +150,11 @@ func Build(in Input, host Host) (*Plan, error) {
 			return nil, refuse("give an absolute path", "plan pen: %q is not absolute", *p)
 		}
 	}
+	var copied *replaced
+	if in.Tree != "" {
+		copied = &replaced{host, in.Work, in.Tree}
+		b.host = copied
+	}
 	b.systemMounts()
 	b.home()
 	b.toolchains()
@@ -158,6 +167,9 @@ func Build(in Input, host Host) (*Plan, error) {
 	b.trust()
 	b.files()
 	b.collect()
+	if copied != nil {
+		copied.move(b.plan)
+	}
 	return b.plan, nil
 }
 

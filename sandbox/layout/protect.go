@@ -100,8 +100,12 @@ func (b *builder) protectAll() {
 		// directory itself a (bare) repository, configuration and hooks included.
 		list(work, []guarded{{name: "HEAD", missing: blank}})
 	}
-	list(work, b.gitNames(work))
-	list(work, usual())
+	if b.in.Tree != "" {
+		list(work, []guarded{{name: ".git"}})
+	} else {
+		list(work, b.gitNames(work))
+		list(work, usual())
+	}
 	for _, p := range b.in.Write {
 		if real, m, ok := b.resolve(p); ok && m.IsDir() && real != work {
 			names := append(b.gitNames(real), usual()...)

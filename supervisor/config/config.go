@@ -44,8 +44,20 @@ type Options struct {
 	Quiet        bool
 	Verbose      bool
 	NoProfile    bool
+	Worktree     string // name of a worktree, AnyName for one that is made up, "" for none
+	WorktreeEnd  string // Merge, Discard, Keep, or "": asked for on a terminal
 	Command      []string
 }
+
+// AnyName as Options.Worktree asks for a worktree of any name.
+const AnyName = "true"
+
+// What is done with a worktree at a session's end.
+const (
+	Merge   = "merge"   // into the branch that it began from, if the command succeeded
+	Discard = "discard" // with its branch
+	Keep    = "keep"
+)
 
 // Host is what the run takes from the caller's machine, as values, so that
 // resolving a Config can be tested without one.
@@ -167,6 +179,10 @@ type Config struct {
 	Command []string
 	Workdir string // absolute, symlinks resolved
 	Publish []Publish
+
+	Worktree     bool   // the pen gets a copy of the repository's files
+	WorktreeName string // "": made up
+	WorktreeEnd  string // see Options
 
 	AuditDir    string
 	EphemeralCA bool

@@ -146,7 +146,25 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 		c.Tier = t.V
 	}
 	c.collectWarnings(h)
-	return c, nil
+	return c, c.worktree(o)
+}
+
+// worktree settles whether there is one: a flag asks for it, or a policy does.
+func (c *Config) worktree(o *Options) error {
+	c.Worktree = o.Worktree != "" || c.Policy.Sandbox().Worktree.V
+	if c.WorktreeName = o.Worktree; o.Worktree == AnyName {
+		c.WorktreeName = ""
+	}
+	c.WorktreeEnd = o.WorktreeEnd
+	switch {
+	case o.Worktree == "false":
+		return &FlagError{Flag: "--worktree", Value: "false", Why: "is no name, and a policy's worktree can't be turned off", Fix: "leave it out"}
+	case !slices.Contains([]string{"", Merge, Discard, Keep}, o.WorktreeEnd):
+		return &FlagError{Flag: "--worktree-end", Value: o.WorktreeEnd, Why: "is none of merge, discard, keep", Fix: "use one of these, or leave it out"}
+	case o.WorktreeEnd != "" && !c.Worktree:
+		return &FlagError{Flag: "--worktree-end", Value: o.WorktreeEnd, Why: "there is no worktree", Fix: "add --worktree"}
+	}
+	return nil
 }
 
 // readLogin reads an agent's login file.

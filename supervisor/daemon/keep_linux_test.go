@@ -175,10 +175,13 @@ func pathsScenario(u *pretender) error {
 func TestPathsOfThePen(t *testing.T) {
 	s := serve(t, nil)
 	dir := filepath.Dir(s.socket)
-	for name, mode := range map[string]os.FileMode{"secret": 0o755, "secret/inner": 0o755, "closed": 0o700, "closed/inner": 0o755} {
-		if err := os.Mkdir(filepath.Join(dir, name), mode); err != nil {
+	for _, name := range []string{"secret/inner", "closed/inner"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "closed"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
 		t.Fatal(err)
