@@ -81,7 +81,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVar(&o.NoProfile, "no-profile", false, "don't start from the profile of a known agent")
 	f.Var(&nameFlag{&o.Worktree}, "worktree", "work in a copy of the repository on branch penstock/NAME: `[=NAME]`")
 	f.Lookup("worktree").NoOptDefVal = config.AnyName
-	f.StringVar(&o.WorktreeEnd, "worktree-end", "", "`HOW` the worktree ends: merge, discard or keep (default: ask on a terminal, else keep)")
+	f.StringVar(&o.WorktreeEnd, "worktree-end", "", "`HOW` the worktree ends: merge, discard or keep (default: ask, else keep)")
 	f.BoolVar(&o.Rootless, "rootless", false, "don't use the privileged supervisor, even if there is one")
 	f.BoolVar(&o.Supervised, "supervised", false, "use the privileged supervisor, or fail")
 	f.StringVar(&o.Socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
