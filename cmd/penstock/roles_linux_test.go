@@ -22,7 +22,7 @@ func TestRolesAreSmall(t *testing.T) {
 		out, _ := cmd.CombinedOutput() // a role that is started by hand fails
 		return string(out)
 	}
-	for _, args := range [][]string{{netns.Role}, {netns.ConnectorRole}, {sandbox.ShimRole}, {janitor.Role}} {
+	for _, args := range [][]string{{netns.Role}, {netns.ConnectorRole}, {sandbox.ShimRole}, {janitor.Role}, {janitor.GroupsRole}} {
 		out := initialised(args...)
 		if !strings.Contains(out, "init os @") {
 			t.Errorf("%s: no trace:\n%s", args, out)

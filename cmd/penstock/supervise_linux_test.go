@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSupervise(t *testing.T) {
@@ -67,13 +69,6 @@ func testServiceManager(t *testing.T, program string) {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		// Topmost control groups stay, empty, for the next one.
-		tops, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
-		for _, top := range append(tops, "/sys/fs/cgroup/"+name) {
-			os.Remove(filepath.Join(top, "pens"))
-			os.Remove(filepath.Join(top, "proxies"))
-			os.Remove(top)
-		}
 	})
 	if got := told(); got != "READY=1" {
 		t.Fatalf("it says %q\n%s", got, stderr.String())
@@ -105,6 +100,19 @@ func testServiceManager(t *testing.T, program string) {
 	}
 	if _, err := os.Stat("/sys/fs/bpf/" + name); err == nil {
 		t.Error("pins are left")
+	}
+	groups := func() []string {
+		tops, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
+		if _, err := os.Stat("/sys/fs/cgroup/" + name); err == nil {
+			tops = append(tops, "/sys/fs/cgroup/"+name)
+		}
+		return tops
+	}
+	// The janitor removes them when it sees that the supervisor is gone.
+	for end := time.Now().Add(5 * time.Second); len(groups()) > 0; unix.Poll(nil, 5) {
+		if time.Now().After(end) {
+			t.Fatalf("control groups are left: %v", groups())
+		}
 	}
 }
 

@@ -65,6 +65,10 @@ func TestKillDaemon(t *testing.T) {
 		if running, _ := host.Left(); len(running) != 0 && !host.Soon(func() bool { running, _ = host.Left(); return len(running) == 0 }, host.Patience/6) {
 			t.Errorf("still running after the daemon's death: %v", running)
 		}
+		// Either the janitor is let finish, or the next supervisor comes while it is at work.
+		if i%3 == 2 && !host.Soon(func() bool { return len(daemon.Groups()) == 0 }, host.Patience/6) {
+			t.Errorf("control groups are left after the daemon's death: %v", daemon.Groups())
+		}
 		daemon.Start()
 		host.Clean(t, before, c.kept()...)
 		if t.Failed() {
@@ -91,10 +95,8 @@ func TestKillDaemon(t *testing.T) {
 		slices.Sort(left)
 		t.Errorf("eBPF objects are left of %d: %v", len(objects), left)
 	}
-	for _, g := range daemon.Groups() {
-		if strings.Count(strings.TrimPrefix(g[strings.Index(g, daemon.Name):], daemon.Name), "/") > 1 {
-			t.Errorf("control group %s is left", g)
-		}
+	if !host.Soon(func() bool { return len(daemon.Groups()) == 0 }, host.Patience/6) {
+		t.Errorf("control groups are left: %v", daemon.Groups())
 	}
 	if pins := daemon.Pins(); len(pins) != 0 {
 		t.Errorf("pins are left: %v", pins)

@@ -60,8 +60,8 @@ func (s *Supervisor) Pins() (out []string) {
 	return out
 }
 
-// putAway removes what a supervisor leaves for the next one of its name: its
-// topmost groups, and all of them and its pins when it was killed.
+// putAway removes what a supervisor that was killed leaves for the next one of its
+// name: its pins, and groups that its janitor could not remove.
 func (s *Supervisor) putAway() {
 	groups := s.Groups()
 	slices.Reverse(groups)

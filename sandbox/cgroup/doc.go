@@ -18,7 +18,8 @@
 // killed supervisor; its name says whose it was, and the next session, the janitor
 // or the next daemon removes it (Remove, Tree.Sweep), which must not touch what
 // another made: a tree's topmost group has an extended attribute that only its
-// owner could set, and names below it are parsed strictly. A hostile tool fills
+// owner could set, names below it are parsed strictly, and who claims or removes
+// a topmost group holds a lock on it (Abandoned is the janitor's part). A hostile tool fills
 // the memory or the processes, forks while it is killed, and hits a limit a
 // million times a second: Kill is one step of the kernel's, and what is told of
 // limits is bounded.

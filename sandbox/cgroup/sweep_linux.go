@@ -101,31 +101,17 @@ func (t *Tree) Sweep() (swept []string, err error) {
 // leaves lists what has our names in the tree, of all hierarchies, sessions
 // before their users.
 func (t *Tree) leaves() (out []string) {
+	var users []string
 	for _, top := range t.tops() {
-		for _, user := range subgroups(filepath.Join(top, pensName)) {
-			if _, ok := userOf(user); !ok {
-				continue
-			}
-			for _, s := range subgroups(filepath.Join(top, pensName, user)) {
-				if _, ok := sessionOf(s); ok {
-					out = append(out, filepath.Join(pensName, user, s))
-				}
-			}
-		}
-		for _, slot := range subgroups(filepath.Join(top, proxyName)) {
-			if _, ok := slotOf(slot); ok {
-				out = append(out, filepath.Join(proxyName, slot))
+		for _, rel := range leavesOf(top) {
+			if _, user := userOf(filepath.Base(rel)); user {
+				users = append(users, rel)
+			} else {
+				out = append(out, rel)
 			}
 		}
 	}
-	for _, top := range t.tops() {
-		for _, user := range subgroups(filepath.Join(top, pensName)) {
-			if _, ok := userOf(user); ok {
-				out = append(out, filepath.Join(pensName, user))
-			}
-		}
-	}
-	return out
+	return append(out, users...)
 }
 
 // inUse says whether a user's group has a pen of this daemon's.
@@ -157,6 +143,15 @@ func (t *Tree) release() {
 			f.Close()
 		}
 	}
+	t.pens, t.proxies, t.watch = nil, nil, nil
+}
+
+// unlock lets the topmost groups be another's.
+func (t *Tree) unlock() {
+	for _, f := range t.locks {
+		f.Close()
+	}
+	t.locks = nil
 }
 
 // Close removes the tree, whose groups are closed. Calling it again does nothing.
@@ -164,7 +159,7 @@ func (t *Tree) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.release()
-	t.pens, t.proxies, t.watch = nil, nil, nil
+	defer t.unlock()
 	var errs []error
 	for _, top := range t.tops() {
 		if _, _, ok := marked(top); !ok {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,7 @@ type Tree struct {
 	by            map[string]carrier
 	why           string // why the other controllers are not there
 	pens, proxies *os.File
+	locks         []*os.File // of the topmost groups, as long as they are ours
 	watch         *watcher
 
 	mu    sync.Mutex
@@ -81,6 +83,7 @@ func NewTree(o TreeOptions) (_ *Tree, err error) {
 	defer func() {
 		if err != nil {
 			t.release()
+			t.unlock()
 		}
 	}()
 	if err := t.claim(t.dir); err != nil {
@@ -153,21 +156,50 @@ func ensure(dir string) error {
 }
 
 // claim makes a topmost group with its two parts and marks it, or checks that
-// the one that is there is that of a daemon that is gone.
+// the one that is there is that of a daemon that is gone. One that is just being
+// removed for that is waited for, and made again.
 func (t *Tree) claim(top string) error {
-	err := os.Mkdir(top, private)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	if err != nil {
-		pid, started, ok := marked(top)
+	for deadline := time.Now().Add(lockTime); ; unix.Poll(nil, 5) { //nolint:errcheck // a pause
+		err := os.Mkdir(top, private)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		made := err == nil
+		lock, err := lockTop(top)
+		if err == nil {
+			t.locks = append(t.locks, lock)
+		}
+		if !made {
+			if cerr := abandoned(top); cerr != nil && !errors.Is(cerr, fs.ErrNotExist) {
+				return cerr
+			}
+		}
 		switch {
-		case !ok:
-			return fmt.Errorf("%w: %s is there and not Penstock's", ErrUnavailable, top)
-		case pid != os.Getpid() && startTime(pid) == started:
-			return fmt.Errorf("%w: %s is process %d's", ErrBusy, top, pid)
+		case err == nil:
+			return furnish(top)
+		case time.Now().After(deadline):
+			return fmt.Errorf("%w: %s is locked", ErrBusy, top)
 		}
 	}
+}
+
+// abandoned tells whether a topmost group is that of a daemon that is gone.
+func abandoned(top string) error {
+	pid, started, ok := marked(top)
+	if _, err := os.Lstat(top); err != nil {
+		return err
+	}
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: %s is there and not Penstock's", ErrUnavailable, top)
+	case pid != os.Getpid() && startTime(pid) == started:
+		return fmt.Errorf("%w: %s is process %d's", ErrBusy, top, pid)
+	}
+	return nil
+}
+
+// furnish marks a topmost group as ours and makes its parts.
+func furnish(top string) error {
 	if err := mark(top); err != nil {
 		os.Remove(top) // only one without a mark
 		return fmt.Errorf("%w: %s can't be marked as Penstock's: %w", ErrUnavailable, top, err)

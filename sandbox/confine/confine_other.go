@@ -28,3 +28,6 @@ func DaemonFilter() ([]byte, error) { return nil, errUnsupported }
 
 // Daemon returns an error on this system.
 func Daemon([]int) error { return errUnsupported }
+
+// Janitor returns an error on this system.
+func Janitor([]string) error { return errUnsupported }

@@ -65,3 +65,18 @@ func Daemon(keep []int) error {
 	}
 	return install(program)
 }
+
+// Janitor locks this process, root's, all of its threads, down to listing and
+// removing empty directories below dirs, whatever their modes, where the kernel has
+// Landlock; else to what CAP_DAC_OVERRIDE alone gives. An error leaves the process
+// partly locked: the caller must exit.
+func Janitor(dirs []string) error {
+	rs := ruleset{fs: accessAll}
+	for _, dir := range dirs {
+		rs.rules = append(rs.rules, PathRule{Path: dir, Access: Clear})
+	}
+	if err := Daemon([]int{unix.CAP_DAC_OVERRIDE}); err != nil {
+		return err
+	}
+	return rs.downgrade(LandlockABI()).restrict(allThreads{})
+}

@@ -22,5 +22,5 @@
 // themselves (they only take away), SysV and POSIX IPC (a namespace of the
 // pen's own), pings and raw sockets not.
 //
-// Only agent/shim, sandbox/bwrap and the proxy role import it.
+// Only agent/shim, sandbox/bwrap, and the roles of package supervisor import it.
 package confine

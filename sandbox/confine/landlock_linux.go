@@ -147,6 +147,8 @@ func (rs ruleset) add(fd int, r PathRule) error {
 		rights = accessAll
 	case List:
 		rights = unix.LANDLOCK_ACCESS_FS_READ_DIR
+	case Clear:
+		rights = unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_DIR
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(p, &st); err != nil {

@@ -8,6 +8,7 @@ const (
 	Read  Access = iota // read files, list directories, execute
 	Write               // also everything else
 	List                // list directories, nothing more
+	Clear               // list directories, and remove empty ones
 )
 
 // PathRule grants access below one path. Landlock follows the path once, when

@@ -31,7 +31,8 @@
 // that is out of turn, and its session ends closed.
 //
 // Sessions end when the daemon ends, however it does (see RATIONALE.md); what is
-// left of them then is swept by the next one.
+// left of them then is swept by the next one. Its control groups are removed by a
+// janitor, which it starts before it gives up the privilege for that.
 //
 // Only cmd imports it.
 package daemon

@@ -23,6 +23,7 @@ import (
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
 	"github.com/penstock/penstock/supervisor/daemonctl"
+	"github.com/penstock/penstock/supervisor/janitor"
 	"github.com/penstock/penstock/supervisor/proxyrole"
 )
 
@@ -51,6 +52,8 @@ func TestMain(m *testing.M) {
 			os.Exit(proxyrole.Main())
 		case netns.Role:
 			os.Exit(netns.Main())
+		case janitor.GroupsRole:
+			os.Exit(janitor.GroupsMain())
 		case netns.ConnectorRole:
 			os.Exit(netns.ConnectorMain())
 		case "role:test-run":

@@ -18,6 +18,7 @@ import (
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/supervisor/daemon/settings"
+	"github.com/penstock/penstock/supervisor/janitor"
 )
 
 // Options of Run: what the command line says.
@@ -71,9 +72,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	case err != nil:
 		return err
 	default:
+		if err := startJanitor(cfg.Groups); err != nil {
+			o.Log("empty control groups will stay after the supervisor's end: %v", err)
+		}
 		defer func() {
 			// The topmost ones are in directories where even root needs a capability
-			// that is given up. They are empty, and the next supervisor's.
+			// that is given up. They are empty, and the janitor's.
 			if cerr := cfg.Groups.Close(); !errors.Is(cerr, fs.ErrPermission) {
 				err = errors.Join(err, cerr)
 			}
@@ -107,6 +111,29 @@ func Run(ctx context.Context, o Options) (err error) {
 	stop := context.AfterFunc(ctx, func() { o.Notify("STOPPING=1") })
 	defer stop()
 	return d.Serve(ctx, l)
+}
+
+// startJanitor starts who removes the topmost groups when this process is gone. A
+// service manager that leaves us no capability for it has delegated a group, which
+// it removes itself.
+func startJanitor(groups *cgroup.Tree) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var have [2]unix.CapUserData
+	if err := unix.Capget(&header, &have[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	if have[0].Effective&(1<<unix.CAP_DAC_OVERRIDE) == 0 {
+		return nil
+	}
+	tops, err := groups.Tops()
+	if err != nil {
+		return err
+	}
+	p, err := janitor.StartGroups("/proc/self/exe", tops)
+	if err != nil {
+		return err
+	}
+	return p.Release()
 }
 
 // pins is where the links of the programs are.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/supervisor/janitor"
 )
 
 // runMain is Run as a process of its own: it can't be undone.
@@ -62,18 +65,35 @@ func place(t *testing.T) (dir, name string) {
 		t.Fatal(err)
 	}
 	name = "penstock-test-" + filepath.Base(dir)
-	t.Cleanup(func() {
-		// What Run leaves is empty: topmost groups, which it may not remove.
-		tops, _ := filepath.Glob("/sys/fs/cgroup/*/" + name)
-		for _, top := range append(tops, "/sys/fs/cgroup/"+name) {
-			for _, d := range []string{top + "/pens", top + "/proxies", top} {
-				if err := os.Remove(d); err != nil && !os.IsNotExist(err) {
-					t.Error(err)
-				}
-			}
-		}
-	})
+	t.Cleanup(func() { groupsGone(t, name) })
 	return dir, name
+}
+
+// tops are the topmost groups of that name, in every hierarchy, with their numbers.
+func tops(t *testing.T, name string) map[string]uint64 {
+	t.Helper()
+	out := map[string]uint64{}
+	list, err := filepath.Glob("/sys/fs/cgroup/*/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, top := range append(list, "/sys/fs/cgroup/"+name) {
+		var st unix.Stat_t
+		if unix.Lstat(top, &st) == nil {
+			out[top] = st.Ino
+		}
+	}
+	return out
+}
+
+// groupsGone waits until the janitor has removed what Run may not.
+func groupsGone(t *testing.T, name string) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); len(tops(t, name)) > 0; unix.Poll(nil, 5) {
+		if time.Now().After(end) {
+			t.Fatalf("control groups are left: %v", tops(t, name))
+		}
+	}
 }
 
 func run(t *testing.T, dir, name string) *running {
@@ -248,6 +268,119 @@ func TestKilledDaemon(t *testing.T) {
 	a.next()
 	a.cmd.Process.Kill()
 	next.term(t)
+}
+
+// TestGroupsAfterTheEnd: however a daemon ends, nothing is left of its groups in any
+// hierarchy, and what is not its own is.
+func TestGroupsAfterTheEnd(t *testing.T) {
+	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(how.String(), func(t *testing.T) {
+			dir, name := place(t)
+			r := run(t, dir, name)
+			c := r.call(t, ann, "whole")
+			c.expect("serving")
+			made := tops(t, name)
+			if len(made) == 0 {
+				t.Fatal("no groups")
+			}
+			for top := range made {
+				beside := top + "-not-ours"
+				if err := os.Mkdir(beside, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					if err := os.Remove(beside); err != nil {
+						t.Errorf("what is not ours: %v", err)
+					}
+				}()
+			}
+			janitors := janitorsOf(t, r.cmd.Process.Pid)
+			if len(janitors) != 1 {
+				t.Fatalf("janitors %v", janitors)
+			}
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", janitors[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := parseStatus(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if only := uint64(1 << unix.CAP_DAC_OVERRIDE); f.caps != [5]uint64{0, only, only, 0, 0} || !f.noNewPrivs || f.seccomp != 2 {
+				t.Errorf("the janitor has %+v", f)
+			}
+			// As a service manager, or a terminal, ends everything.
+			syscall.Kill(janitors[0], syscall.SIGTERM)
+			syscall.Kill(janitors[0], syscall.SIGINT)
+			r.cmd.Process.Signal(how)
+			r.cmd.Wait()
+			c.cmd.Process.Kill() // who would kill his pen now
+			groupsGone(t, name)
+			for end := time.Now().Add(5 * time.Second); !dead(janitors[0]); unix.Poll(nil, 5) {
+				if time.Now().After(end) {
+					t.Fatal("the janitor is left")
+				}
+			}
+		})
+	}
+}
+
+// janitorsOf finds the children of a process that have a session of their own.
+func janitorsOf(t *testing.T, parent int) (out []int) {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		line, err := os.ReadFile(dir + "/cmdline")
+		if err != nil || !strings.Contains(string(line), "\x00"+janitor.GroupsRole) {
+			continue
+		}
+		text, err := os.ReadFile(dir + "/status")
+		if err != nil {
+			continue
+		}
+		if f, err := parseStatus(string(text)); err == nil && f.ppid == parent {
+			pid, _ := strconv.Atoi(filepath.Base(dir))
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// TestGroupsOfTheNext: a daemon that is started while the janitor of the last one
+// is at work has its groups, whoever was first, and keeps them.
+func TestGroupsOfTheNext(t *testing.T) {
+	dir, name := place(t)
+	r := run(t, dir, name)
+	for range 15 {
+		janitors := janitorsOf(t, r.cmd.Process.Pid)
+		r.cmd.Process.Kill()
+		r.cmd.Wait()
+		r = run(t, dir, name)
+		made := tops(t, name)
+		for end := time.Now().Add(5 * time.Second); !dead(janitors[0]); unix.Poll(nil, 2) {
+			if time.Now().After(end) {
+				t.Fatal("the last one's janitor is left")
+			}
+		}
+		if now := tops(t, name); len(now) == 0 || !maps.Equal(made, now) {
+			t.Fatalf("it had %v, and now %v", made, now)
+		}
+		for top := range made {
+			for _, part := range []string{"pens", "proxies"} {
+				if _, err := os.Stat(filepath.Join(top, part)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	c := r.call(t, bob, "whole")
+	c.expect("serving")
+	c.next()
+	c.end()
+	r.term(t)
 }
 
 // TestOnlyRoot: an ordinary user can't be the daemon.

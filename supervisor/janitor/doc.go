@@ -1,6 +1,8 @@
-// Package janitor removes what a session leaves on the host when the supervisor
-// can't, because it was killed: placeholders, a control group, and the rest of a
-// pen that had only begun.
+// Package janitor removes what a supervisor leaves on the host when it can't itself.
+// It is two roles.
+//
+// One is a session's: when its supervisor was killed it removes placeholders, a
+// control group, and the rest of a pen that had only begun.
 //
 // The role is told of them before they are made, over a pipe whose end it then
 // waits for: the supervisor and the pen's first process hold the other end,
@@ -12,6 +14,13 @@
 // layout.Adopt). A tool that keeps the pipe open past its pen's end keeps its
 // own placeholders, which protect the host.
 //
-// Only package supervisor (which starts the role) and cmd (which is the role)
-// import it.
+// The other is the privileged supervisor's: that is not allowed any more, when it
+// ends, to remove its topmost control groups, killed or not. The role is told which
+// they are before the supervisor gives up its privileges, gives up its own but for
+// one, and reads nothing after that. Its hazard is a race with the next supervisor:
+// who has a topmost group locked has it, and one that was made anew is another
+// (see cgroup.Abandoned). Only empty groups with the tree's names are removed.
+//
+// Only the packages supervisor and supervisor/daemon (which start the roles) and cmd
+// (which is them) import it.
 package janitor

@@ -23,6 +23,8 @@ func init() {
 		role = func() int { return shim.Main(os.Args[2:]) }
 	case janitor.Role:
 		role = janitor.Main
+	case janitor.GroupsRole:
+		role = janitor.GroupsMain
 	default:
 		return
 	}

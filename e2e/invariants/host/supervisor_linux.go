@@ -31,7 +31,7 @@ func supervisors() (s Snapshot) {
 		for kind, n := range kinds(pid) {
 			s = append(s, fmt.Sprintf("supervisor %s has %d %s", sup.Name, n, kind))
 		}
-		s = append(s, fmt.Sprintf("supervisor %s has %d proxies", sup.Name, len(children(pid))))
+		s = append(s, fmt.Sprintf("supervisor %s has %d children", sup.Name, len(children(pid))))
 	}
 	return s
 }
