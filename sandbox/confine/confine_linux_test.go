@@ -58,7 +58,7 @@ func child(t *testing.T, name string, args ...string) {
 }
 
 func children() map[string]func([]string) error {
-	return map[string]func([]string) error{"proxy": childProxy, "pen": childPen}
+	return map[string]func([]string) error{"proxy": childProxy, "pen": childPen, "janitor": childJanitor}
 }
 
 // attempts runs each on a thread of its own, so that a thread that escaped the
