@@ -65,7 +65,10 @@ func place(t *testing.T) (dir, name string) {
 		t.Fatal(err)
 	}
 	name = "penstock-test-" + filepath.Base(dir)
-	t.Cleanup(func() { groupsGone(t, name) })
+	t.Cleanup(func() {
+		groupsGone(t, name)
+		os.RemoveAll(filepath.Join(bpfFS, name)) // of one that was killed: the next one's to sweep
+	})
 	return dir, name
 }
 
