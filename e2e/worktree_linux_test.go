@@ -12,7 +12,8 @@ import (
 )
 
 // worktreeScript is an agent in a worktree: $1 is its own name, $2 the other's.
-// It goes on when both have committed, and then looks for the other everywhere.
+// It goes on when both have committed, and then looks for the other everywhere. It
+// ends when both have looked: what is brought in at an end can be read as objects.
 const worktreeScript = `
 curl -sS https://good.example.com/ >"by-$1"
 git add . && git commit -qm "by $1"
@@ -26,6 +27,7 @@ git cat-file --batch-all-objects --batch-check='%(objecttype) %(objectname)' | w
 cat "$HOME/project/.git/config" 2>/dev/null | sed 's/^/sees /'
 ls "$HOME/.local/state/penstock" 2>/dev/null | sed 's/^/sees /'
 for f in .git /run/penstock/objects/x /run/penstock/objects/pack/x "$HOME/project/.git/x"; do if echo x >"$f"; then echo "writes $f"; fi 2>/dev/null; done
+echo >"$PIPES/$1" & read -r _ <"$PIPES/$2"; wait
 echo done
 `
 

@@ -35,6 +35,14 @@ type announcement struct {
 	Hints        []string             `json:"hints"`
 }
 
+// worktreeNote is what is said of the worktree at the start.
+type worktreeNote struct {
+	Branch     string `json:"branch"` // "" in a dry run: the name is not taken yet
+	Repository string `json:"repository"`
+	Base       string `json:"base"`
+	Dir        string `json:"dir,omitempty"` // of its files on the host
+}
+
 func escape(s string) string { return text.Escape(s) }
 
 // brief says in a line or two what the pen is. Warnings are never left out.

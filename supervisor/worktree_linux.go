@@ -122,14 +122,6 @@ func (s *session) treeDir() string {
 	return s.repo.Top // a dry run makes none
 }
 
-// worktreeNote is what is said of the worktree at the start.
-type worktreeNote struct {
-	Branch     string `json:"branch"` // "" in a dry run: the name is not taken yet
-	Repository string `json:"repository"`
-	Base       string `json:"base"`
-	Dir        string `json:"dir,omitempty"` // of its files on the host
-}
-
 func (s *session) worktreeNote() *worktreeNote {
 	if s.repo == nil {
 		return nil
