@@ -91,7 +91,8 @@ func TestWorktreeAsks(t *testing.T) {
 		{"\r", "worktree kept", "test $(cat README) = merge; git show-ref | grep -q penstock/; penstock worktree ls | grep -q kept"},
 		{"yes please\r", "worktree kept", ""},
 		{"\x04", "worktree kept", ""}, // end of file
-		{"\x03", "worktree kept", ""}, // interrupt
+		// An interrupt. The terminal drops what is printed while it handles the key.
+		{"\x03", "", "test $(penstock worktree ls | grep -c ' kept ') = 4"},
 	} {
 		master, slave := openPTY(t)
 		word := strings.Trim(c.answer, "\r\x03\x04")

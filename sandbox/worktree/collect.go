@@ -31,7 +31,8 @@ func (h *Held) checkOut(ctx context.Context) error {
 // The tool's repository is asked for HEAD and for its branches only. All else is
 // done in a repository of the script's own, which borrows the tool's objects.
 // The tool's index is only a hint of what did not change; without a usable one
-// each file is read. Nested repositories would become links to commits that
+// each file is read. It keeps its time: by that git knows which files may have
+// changed since without looking it (git's racy-git.txt). Nested repositories would become links to commits that
 // nobody else has: they are named and left out.
 const collectScript = `
 tool() { git --git-dir=/run/penstock/git -c core.fsmonitor=false -c core.hooksPath=/dev/null "$@"; }
@@ -41,7 +42,7 @@ cp -R /run/penstock/own/. own
 echo 'ref: refs/heads/none' >own/HEAD
 printf '%s\n' /run/penstock/git/objects /run/penstock/objects >own/objects/info/alternates
 cp /run/penstock/git/shallow own/shallow 2>/dev/null || :
-cp /run/penstock/git/index own/index 2>/dev/null || :
+cp -p /run/penstock/git/index own/index 2>/dev/null || :
 export GIT_DIR=/tmp/own GIT_WORK_TREE=/run/penstock/tree
 cd "$GIT_WORK_TREE"
 { test -f /tmp/own/index && git ls-files -z >/tmp/listed 2>/dev/null; } || { rm -f /tmp/own/index; git read-tree "$tip"; }

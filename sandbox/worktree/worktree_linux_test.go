@@ -72,3 +72,18 @@ git stash -uq; git stash pop -q; git status --porcelain`)
 	}
 	r.git("fsck", "--strict")
 }
+
+// TestWorktreeSameSecond: a change that leaves size and second as they were is seen.
+func TestWorktreeSameSecond(t *testing.T) {
+	r := newRig(t)
+	for range 3 { // a second may end in between
+		h := r.create("h")
+		r.tool(h, "echo two >a; s=$(date +%s); while test $(date +%s) = $s; do :; done") // else git looks anyway
+		if rep := r.collect(h); len(rep.Changes) != 1 {
+			t.Errorf("changes: %+v", rep.Changes)
+		}
+		if _, err := h.Remove(context.Background(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
