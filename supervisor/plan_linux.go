@@ -157,6 +157,9 @@ func (s *session) layOut() error {
 		return err
 	}
 	s.files = plan
+	if err := s.checkWritable(); err != nil {
+		return err
+	}
 	c.Warnings = append(c.Warnings, plan.Warnings...)
 	s.spec = &sandbox.Spec{
 		Limits:   s.bounds,

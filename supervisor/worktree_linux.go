@@ -40,27 +40,45 @@ func (s *session) findRepository(ctx context.Context) error {
 		return err
 	}
 	for _, g := range c.Policy.Filesystem().Write {
-		if err := keepRepository(s.repo, g.Path); err != nil {
-			return err
+		real, err := filepath.EvalSymlinks(g.Path)
+		if err != nil {
+			real = g.Path // not there: the plan says so
+		}
+		for _, p := range []string{g.Path, real} {
+			// What is in the work tree means that of the copy.
+			if within(p, s.repo.Top) && !within(p, filepath.Join(s.repo.Top, ".git")) {
+				continue
+			}
+			if err := keepRepository(s.repo, p); err != nil {
+				return err
+			}
 		}
 	}
 	c.Hints = append(c.Hints, s.repo.Notes()...)
 	return nil
 }
 
-// keepRepository refuses a writable path that has the repository in it, or is in
-// its .git: the pen is to change a copy only.
+// keepRepository refuses a path that would make the repository writable, or what is
+// in its .git: the pen is to change a copy only.
 func keepRepository(r *worktree.Repository, path string) error {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil // not there: the plan says so
-	}
-	if within(real, r.Top) && !within(real, r.Common) {
-		return nil // that of the copy
-	}
 	for _, keep := range []string{r.Top, r.Common} {
-		if within(keep, real) || within(real, r.Common) {
-			return &worktreeWriteError{real, keep}
+		if within(keep, path) || within(path, r.Common) {
+			return &worktreeWriteError{path, keep}
+		}
+	}
+	return nil
+}
+
+// checkWritable holds what the plan really shows to that, links resolved.
+func (s *session) checkWritable() error {
+	if s.tree == nil {
+		return nil // in a dry run the files themselves stand for their copy
+	}
+	for _, m := range s.files.Mounts {
+		if m.Kind == sandbox.Bind && m.Write {
+			if err := keepRepository(s.repo, m.Source); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -101,7 +101,8 @@ func (b *builder) protectAll() {
 		list(work, []guarded{{name: "HEAD", missing: blank}})
 	}
 	if b.in.Tree != "" {
-		list(work, []guarded{{name: ".git"}})
+		// Also if it is granted by name: on the host it must lead nowhere.
+		b.bind(protect, path.Join(work, ".git"), false)
 	} else {
 		list(work, b.gitNames(work))
 		list(work, usual())

@@ -14,7 +14,7 @@ func TestTree(t *testing.T) {
 	host := debian("/home/u/work/.git/hooks/x", "/home/u/work/secret", "/home/u/work/.vscode/tasks.json",
 		"/home/u/state/w/tree/.git", "/home/u/state/w/tree/sub/f", "/home/u/state/w/tree/.vscode/tasks.json", "/home/u/state/w/tree/bin/", "/home/u/state/w/own/config")
 	in := Input{Work: "/home/u/work", Tree: "/home/u/state/w/tree", Home: "/home/u", UID: 1000, GID: 1000,
-		Path: []string{"/home/u/work/bin", "/usr/bin"}, Read: []string{"/home/u"}, Hide: []string{"/home/u/state"}, Protect: []string{"/home/u/work/sub/f", "/home/u/work/kept"}}
+		Path: []string{"/home/u/work/bin", "/usr/bin"}, Read: []string{"/home/u"}, Write: []string{"/home/u/work/.git"}, Hide: []string{"/home/u/state"}, Protect: []string{"/home/u/work/sub/f", "/home/u/work/kept"}}
 	p, err := Build(in, host)
 	if err != nil {
 		t.Fatal(err)
