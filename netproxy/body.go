@@ -14,10 +14,13 @@ type requestBody struct {
 	hook   emptyHook
 	// trailer is filled by the server when the body ends.
 	trailer http.Header
+	// deferred says that a secret may go into the body, see secrets.Set.SwapBody.
+	deferred bool
 }
 
 func (x *web) requestBody(r *http.Request) io.ReadCloser {
-	x.body = requestBody{ReadCloser: x.f.p.cfg.Secrets.Body(r.Body), f: x.f, left: r.ContentLength, trailer: r.Trailer}
+	body, deferred := x.f.p.cfg.Secrets.Body(r.Body, r.Header, x.f.req.Target)
+	x.body = requestBody{ReadCloser: body, f: x.f, left: r.ContentLength, trailer: r.Trailer, deferred: deferred}
 	return &x.body
 }
 

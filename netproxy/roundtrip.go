@@ -187,8 +187,27 @@ func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, e
 	if err != nil {
 		return nil, nil, err
 	}
+	query, more, err := set.SwapQuery(r.URL.RawQuery, f.req.Target, f.confidential())
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(more) > 0 {
+		u := *r.URL
+		u.RawQuery = query
+		out.URL, used = &u, append(used, more...)
+	}
+	if f.web.body.deferred {
+		if more, err = set.SwapBody(out, f.req.Target, f.confidential()); err != nil {
+			return nil, nil, err
+		}
+		used = append(used, more...)
+	}
 	if f.pin != nil {
 		used = set.Inject(f.pin, out.Header, used)
+	}
+	if len(used) > 0 {
+		// Response can't look into a compressed answer.
+		out.Header["Accept-Encoding"] = []string{"identity"}
 	}
 	for _, u := range used {
 		f.p.cfg.Record.Note(&audit.SecretUse{Flow: f.req.Flow, Name: u.Secret, Host: f.req.Target.Name(), Header: u.Header})

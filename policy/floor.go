@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"math"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -298,10 +297,7 @@ func (c *claims) secrets() {
 
 // validSecret says whether a secret is as the parser makes it.
 func validSecret(s *Secret) bool {
-	msg, _ := badHeader(s.Header)
-	ok := validEnv(s.Name) && msg == "" && http.CanonicalHeaderKey(s.Header) == s.Header &&
-		len(s.Prefix) <= 64 && isPrintableASCII(s.Prefix) && len(s.Hosts) > 0 &&
-		(s.Env == "") != (s.File == "") && (s.Env == "" || validEnv(s.Env)) && (s.File == "" || plainPath(s.File))
+	ok := validEnv(s.Name) && s.validPlace() && s.validSource() && len(s.Hosts) > 0
 	for _, h := range s.Hosts {
 		p, err := parseHostPattern(h)
 		ok = ok && err == nil && p.String() == h && !(p.wild && !strings.Contains(p.name, "."))

@@ -193,7 +193,7 @@ func sameSecret(a, b Secret) bool {
 	ah, bh := slices.Clone(a.Hosts), slices.Clone(b.Hosts)
 	slices.Sort(ah)
 	slices.Sort(bh)
-	return a.Env == b.Env && a.File == b.File && a.Header == b.Header && a.Prefix == b.Prefix && slices.Equal(ah, bh)
+	return a.fromText() == b.fromText() && a.placeText() == b.placeText() && slices.Equal(ah, bh)
 }
 
 func (m *merge) filesystem() {

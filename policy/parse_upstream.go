@@ -78,7 +78,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 		}},
 		{"user", func(n *yaml.Node) {
 			var ok bool
-			if u.User, ok = p.text(n, "user"); ok && (u.User == "" || !validUser(u.User)) {
+			if u.User, ok = p.text(n, "user"); ok && (u.User == "" || !validLogin(u.User)) {
 				p.fail(n, "write the name only; the password comes from where from says", "user is empty, or has a colon or a control character")
 			}
 		}},

@@ -177,7 +177,10 @@ func (m *merge) pinSecret(r *Rule) {
 	if r.pin.Header != "" && r.pin.Header != s.Header {
 		m.errs.add(r.Source, "leave header out, or write the secret's", "rule %s pins header %s, and secret %s goes in %s (%s)", r.Text, r.pin.Header, s.Name, s.Header, s.From.Ref())
 	}
-	if s.Header == "Authorization" && s.Prefix == "" {
+	if s.Header == "" {
+		m.errs.add(r.Source, "pin a secret that goes in a header", "rule %s pins secret %s, which goes in %s: beside it any header could hold another", r.Text, s.Name, s.place())
+	}
+	if s.Header == "Authorization" && s.Prefix == "" && !s.Basic {
 		m.errs.add(s.From, `add prefix: "Bearer ", or what the service wants`, "secret %s is pinned by %s and has no prefix: what to put into a request without it is not known", s.Name, r.Ref())
 	}
 }

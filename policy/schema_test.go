@@ -30,6 +30,7 @@ var (
 		"version: 1\negress: {allow: [{host: a.example, budget: {requests: 1}}, {cidr: 10.0.0.0/8, budget: {bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 5/s}}, {host: b.example, ports: [22], protocol: tcp, budget: {rate: 10000/h}}]}",
 		"version: 1\negress: {allow: [{host: a.example, when: 'request.size < 10'}, {host: b.example, inspect: true, when: 'true'}], deny: [{host: '*', when: 'true'}]}",
 		"version: 1\negress: {via: corp, allow: [{host: a.example, via: direct}], upstreams: {corp: {url: 'http://proxy.corp.example:3128/', user: me, from: 'env:P', addresses: [10.0.0.0/8], except: ['*.lab', 10.0.0.0/8]}, b: {urls: ['socks5://[::1]:1080', 'socks5h://h.example:1'], from: 'file:~/p'}}}\nlimits: {via: [corp, direct]}",
+		"version: 1\nsecrets: [{name: A, from: 'credential:a.b', hosts: [a.example], bearer: true}, {name: B, from: {command: [pass, show, 'x y', '']}, hosts: [a.example], basic: {user: x-access-token}}, {name: C, from: {command: [/usr/bin/env]}, hosts: [a.example], query: 'api key'}, {name: D, from: 'env:D', hosts: [a.example], json: auth.key}]",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
@@ -75,6 +76,10 @@ var (
 		"version: 1\negress: {allow: [{host: a, budget: {rate: 1/s, per: hour}}]}", "version: 1\negress: {allow: [{host: a, budget: {bytes_in: 5}}]}", "version: 1\negress: {deny: [{host: a, budget: {requests: 1}}]}", "version: 1\negress: {allow: [{host: a, budget: {requests: 1, other: 1}}]}",
 		"version: 1\negress: {allow: [{host: a, when: ''}]}", "version: 1\negress: {allow: [{host: a, when: true}]}", "version: 1\negress: {allow: [{host: a, inspect: false, when: 'true'}]}",
 		"version: 1\negress: {allow: [{host: a, ports: [1], protocol: tcp, when: 'true'}]}", "version: 1\negress: {deny: [{host: a, protocol: [tls, https], when: 'true'}]}", "version: 1\negress: {deny: [{host: a, when: ['true']}]}",
+		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example]}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], header: x, query: y}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], bearer: true, prefix: x}]",
+		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], bearer: false}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], basic: {user: 'a:b'}}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], basic: {}}]",
+		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], query: ''}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], json: a..b}]", "version: 1\nsecrets: [{name: A, from: 'credential:a/b', hosts: [a.example], bearer: true}]",
+		"version: 1\nsecrets: [{name: A, from: {}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: {command: []}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: {command: [./x]}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'credential:.x', hosts: [a.example], bearer: true}]",
 		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}

@@ -108,13 +108,27 @@ func (e *EnvironmentSettings) Passes(name string) bool {
 // Secret says what variable of the pen gets a placeholder and where the real
 // value is put in. The value itself is never in a policy.
 type Secret struct {
-	Name   string   `json:"name"`             // variable in the pen
-	Env    string   `json:"env,omitempty"`    // variable of the host that holds the value; or
-	File   string   `json:"file,omitempty"`   // absolute path of the file that holds it
-	Hosts  []string `json:"hosts"`            // canonical names or *.name
-	Header string   `json:"header"`           // canonical, e.g. X-Api-Key
-	Prefix string   `json:"prefix,omitempty"` // before the value in the header, e.g. "Bearer "
-	From   Source   `json:"from"`
+	Name  string   `json:"name"`  // variable in the pen
+	Hosts []string `json:"hosts"` // canonical names or *.name
+
+	// Where the value is, one of them: a variable of the host, the absolute path of
+	// a file, a systemd credential, or what a command writes that is executed
+	// outside the pen.
+	Env        string   `json:"env,omitempty"`
+	File       string   `json:"file,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+	Command    []string `json:"command,omitempty"`
+
+	// Where the value goes: into a header, a query parameter or a field of a JSON
+	// body. Basic says that it is the password of User in the header.
+	Header string `json:"header,omitempty"` // canonical, e.g. X-Api-Key
+	Prefix string `json:"prefix,omitempty"` // before the value in the header, e.g. "Bearer "
+	Basic  bool   `json:"basic,omitempty"`
+	User   string `json:"user,omitempty"`
+	Query  string `json:"query,omitempty"`
+	JSON   string `json:"json,omitempty"` // keys with dots between
+
+	From Source `json:"from"`
 }
 
 // Covers says whether the secret may be sent to a canonical host name.

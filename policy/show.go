@@ -243,15 +243,7 @@ func secretText(x *Secret) string {
 	for i, h := range x.Hosts {
 		hosts[i] = quoteYAML(h)
 	}
-	from := "env:" + x.Env
-	if x.File != "" {
-		from = "file:" + x.File
-	}
-	t := "{name: " + yamlText(x.Name) + ", from: " + quoteYAML(from) + ", hosts: [" + strings.Join(hosts, ", ") + "], header: " + quoteYAML(x.Header)
-	if x.Prefix != "" {
-		t += ", prefix: " + quoteYAML(x.Prefix)
-	}
-	return t + "}"
+	return "{name: " + yamlText(x.Name) + ", from: " + x.fromText() + ", hosts: [" + strings.Join(hosts, ", ") + "], " + x.placeText() + "}"
 }
 
 // Grant is one thing that a policy gives or takes, in words.

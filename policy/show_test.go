@@ -35,6 +35,8 @@ egress:
     - {host: db.example, ports: [5432, "6000-6010"], protocol: [tcp]}
     - {cidr: 10.20.0.0/16, ports: [443]}
     - {cidr: "2001:db8::/32", protocol: http}
+    - {host: api.example.com, ports: [8443], pin: {secret: API_KEY, header: authorization, pass_headers: [x-a], pass_query: ["b c"]}}
+    - {host: b.example, budget: {requests: 5, bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 100/m}}
     - {host: "123.example", addresses: [10.0.0.0/8, "fd00::/8"]}
   deny:
     - host: gist.github.com
@@ -44,6 +46,10 @@ egress:
 secrets:
   - {name: API_KEY, from: "env:HOST_KEY", hosts: [api.example.com, "*.api.example.com"], header: authorization, prefix: "Bearer "}
   - {name: OTHER, from: "file:/run/secret", hosts: [x.example], header: X-Key}
+  - {name: RUN, from: {command: [pass, show, "a b: \"c\""]}, hosts: [y.example], basic: {user: "a, b"}}
+  - {name: CRED, from: "credential:c.d", hosts: [y.example], query: "a[b]"}
+  - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
+  - {name: SHORT, from: "env:S", hosts: [y.example], bearer: true}
 limits:
   tier: bwrap
   memory: 8GiB

@@ -118,7 +118,7 @@ func (u *Upstream) finish() error {
 		return errors.New("an upstream has from 1 to " + strconv.Itoa(maxProxies) + " URLs")
 	case u.Env != "" && u.File != "" || u.Env != "" && !validEnv(u.Env) || u.User != "" && !u.LogsIn():
 		return errors.New("the credentials of an upstream have no source")
-	case !validUser(u.User):
+	case !validLogin(u.User):
 		return errors.New("the user of an upstream has a colon or a control character")
 	}
 	u.proxies = nil
@@ -136,8 +136,9 @@ func (u *Upstream) finish() error {
 	return nil
 }
 
-// validUser is RFC 7617 section 2: the first colon ends the user's name.
-func validUser(s string) bool {
+// validLogin is RFC 7617 section 2: the first colon ends the user's name. Empty is
+// no user.
+func validLogin(s string) bool {
 	return len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r == ':' || r < 0x20 || r == 0x7f })
 }
 

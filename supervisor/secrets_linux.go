@@ -1,23 +1,28 @@
 package supervisor
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"syscall"
+	"time"
 
+	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor/config"
 )
-
-// maxSecret bounds a secret's file, in bytes.
-const maxSecret = 64 << 10
 
 // resolveSecrets reads the real values. A secret whose source is empty is left
 // out, with a hint: its variable is not in the pen at all.
 func (s *session) resolveSecrets() error {
-	from := secrets.Source{
-		Lookup: s.cfg.Host.Lookup,
-		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
-	}
+	from := secretSource(&s.cfg.Host, s.cfg.DryRun)
 	if !s.cfg.EphemeralCA {
 		// The same secret has the same placeholder as long as the authority lives:
 		// agents ask again for each key that they have not seen.
@@ -42,4 +47,85 @@ func (s *session) resolveSecrets() error {
 // not even "*" passes.
 func holdsLogin(p *policy.Policy, name string) bool {
 	return slices.ContainsFunc(p.Upstreams(), func(u policy.Upstream) bool { return u.Env == name })
+}
+
+// Bounds of what a secret comes from.
+const (
+	maxSecret     = 64 << 10    // bytes of a file or of a command's output
+	secretCommand = time.Minute // a password store may ask its user first
+)
+
+// secretSource is where the session's user has values.
+func secretSource(h *config.Host, dryRun bool) secrets.Source {
+	return secrets.Source{
+		Lookup: h.Lookup,
+		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
+		Credential: func(name string) ([]byte, bool, error) {
+			dir := h.Getenv("CREDENTIALS_DIRECTORY") // systemd.exec(5)
+			if !filepath.IsAbs(dir) {
+				return nil, false, nil
+			}
+			b, err := readFile(filepath.Join(dir, name), maxSecret)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, false, nil
+			}
+			return b, err == nil, err
+		},
+		Run: func(argv []string) ([]byte, error) {
+			if dryRun {
+				return []byte("not executed"), nil // the value is not used
+			}
+			return runForSecret(h, argv)
+		},
+	}
+}
+
+// runForSecret executes a command as the caller, outside the pen, and returns its
+// output. Not in the work directory, where a program could wait for it that the
+// pen has written. What it says on its standard error is dropped: it may hold a
+// part of the value.
+func runForSecret(h *config.Host, argv []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), secretCommand)
+	defer cancel()
+	fail := func(err error) ([]byte, error) {
+		return nil, fmt.Errorf("execute %s: %w; try it by itself", text.Escape(argv[0]), err)
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return fail(err)
+	}
+	if !filepath.IsAbs(path) {
+		return fail(exec.ErrDot)
+	}
+	cmd := exec.CommandContext(ctx, path, argv[1:]...)
+	cmd.Env, cmd.Dir = h.Environ, h.Home
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // for children that keep the pipe
+	out := &bounded{most: maxSecret}
+	cmd.Stdout = out
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("it took longer than %s", secretCommand)
+		}
+		return fail(err)
+	}
+	if out.over {
+		return fail(fmt.Errorf("it wrote more than %d bytes", maxSecret))
+	}
+	return out.Bytes(), nil
+}
+
+// bounded keeps the first bytes written.
+type bounded struct {
+	bytes.Buffer
+	most int
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n := min(len(p), b.most-b.Len())
+	b.over = b.over || n < len(p)
+	b.Buffer.Write(p[:n])
+	return len(p), nil
 }

@@ -3,17 +3,27 @@ package secrets
 import (
 	"io"
 	"net/http"
+
+	"github.com/penstock/penstock/hooks"
 )
 
 // Body returns a reader that passes the body of a request on and fails with a
 // *Violation before it returns the last bytes of a placeholder. The nil Set
-// returns body itself.
-func (s *Set) Body(body io.ReadCloser) io.ReadCloser {
+// returns body itself. deferred says that a placeholder may be in this body: it is
+// returned as it is, and SwapBody must see it before anything of it leaves.
+func (s *Set) Body(body io.ReadCloser, h http.Header, target hooks.Target) (out io.ReadCloser, deferred bool) {
 	if s == nil || body == nil {
-		return body
+		return body, false
 	}
+	if s.inJSON(h, target) {
+		return body, true
+	}
+	return s.scanned(body), false
+}
+
+func (s *Set) scanned(body io.ReadCloser) io.ReadCloser {
 	return &bodyScanner{body: body, scan: s.scan, found: func(i int, enc string) error {
-		return &Violation{Secret: s.secrets[i].Name, Where: "body", Encoding: enc, Reason: "it may stand in its declared header only"}
+		return &Violation{Secret: s.secrets[i].Name, Where: "body", Encoding: enc, Reason: "it may stand in its declared place only"}
 	}}
 }
 

@@ -1,6 +1,7 @@
 // Package secrets keeps real credentials out of the pen: the pen gets a random
-// placeholder, and the real value takes its place in one header of requests to
-// the declared hosts, after the verdict and just before the request leaves.
+// placeholder, and the real value takes its place in one header, query parameter or
+// JSON field of requests to the declared hosts, after the verdict and just before
+// the request leaves.
 //
 // Its hazard is the real value. It exists in this package's Set, in the header
 // of an outgoing request, and nowhere else: no value is ever formatted, logged
@@ -14,9 +15,10 @@
 // alarm, and tells a misconfigured tool why its key "does not work". The attacks
 // that matter aim at the real value: to have it sent to another host (the host
 // is that of the bound target, never a header), in clear text (refused), or to a
-// host that echoes requests. Against echoes: only the declared header is
-// swapped, TRACE and its like are refused, the value never goes into a path, a
-// query or a body, and the answer to a request with a real value is searched for
+// host that echoes requests. Against echoes: only the declared place is
+// swapped, as a whole value of which the tool chooses nothing (a field of a prompt
+// that is stored or shown would give it back), TRACE and its like are refused, and
+// the answer to a request with a real value is searched for
 // it, plain and in base64, in header, body and trailers (Response). A host that
 // returns it compressed unasked, encrypted, hashed or in pieces can't be caught:
 // declare a secret only for hosts that are trusted with it.

@@ -22,8 +22,12 @@ func (s *Set) Donate() *Donation {
 type donated struct {
 	Name        string   `json:"name"`
 	Hosts       []string `json:"hosts"`
-	Header      string   `json:"header"`
+	Header      string   `json:"header,omitempty"`
 	Prefix      string   `json:"prefix,omitempty"`
+	Basic       bool     `json:"basic,omitempty"`
+	User        string   `json:"user,omitempty"`
+	Query       string   `json:"query,omitempty"`
+	JSON        string   `json:"json,omitempty"`
 	Value       string   `json:"value"`
 	Placeholder string   `json:"placeholder"`
 }
@@ -40,7 +44,7 @@ func (d *Donation) Set() (*Set, error) {
 func (d *Donation) MarshalJSON() ([]byte, error) {
 	out := make([]donated, len(d.list))
 	for i, c := range d.list {
-		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Value.reveal(), c.Placeholder}
+		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, c.Value.reveal(), c.Placeholder}
 	}
 	return json.Marshal(out)
 }
@@ -54,7 +58,7 @@ func (d *Donation) UnmarshalJSON(doc []byte) error {
 	}
 	d.list = nil
 	for _, c := range in {
-		d.list = append(d.list, Secret{c.Name, c.Hosts, c.Header, c.Prefix, NewValue(c.Value), c.Placeholder})
+		d.list = append(d.list, Secret{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, NewValue(c.Value), c.Placeholder})
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 		if !u.LogsIn() {
 			continue
 		}
-		v, err := from.value(u.Env, u.File)
+		v, err := from.value(&policy.Secret{Env: u.Env, File: u.File})
 		if err != nil {
 			return nil, fmt.Errorf("use upstream %s (%s): %w", u.Name, u.From.Ref(), err)
 		}

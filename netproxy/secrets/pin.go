@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -53,17 +54,17 @@ func (s *Set) Pinned(p *policy.Pin, h, trailer http.Header, query string, target
 	switch {
 	case c == nil:
 		return foreign("", "which has no value in this session", "set what the secret's from: names, and start the session anew")
-	case target.Host == "" || !c.allows(target.Host):
-		return foreign("", "which is not declared for this host", "add the host to the secret's hosts")
+	case c.Header == "" || !s.goes(c, target):
+		return foreign("", "which is not declared for this host, or another one more exactly", "add the host to the secret's hosts")
 	case !confidential:
 		return foreign("", "which would travel in clear text", "use https")
 	case len(trailer) > 0:
 		return foreign("the request", "announces trailers, which can't be judged before they come", "send them as headers")
 	}
 	for name, values := range h {
-		if own := s.placed(name, target); own != nil {
-			if len(values) != 1 || !own.exactly(values[0]) {
-				return foreign("header "+name, "must be the placeholder of "+own.Name+" alone, or absent", "let the tool read the variable "+own.Name+", or leave the header out")
+		if own := s.placed(name, target, c); len(own) > 0 {
+			if len(values) != 1 || !slices.ContainsFunc(own, func(o *Secret) bool { return o.exactly(values[0]) }) {
+				return foreign("header "+name, "must be the placeholder of "+own[0].Name+" alone, or absent", "let the tool read the variable "+own[0].Name+", or leave the header out")
 			}
 			continue
 		}
@@ -80,10 +81,10 @@ func (s *Set) Pinned(p *policy.Pin, h, trailer http.Header, query string, target
 			}
 		}
 	}
-	return s.pinnedQuery(p, query)
+	return s.pinnedQuery(p, query, target)
 }
 
-func (s *Set) pinnedQuery(p *policy.Pin, query string) error {
+func (s *Set) pinnedQuery(p *policy.Pin, query string, target hooks.Target) error {
 	// Servers differ in what separates parameters.
 	for part := range strings.FieldsFuncSeq(query, func(r rune) bool { return r == '&' || r == ';' }) {
 		name, value, _ := strings.Cut(part, "=")
@@ -97,8 +98,8 @@ func (s *Set) pinnedQuery(p *policy.Pin, query string) error {
 		if err != nil {
 			return foreign("has a bad escape", "")
 		}
-		if slices.Contains(p.PassQuery, name) {
-			continue
+		if slices.Contains(p.PassQuery, name) || s.parameter(part, target) != nil {
+			continue // the latter is ours
 		}
 		remedy := "remove it, or name it under pass_query of the pin"
 		// Some decode twice.
@@ -122,8 +123,7 @@ func (s *Set) Inject(p *policy.Pin, h http.Header, used []Swapped) []Swapped {
 	if c == nil || len(h[c.Header]) > 0 {
 		return used
 	}
-	h[c.Header] = []string{c.Prefix + c.Value.reveal()}
-	h["Accept-Encoding"] = []string{"identity"} // as in Swap
+	h[c.Header] = []string{c.complete()}
 	return append(used, Swapped{c.Name, c.Header})
 }
 
@@ -139,20 +139,29 @@ func (s *Set) named(name string) *Secret {
 	return nil
 }
 
-// placed returns the secret that goes in this header to this host, nil if none does.
-func (s *Set) placed(header string, target hooks.Target) *Secret {
+// placed returns the secrets that go in this header to this host: only the
+// pinned one where that goes.
+func (s *Set) placed(header string, target hooks.Target, pinned *Secret) (out []*Secret) {
+	if header == pinned.Header {
+		return []*Secret{pinned}
+	}
 	for i := range s.secrets {
-		if c := &s.secrets[i]; c.Header == header && c.allows(target.Host) {
-			return c
+		if c := &s.secrets[i]; c.Header == header && s.goes(c, target) {
+			out = append(out, c)
 		}
 	}
-	return nil
+	return out
 }
 
 // exactly says whether a header value is the placeholder alone, or after the
-// prefix: nothing of it is the pen's choice.
+// prefix, or the password of the declared user: nothing of it is the pen's choice.
 func (c *Secret) exactly(v string) bool {
 	t := strings.TrimSpace(v)
+	if c.Basic {
+		scheme, rest, _ := strings.Cut(t, " ")
+		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+		return err == nil && strings.EqualFold(scheme, "Basic") && string(raw) == c.User+":"+c.Placeholder
+	}
 	if t == c.Placeholder {
 		return true
 	}

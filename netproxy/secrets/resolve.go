@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,10 @@ import (
 type Source struct {
 	Lookup func(name string) (string, bool)
 	Read   func(path string) ([]byte, error)
+	// Credential reads a systemd credential; false: there is none of that name.
+	Credential func(name string) (value []byte, ok bool, err error)
+	// Run returns what a command writes to its standard output.
+	Run func(argv []string) ([]byte, error)
 	// Seed makes placeholders stable, see Placeholder; nil: new ones each time.
 	Seed []byte
 }
@@ -23,7 +28,7 @@ type Source struct {
 func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string, err error) {
 	var list []Secret
 	for _, d := range declared {
-		v, err := from.value(d.Env, d.File)
+		v, err := from.value(&d)
 		if err != nil {
 			return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
 		}
@@ -31,7 +36,7 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 			missing = append(missing, d.Name)
 			continue
 		}
-		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Value: NewValue(v)}
+		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, Value: NewValue(v)}
 		if from.Seed != nil {
 			c.Placeholder = Placeholder(from.Seed, c.Name, c.Value)
 		}
@@ -41,18 +46,36 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 	return set, missing, err
 }
 
-// value reads a variable or a file; "" is none.
-func (s *Source) value(env, file string) (string, error) {
-	if file == "" {
-		v, _ := s.Lookup(env)
+// value reads a value; "" is none.
+func (from *Source) value(d *policy.Secret) (string, error) {
+	if d.Env != "" {
+		v, _ := from.Lookup(d.Env)
 		return v, nil
 	}
-	raw, err := s.Read(file)
+	raw, err := from.bytes(d)
 	if err != nil {
 		return "", err
 	}
-	// Editors and echo end a file with a line break.
+	// Editors, echo and most commands end with a line break.
 	v := strings.TrimRight(string(raw), "\r\n")
 	clear(raw)
 	return v, nil
+}
+
+// bytes reads a value that is not in a variable.
+func (from *Source) bytes(d *policy.Secret) ([]byte, error) {
+	switch {
+	case d.File != "":
+		return from.Read(d.File)
+	case d.Credential != "":
+		raw, _, err := from.Credential(d.Credential)
+		return raw, err
+	case len(d.Command) > 0:
+		raw, err := from.Run(d.Command)
+		if err == nil && len(strings.TrimRight(string(raw), "\r\n")) == 0 {
+			err = errors.New("the command wrote nothing")
+		}
+		return raw, err
+	}
+	return nil, errors.New("it has no source")
 }

@@ -43,11 +43,15 @@ func newScanner(cores []string) *scanner {
 
 // newReflection looks for one real value, plain and in base64, which is how it
 // stands in Basic credentials.
-func newReflection(i int, value string) []group {
+func newReflection(i int, value string, spellings ...string) []group {
 	if len(value) < minRedact {
 		return nil
 	}
-	texts := [][]byte{[]byte(value)}
+	var texts [][]byte
+	for _, v := range append([]string{value}, spellings...) {
+		texts = append(texts, []byte(v))
+	}
+	plain := len(texts)
 	for a := range 3 {
 		std, url := base64At(base64.RawStdEncoding, value, a), base64At(base64.RawURLEncoding, value, a)
 		texts = append(texts, std)
@@ -58,7 +62,7 @@ func newReflection(i int, value string) []group {
 	var g []group
 	for n, t := range texts {
 		enc := ""
-		if n > 0 {
+		if n >= plain {
 			enc = "base64"
 		}
 		g = append(g, group{t, []pattern{{t, i, enc}}})

@@ -242,7 +242,7 @@ func TestBody(t *testing.T) {
 		for _, text := range []string{ph, base64.StdEncoding.EncodeToString([]byte("abc" + ph)), base64.StdEncoding.EncodeToString([]byte("a" + ph))} {
 			doc := strings.Repeat("-", lead) + text + strings.Repeat("-", 7)
 			for _, r := range []io.Reader{strings.NewReader(doc), iotest.OneByteReader(strings.NewReader(doc)), iotest.HalfReader(strings.NewReader(doc)), iotest.DataErrReader(strings.NewReader(doc))} {
-				out, err := io.ReadAll(s.Body(io.NopCloser(r)))
+				out, err := io.ReadAll(s.scanned(io.NopCloser(r)))
 				var v *Violation
 				if !errors.As(err, &v) || v.Secret != "ANTHROPIC_API_KEY" {
 					t.Fatalf("lead %d: %v", lead, err)
@@ -254,13 +254,13 @@ func TestBody(t *testing.T) {
 		}
 	}
 	clean := strings.Repeat(marker+"0123456789 ", 1000)
-	out, err := io.ReadAll(s.Body(io.NopCloser(iotest.HalfReader(strings.NewReader(clean)))))
+	out, err := io.ReadAll(s.scanned(io.NopCloser(iotest.HalfReader(strings.NewReader(clean)))))
 	if err != nil || string(out) != clean {
 		t.Errorf("clean body: %v, %d bytes of %d", err, len(out), len(clean))
 	}
 	var none *Set
 	b := io.NopCloser(strings.NewReader("x"))
-	if none.Body(b) != b {
+	if got, deferred := none.Body(b, nil, host("a.example")); got != b || deferred {
 		t.Error("no secrets: the body is wrapped")
 	}
 }
@@ -284,7 +284,7 @@ func FuzzBody(f *testing.F) {
 			doc = append(append(bytes.Clone(doc[:at]), ph...), doc[at:]...)
 		}
 		whole, _ := s.scan.find(doc)
-		r := s.Body(io.NopCloser(bytes.NewReader(doc)))
+		r := s.scanned(io.NopCloser(bytes.NewReader(doc)))
 		var out []byte
 		buf := make([]byte, int(size)+1)
 		var err error
@@ -332,7 +332,7 @@ func BenchmarkBody(b *testing.B) {
 	buf := make([]byte, 32<<10)
 	b.SetBytes(int64(len(doc)))
 	for b.Loop() {
-		r := s.Body(io.NopCloser(bytes.NewReader(doc)))
+		r := s.scanned(io.NopCloser(bytes.NewReader(doc)))
 		for {
 			if _, err := r.Read(buf); err != nil {
 				if err != io.EOF {

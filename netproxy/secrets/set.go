@@ -15,10 +15,18 @@ import (
 
 // Secret is one declared credential.
 type Secret struct {
-	Name   string   // of the variable in the pen
-	Hosts  []string // canonical names, or "*.suffix" for any depth below suffix
-	Header string   // the one header in which the value may go out
-	Prefix string   // what stands before the value there, e.g. "Bearer "; "": any scheme, or Basic
+	Name  string   // of the variable in the pen
+	Hosts []string // canonical names, or "*.suffix" for any depth below suffix
+	// The one place in which the value may go out: a header, with what stands
+	// before the value there, e.g. "Bearer " ("": any scheme, or Basic), or as the
+	// password of User in Basic credentials; or a query parameter; or a field of a
+	// JSON body, by its keys with dots between.
+	Header string
+	Prefix string
+	Basic  bool
+	User   string
+	Query  string
+	JSON   string
 	Value  Value
 	// Placeholder is what the pen gets; New fills it in when empty.
 	Placeholder string
@@ -59,8 +67,8 @@ func New(list []Secret) (*Set, error) {
 		if err := checkValue(c.Value.reveal()); err != nil {
 			return nil, fmt.Errorf("use secret %q: %w", c.Name, err)
 		}
-		if c.Header == "" || len(c.Hosts) == 0 {
-			return nil, fmt.Errorf("use secret %q: it names no header or no host", c.Name)
+		if !c.onePlace() || len(c.Hosts) == 0 {
+			return nil, fmt.Errorf("use secret %q: it names no header or other place, or several, or no host", c.Name)
 		}
 		c.Header = http.CanonicalHeaderKey(c.Header)
 		if framing(c.Header) {
@@ -77,7 +85,7 @@ func New(list []Secret) (*Set, error) {
 	}
 	s.scan = newScanner(s.cores)
 	for i, c := range s.secrets {
-		g := newReflection(i, c.Value.reveal())
+		g := newReflection(i, c.Value.reveal(), c.spellings()...)
 		s.reflections = append(s.reflections, func() []group { return g })
 	}
 	return s, nil
@@ -197,23 +205,11 @@ func (s *Set) Redact(text string) string {
 		return text
 	}
 	for _, c := range s.secrets {
-		if v := c.Value.reveal(); len(v) >= minRedact && strings.Contains(text, v) {
-			text = strings.ReplaceAll(text, v, "[redacted "+c.Name+"]")
+		for _, v := range append(c.spellings(), c.Value.reveal()) {
+			if len(v) >= minRedact && strings.Contains(text, v) {
+				text = strings.ReplaceAll(text, v, "[redacted "+c.Name+"]")
+			}
 		}
 	}
 	return text
-}
-
-// allows reports whether the secret may go to a canonical host.
-func (c *Secret) allows(host string) bool {
-	for _, h := range c.Hosts {
-		if suffix, ok := strings.CutPrefix(h, "*"); ok {
-			if len(host) > len(suffix) && strings.HasSuffix(host, suffix) && strings.HasPrefix(suffix, ".") {
-				return true
-			}
-		} else if h == host && h != "" {
-			return true
-		}
-	}
-	return false
 }

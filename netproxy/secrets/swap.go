@@ -33,13 +33,13 @@ func (v *Violation) Error() string {
 
 // Hint says what a user who meant it can do.
 func (v *Violation) Hint() string {
-	return "declare the host and the header under secrets: in the policy"
+	return "declare the host and the place under secrets: in the policy"
 }
 
 // Swapped names a secret that was put into a request, for the audit.
 type Swapped struct {
 	Secret string
-	Header string
+	Header string // or the query parameter or JSON field, in words
 }
 
 // Swap puts real values in the place of placeholders in h, which must be a copy
@@ -62,22 +62,21 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 				return &Violation{Secret: c.Name, Where: "header " + name, Reason: reason}
 			}
 			switch {
-			case name != c.Header || target.Host == "" || !c.allows(target.Host):
+			case name != c.Header || !s.goes(c, target):
 				return nil, refuse(s.reason(i, target))
 			case !confidential:
 				return nil, refuse("the real value would travel in clear text")
 			}
 			out, ok := c.replace(v)
+			if !ok && c.Basic {
+				return nil, refuse("it must be the password of user " + c.User + " in Basic credentials")
+			}
 			if !ok {
 				return nil, refuse("it must stand alone, after a scheme such as Bearer, or in Basic credentials")
 			}
 			values[j] = out
 			done = append(done, Swapped{c.Name, c.Header})
 		}
-	}
-	if len(done) > 0 {
-		// Response can't look into a compressed answer.
-		h["Accept-Encoding"] = []string{"identity"}
 	}
 	return done, nil
 }
@@ -86,8 +85,11 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 // the placeholder does not stand there in a known form.
 func (c *Secret) replace(v string) (string, bool) {
 	t := strings.TrimSpace(v)
+	if c.Basic {
+		return c.complete(), c.exactly(t)
+	}
 	if t == c.Placeholder {
-		return c.Prefix + c.Value.reveal(), true
+		return c.complete(), true
 	}
 	if n := len(c.Prefix); n > 0 {
 		// Schemes are case-insensitive (RFC 9110, 11.1).
@@ -142,7 +144,11 @@ func (s *Set) Scan(method, requestURI string, h http.Header, target hooks.Target
 	if s == nil {
 		return nil
 	}
-	if err := s.scanText("request target", requestURI); err != nil {
+	path, query, _ := strings.Cut(requestURI, "?")
+	if err := s.scanText("request target", path); err != nil {
+		return err
+	}
+	if err := s.scanQuery(query, target); err != nil {
 		return err
 	}
 	if err := s.scanText("method", method); err != nil {
@@ -150,7 +156,7 @@ func (s *Set) Scan(method, requestURI string, h http.Header, target hooks.Target
 	}
 	// A host name is case-folded before it gets here; its labels may be one.
 	if i := s.findFold(target.Host); i >= 0 {
-		return &Violation{Secret: s.secrets[i].Name, Where: "host name", Reason: "it may stand in its declared header only"}
+		return &Violation{Secret: s.secrets[i].Name, Where: "host name", Reason: "it may stand in its declared place only"}
 	}
 	carries := ""
 	for name, values := range h {
@@ -166,7 +172,7 @@ func (s *Set) Scan(method, requestURI string, h http.Header, target hooks.Target
 				continue
 			}
 			c := &s.secrets[i]
-			if name == c.Header && c.allows(target.Host) {
+			if name == c.Header && s.goes(c, target) {
 				// Swap judges the form.
 				carries = c.Name
 				continue
@@ -200,15 +206,19 @@ func (s *Set) Trailer(h http.Header) error {
 }
 
 func (s *Set) reason(i int, target hooks.Target) string {
-	if s.secrets[i].allows(target.Host) {
-		return "the secret is declared for header " + s.secrets[i].Header + " only"
+	c := &s.secrets[i]
+	if s.goes(c, target) {
+		return "the secret is declared for " + c.place() + " only"
+	}
+	if c.allows(target.Host) {
+		return "another secret is declared more exactly for this host"
 	}
 	return "the secret is not declared for this host"
 }
 
 func (s *Set) scanText(where, text string) error {
 	if i, enc := s.find(text); i >= 0 {
-		return &Violation{Secret: s.secrets[i].Name, Where: where, Encoding: enc, Reason: "it may stand in its declared header only"}
+		return &Violation{Secret: s.secrets[i].Name, Where: where, Encoding: enc, Reason: "it may stand in its declared place only"}
 	}
 	return nil
 }

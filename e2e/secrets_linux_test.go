@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/internal/world"
+)
+
+// TestSecretsGuide executes docs/secrets.md: each policy, the commands under it,
+// and the lines that they must write.
+func TestSecretsGuide(t *testing.T) {
+	world.Tool(t, "curl")
+	if bare() {
+		t.Skip("nothing to compare without a pen")
+	}
+	const value, other = `re&al "v=al\ue" 0123456789`, "other-0123456789"
+	w := world.New(t)
+	h := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if e := r.Header.Get("Accept-Encoding"); e != "identity" {
+			fmt.Fprintf(rw, "the answer may be compressed: %q\n", e)
+		}
+		for name, v := range r.Header {
+			_, pass, _ := r.BasicAuth()
+			if v := strings.TrimPrefix(v[0], "Bearer "); v == value || name == "Authorization" && pass == value {
+				fmt.Fprintf(rw, "the value came in header %s\n", name)
+			}
+		}
+		if k := r.URL.Query().Get("key"); k == value {
+			fmt.Fprintln(rw, "the value came in query parameter key")
+		}
+		if string(b) == `{"client": {"id": "me", "secret": "re&al \"v=al\\ue\" 0123456789"}}` && int(r.ContentLength) == len(b) {
+			fmt.Fprintln(rw, "the value came in the body")
+		}
+	})
+	for _, name := range []string{"api", "other", "bearer", "git", "maps", "login"} {
+		w.HTTPS(name+".example.com", h)
+	}
+	doc, err := os.ReadFile("../docs/secrets.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPen(t, w)
+	p.home.Write(t, ".config/example/key", value+"\n")
+	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
+	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
+	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CREDENTIALS_DIRECTORY="+credentials)
+	blocks := map[string]string{}
+	ran := 0
+	for i, part := range strings.Split(string(doc), "```") {
+		kind, text, _ := strings.Cut(part, "\n")
+		if i%2 == 0 {
+			continue
+		}
+		blocks[kind] = text
+		if kind != "text" {
+			continue
+		}
+		ran++
+		file := p.home.Write(t, "policy.yaml", blocks["yaml"])
+		p.ran = true
+		for _, version := range []string{"--http1.1", "--http2"} {
+			r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c",
+				strings.ReplaceAll(blocks["sh"], "curl -sS", "curl -sS "+version))
+			out := world.Lines(r.Stdout)
+			for _, want := range world.Lines(text) {
+				for len(out) > 0 && !strings.Contains(out[0], want) {
+					out = out[1:]
+				}
+				if len(out) == 0 {
+					t.Errorf("%s: no %q in its turn, under\n%s\n%s", version, want, blocks["yaml"], r)
+					break
+				}
+				out = out[1:]
+			}
+			if strings.Contains(r.Stdout, value) || strings.Contains(r.Stderr, value) {
+				t.Error("the value was shown")
+			}
+		}
+	}
+	if ran < 5 {
+		t.Errorf("%d examples", ran)
+	}
+	for _, spelling := range []string{value, "re%26al", "re&al"} {
+		if r := w.Run(p.home, p.opts, "grep", "-rlF", "--exclude-dir=.config", "--exclude-dir=credentials", spelling, p.home.Path); r.Code != 1 {
+			t.Errorf("the value is in a file of the session: %s", r)
+		}
+	}
+}

@@ -1,0 +1,293 @@
+package policy
+
+import (
+	"net/http"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func (p *parser) secrets(f *File, n *yaml.Node) {
+	first := map[string]int{}
+	p.list(n, "secrets", func(n *yaml.Node) {
+		s := Secret{From: p.at(n)}
+		before := len(p.errs.Errors)
+		seen := p.fields(n, "a secret", []field{
+			{"name", func(n *yaml.Node) {
+				var ok bool
+				if s.Name, ok = p.text(n, "name"); ok && !validEnv(s.Name) {
+					p.fail(n, "letters, digits and _, not beginning with a digit", "%s is not a name of a variable", quote(s.Name))
+				}
+			}},
+			{"from", func(n *yaml.Node) { p.secretFrom(&s, n) }},
+			{"hosts", func(n *yaml.Node) { p.secretHosts(&s, n) }},
+			{"header", func(n *yaml.Node) {
+				if v, ok := p.text(n, "header"); ok {
+					if msg, hint := badHeader(v); msg != "" {
+						p.fail(n, hint, "header %s %s", quote(v), msg)
+					}
+					s.Header = http.CanonicalHeaderKey(v)
+				}
+			}},
+			{"bearer", func(n *yaml.Node) {
+				if v, ok := p.boolean(n, "bearer"); ok && !v {
+					p.fail(n, "leave it out", "bearer: false says nothing")
+				}
+				s.Header, s.Prefix = "Authorization", "Bearer "
+			}},
+			{"basic", func(n *yaml.Node) { p.secretBasic(&s, n) }},
+			{"query", func(n *yaml.Node) {
+				if v, ok := p.text(n, "query"); ok {
+					if !validParameter(v) {
+						p.fail(n, "write the name as it is without %-encoding", "%s is not the name of a query parameter", quote(v))
+					}
+					s.Query = v
+				}
+			}},
+			{"json", func(n *yaml.Node) {
+				if v, ok := p.text(n, "json"); ok {
+					if !validJSONPath(v) {
+						p.fail(n, "for example json: client_secret, or json: auth.key for a key in an object", "%s is not the place of a field", quote(v))
+					}
+					s.JSON = v
+				}
+			}},
+			{"prefix", func(n *yaml.Node) {
+				if v, ok := p.text(n, "prefix"); ok {
+					if len(v) > 64 || !isPrintableASCII(v) {
+						p.fail(n, `for example "Bearer "`, "prefix %s is not up to 64 printable ASCII characters", quote(v))
+					}
+					s.Prefix = v
+				}
+			}},
+		})
+		if seen == nil || len(p.errs.Errors) > before {
+			return
+		}
+		for _, key := range []string{"name", "from", "hosts"} {
+			if seen[key] == nil {
+				p.fail(n, "", "the secret has no %s", key)
+			}
+		}
+		var places []string
+		for _, key := range []string{"header", "bearer", "basic", "query", "json"} {
+			if seen[key] != nil {
+				places = append(places, key)
+			}
+		}
+		switch {
+		case len(places) == 0:
+			p.fail(n, "write header: NAME, bearer: true, basic: {user: NAME}, query: NAME or json: FIELD", "the secret has no header, nor another place")
+		case len(places) > 1:
+			p.fail(n, "a secret has one place: write two with names of their own", "the secret has %s", strings.Join(places, " and "))
+		case seen["prefix"] != nil && seen["header"] == nil:
+			p.fail(seen["prefix"], "leave it out", "prefix goes with header only")
+		}
+		if line, ok := first[s.Name]; ok && s.Name != "" {
+			p.fail(n, "give each secret one entry with all its hosts", "secret %s is here twice, first at line %d", s.Name, line)
+		}
+		if len(p.errs.Errors) > before {
+			return
+		}
+		first[s.Name] = n.Line
+		f.secrets = append(f.secrets, s)
+	})
+}
+
+// secretFrom reads env:NAME, file:PATH, credential:NAME or {command: [...]}.
+func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
+	if n.Kind == yaml.MappingNode {
+		p.secretCommand(s, n)
+		return
+	}
+	v, ok := p.text(n, "from")
+	if !ok {
+		return
+	}
+	if name, ok := strings.CutPrefix(v, "env:"); ok {
+		if !validEnv(name) {
+			p.fail(n, "write env:NAME", "%s is not a name of a variable", quote(name))
+		}
+		s.Env = name
+		return
+	}
+	if name, ok := strings.CutPrefix(v, "credential:"); ok {
+		if !validCredential(name) {
+			p.fail(n, "write credential:NAME", "%s is not a name of a credential", quote(name))
+		}
+		s.Credential = name
+		return
+	}
+	if path, ok := strings.CutPrefix(v, "file:"); ok {
+		if msg, hint := badPath(path); msg != "" {
+			p.fail(n, hint, "path %s %s", quote(path), msg)
+		}
+		s.File = path
+		return
+	}
+	// Not quoted: it may be the credential itself.
+	p.fail(n, "write env:NAME, file:PATH, credential:NAME or {command: [PROGRAM, ARGUMENT]}; a secret's value never stands in a policy",
+		"from is neither env:, file:, credential: nor a command")
+}
+
+func (p *parser) secretCommand(s *Secret, n *yaml.Node) {
+	seen := p.fields(n, "from", []field{{"command", func(n *yaml.Node) {
+		p.list(n, "from.command", func(c *yaml.Node) {
+			if v, ok := p.text(c, "an entry of from.command"); ok {
+				s.Command = append(s.Command, v)
+			}
+		})
+		switch {
+		case !mayCommand(p.lay):
+			p.fail(n, "declare the secret in your own policy", "a project's policy can't have a command executed on the host")
+		case !validCommand(s.Command):
+			p.fail(n, "for example command: [pass, show, example/key]", "from.command is not a program, by name or absolute path, and its arguments")
+		}
+	}}})
+	if seen != nil && seen["command"] == nil {
+		p.fail(n, "for example {command: [pass, show, example/key]}", "from has no command")
+	}
+}
+
+// mayCommand says whose file may have a command executed outside the pen: that of
+// a person who would execute it anyway.
+func mayCommand(l Layer) bool { return l == System || l == User || l == CommandLine }
+
+func (p *parser) secretBasic(s *Secret, n *yaml.Node) {
+	s.Header, s.Basic = "Authorization", true
+	seen := p.fields(n, "basic", []field{{"user", func(n *yaml.Node) {
+		if v, ok := p.text(n, "basic.user"); ok {
+			if !validUser(v) {
+				p.fail(n, "", "%s is not up to 128 printable ASCII characters without a colon", quote(v))
+			}
+			s.User = v
+		}
+	}}})
+	if seen != nil && seen["user"] == nil {
+		p.fail(n, "for example basic: {user: x-access-token}; the secret is the password", "basic has no user")
+	}
+}
+
+// validUser is what RFC 7617 lets stand before the colon, in ASCII.
+func validUser(s string) bool {
+	return s != "" && len(s) <= 128 && isPrintableASCII(s) && !strings.Contains(s, ":")
+}
+
+// validCredential says whether s can name a file in $CREDENTIALS_DIRECTORY, see
+// systemd.exec(5).
+func validCredential(s string) bool {
+	return s != "" && len(s) <= 255 && isPrintableASCII(s) && !strings.ContainsAny(s, "/\\ ") && s[0] != '.'
+}
+
+// validCommand says whether argv is a program by name or absolute path, with
+// arguments.
+func validCommand(argv []string) bool {
+	ok := len(argv) > 0 && len(argv) <= 64 && argv[0] != "" && (!strings.Contains(argv[0], "/") || strings.HasPrefix(argv[0], "/"))
+	for _, a := range argv {
+		ok = ok && len(a) <= 4096 && !strings.ContainsAny(a, "\x00\n\r")
+	}
+	return ok
+}
+
+// validJSONPath says whether s is the key of a field, or keys of objects in each
+// other, with dots between.
+func validJSONPath(s string) bool {
+	for key := range strings.SplitSeq(s, ".") {
+		if key == "" || !isPrintableASCII(key) {
+			return false
+		}
+	}
+	return len(s) <= 128
+}
+
+func (p *parser) secretHosts(s *Secret, n *yaml.Node) {
+	p.texts(n, "hosts", func(c *yaml.Node, v string) {
+		h, err := parseHostPattern(v)
+		switch {
+		case err != nil:
+			pe := err.(*patternError)
+			p.fail(c, pe.hint, "%s", pe.msg)
+		case h.wild && !strings.Contains(h.name, "."):
+			p.fail(c, "name the hosts that need it", "a secret can't go to %s", quote(v))
+		}
+		s.Hosts = append(s.Hosts, h.String())
+	})
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		p.fail(n, "name the hosts that need it", "hosts is empty: the secret could go nowhere")
+	}
+}
+
+// place says where a secret goes, in words.
+func (s *Secret) place() string {
+	switch {
+	case s.Query != "":
+		return "query parameter " + s.Query
+	case s.JSON != "":
+		return "JSON field " + s.JSON
+	}
+	return "header " + s.Header
+}
+
+// fromText is from: in YAML.
+func (s *Secret) fromText() string {
+	switch {
+	case s.File != "":
+		return quoteYAML("file:" + s.File)
+	case s.Credential != "":
+		return quoteYAML("credential:" + s.Credential)
+	case len(s.Command) > 0:
+		args := make([]string, len(s.Command))
+		for i, a := range s.Command {
+			args[i] = quoteYAML(a)
+		}
+		return "{command: [" + strings.Join(args, ", ") + "]}"
+	}
+	return quoteYAML("env:" + s.Env)
+}
+
+// placeText is the place in YAML.
+func (s *Secret) placeText() string {
+	switch {
+	case s.Query != "":
+		return "query: " + quoteYAML(s.Query)
+	case s.JSON != "":
+		return "json: " + quoteYAML(s.JSON)
+	case s.Basic:
+		return "basic: {user: " + quoteYAML(s.User) + "}"
+	}
+	t := "header: " + quoteYAML(s.Header)
+	if s.Prefix != "" {
+		t += ", prefix: " + quoteYAML(s.Prefix)
+	}
+	return t
+}
+
+// validPlace says whether a secret has one place, as the parser makes it.
+func (s *Secret) validPlace() bool {
+	header := s.Header == "" && s.Prefix == "" && !s.Basic
+	switch {
+	case !s.Basic && s.User != "":
+		return false
+	case s.Query != "":
+		return header && s.JSON == "" && validParameter(s.Query)
+	case s.JSON != "":
+		return header && validJSONPath(s.JSON)
+	case s.Basic:
+		return s.Header == "Authorization" && s.Prefix == "" && validUser(s.User)
+	}
+	msg, _ := badHeader(s.Header)
+	return msg == "" && http.CanonicalHeaderKey(s.Header) == s.Header && len(s.Prefix) <= 64 && isPrintableASCII(s.Prefix)
+}
+
+// validSource says whether a secret has one source, as the parser makes it.
+func (s *Secret) validSource() bool {
+	n := 0
+	for _, is := range []bool{s.Env != "", s.File != "", s.Credential != "", len(s.Command) > 0} {
+		if is {
+			n++
+		}
+	}
+	return n == 1 && (s.Env == "" || validEnv(s.Env)) && (s.File == "" || plainPath(s.File)) &&
+		(s.Credential == "" || validCredential(s.Credential)) &&
+		(len(s.Command) == 0 || validCommand(s.Command) && mayCommand(s.From.Layer))
+}
