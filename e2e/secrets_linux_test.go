@@ -80,6 +80,9 @@ func TestSecretsGuide(t *testing.T) {
 				}
 				out = out[1:]
 			}
+			if strings.Contains(r.Stdout, "may be compressed") {
+				t.Errorf("the proxy could not look into the answer: %s", r)
+			}
 			if strings.Contains(r.Stdout, value) || strings.Contains(r.Stderr, value) {
 				t.Error("the value was shown")
 			}

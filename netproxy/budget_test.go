@@ -2,8 +2,10 @@ package netproxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,7 +66,7 @@ func TestLedger(t *testing.T) {
 	if _, err := ok(hour, 1000, 24); err != nil {
 		t.Errorf("new hour: %v", err)
 	}
-	if n, _, err := l.take(hour, bytesOut, 100); n != 24 || err == nil {
+	if n, _, err := l.take(hour, bytesOut, 25); n != 24 || err == nil {
 		t.Errorf("took %d %v", n, err)
 	}
 
@@ -307,6 +309,92 @@ func TestBudgetRaw(t *testing.T) {
 		t.Errorf("%d bytes by WebSocket", n)
 	}
 	wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Status == 101 && e.Class == "budget" })
+}
+
+// What comes down a WebSocket, what was read before a relay begins, and what is
+// passed through.
+func TestBudgetWays(t *testing.T) {
+	const limit = 16 << 10
+	pn := newPen(t, "  default: allow\n  allow:\n    - {host: ws.test, budget: {bytes_in: 16KiB}}\n    - {host: raw.test, budget: {bytes_out: 1KiB}}\n    - {host: pass.test, inspect: false, budget: {requests: 1}}\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	pn.origin("ws.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		for ws.Write(ctx, websocket.MessageBinary, make([]byte, 1<<10)) == nil {
+		}
+	}))
+	ws, _, err := websocket.Dial(ctx, "wss://ws.test/", &websocket.DialOptions{HTTPClient: pn.client("h1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	n := 0
+	for err == nil {
+		var b []byte
+		_, b, err = ws.Read(ctx)
+		n += len(b)
+	}
+	if n > limit || n < limit-4<<10 {
+		t.Errorf("%d bytes came down a WebSocket", n)
+	}
+
+	l := listen(t)
+	pn.place("raw.test:443", l.Addr().String())
+	c := pn.dial("raw.test:443")
+	io.WriteString(c, strings.Repeat("\x00", 2048)) // neither TLS nor HTTP
+	up, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(up)
+	up.Close()
+	if len(b) > 1024 {
+		t.Errorf("%d bytes went out that were read early", len(b))
+	}
+
+	pn.origin("pass.test:443", http.HandlerFunc(hello))
+	pass := func() error {
+		tr := &http.Transport{DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) { return pn.connect(ctx, addr) }, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer tr.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: tr}).Get("https://pass.test/")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := pass(); err != nil {
+		t.Error(err)
+	}
+	if err := pass(); err == nil {
+		t.Error("a second connection was passed through")
+	}
+}
+
+// Bytes that come with the handshake of a WebSocket count like those after it.
+func TestWebSocketEarlyBytes(t *testing.T) {
+	pn := newPen(t, "  allow:\n    - {host: ws.test}\n")
+	pn.origin("ws.test:80", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		b := make([]byte, 10)
+		io.ReadFull(rw, b)
+		nc.Write(b)
+	}))
+	c := pn.dial("ws.test:80")
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: ws.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n0123456789")
+	b, _ := io.ReadAll(c)
+	if !strings.HasSuffix(string(b), "0123456789") {
+		t.Errorf("%q", b)
+	}
+	wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Status == 101 && e.BytesUp == 10 && e.BytesDown == 10 })
 }
 
 func BenchmarkAdmit(b *testing.B) {

@@ -45,6 +45,14 @@ egress:
 	if s := p.Rules()[1].budget.String(); s != "{bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 5/s}" {
 		t.Error(s)
 	}
+	by := resolved(t, mustPolicy(t, "version: 1\negress: {allow: [{host: a.example, process: {exe: /usr/bin/git}, budget: {requests: 5}}, {host: a.example}]}"))
+	for _, exe := range []hooks.Executable{gitFile, curlFile} {
+		r := req(t, "https://a.example/")
+		r.Process = &hooks.Process{Exe: exe}
+		if v := by.Decide(r); v.Action != hooks.Allow || (len(v.Budgets) == 1) != (exe == gitFile) {
+			t.Errorf("%s: %v", exe.Path, v.Budgets)
+		}
+	}
 	// The usual case costs nothing.
 	one := mustPolicy(t, "version: 1\negress: {allow: [{host: a.example, budget: {requests: 5}}, {host: b.example}]}")
 	for _, u := range []string{"https://a.example/", "https://b.example/"} {

@@ -51,6 +51,13 @@ func TestPin(t *testing.T) {
 			}
 		}
 	}
+	open := mustPolicy(t, "version: 1\n"+pinSecret+"egress: {default: allow, allow: [{host: api.example, methods: [GET], pin: {secret: K}}]}")
+	if v := open.Decide(req(t, "POST https://api.example/")); v.Action != hooks.Allow || v.Pin == nil {
+		t.Errorf("allowed by default: %+v", v)
+	}
+	if v := open.Decide(req(t, "tcp://api.example:443")); v.Action == hooks.Allow {
+		t.Error("allowed by default, unread")
+	}
 	if e := p.Explain(req(t, "GET https://api.example/")); !strings.Contains(e.Reason, "secret K as its only credential") || !strings.Contains(e.Text, "pin: {secret: K") {
 		t.Errorf("explanation: %+v", e)
 	}

@@ -138,7 +138,7 @@ func (s *Set) field(path []string, key, value string, target hooks.Target) *Secr
 		if len(path) != 2*len(want) || key != want[len(want)-1] {
 			continue
 		}
-		same := path[0] == ""
+		same := true
 		for n := range want {
 			same = same && path[2*n+1] == "{" && (n == 0 || path[2*n] == want[n-1])
 		}
