@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -299,8 +298,7 @@ func (l *ledger) room(ms []meter, a amount, n int64) error {
 // exhausted denies a request for want of budget.
 func (f *flow) exhausted(r *http.Request, err error) *http.Response {
 	if !f.begun { // else it was allowed, and its answer is too much
-		f.open.Verdict, f.open.Reason = hooks.Deny, err.Error()
-		f.allowed, f.class = false, "budget"
+		f.refuse(err.Error(), "budget")
 		if e := f.begin(); e != nil {
 			return f.answer(http.StatusServiceUnavailable, "deny", e.Error()).response(r)
 		}

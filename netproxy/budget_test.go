@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
 )
 
 // clock is a ledger's time in a test.
@@ -273,8 +274,9 @@ func TestBudgetRaw(t *testing.T) {
 		t.Error("the third connection was not reset")
 	}
 	wait(t, pn.records, func(e *audit.FlowOpen) bool {
-		return strings.Contains(e.Reason, "the budget of test.yaml:4 is used up")
+		return strings.Contains(e.Reason, "the budget of test.yaml:4 is used up") && e.Verdict == hooks.Deny && e.Mode == "enforce"
 	})
+	wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Class == "budget" && e.BytesUp == 0 })
 
 	sent := make(chan int, 1)
 	pn.origin("ws.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -62,6 +62,12 @@ func (f *flow) verdict(v policy.Verdict, would bool) {
 	}
 }
 
+// refuse takes an allow back: a limit holds in audit mode, too.
+func (f *flow) refuse(reason, class string) {
+	f.allowed, f.class = false, class
+	f.open.Verdict, f.open.Reason, f.open.Mode = hooks.Deny, reason, "enforce"
+}
+
 // newFlow is a flow of a connection, with who opened that.
 func (p *Proxy) newFlow(b *binding) *flow {
 	f := &flow{p: p, binding: b, start: time.Now()}

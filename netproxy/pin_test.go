@@ -256,4 +256,7 @@ func TestPinFailsClosed(t *testing.T) {
 	if resp.StatusCode != 403 {
 		t.Errorf("audit mode: %s", resp.Status)
 	}
+	wait(t, pn.records, func(e *audit.FlowOpen) bool {
+		return e.Verdict == hooks.Deny && e.Mode == "enforce" && e.Rule == "test.yaml:5"
+	})
 }

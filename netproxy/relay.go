@@ -21,12 +21,13 @@ func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool)
 	f.req.Protocol, f.req.Target = hooks.ProtocolTCP, c.target
 	f.verdict(v, would)
 	if !f.allowed {
-		p.denyConn(c, f, v)
+		p.denyConn(c, f)
 		return
 	}
 	f.gen = gen
 	if err := f.admit(0, 0); err != nil {
-		p.denyConn(c, f, policy.Verdict{Reason: err.Error()})
+		f.refuse(err.Error(), "budget")
+		p.denyConn(c, f)
 		return
 	}
 	if f.begin() != nil {

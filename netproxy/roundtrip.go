@@ -11,7 +11,6 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -32,8 +31,8 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		return f.deny(r, policy.Verdict{Reason: "not judged"}), nil
 	}
 	if err := f.foreign(r); err != nil {
-		f.open.Verdict, f.open.Reason, f.open.Rule = hooks.Deny, err.Error(), f.pin.Ref
-		f.class = "foreign-credential"
+		f.refuse(err.Error(), "foreign-credential")
+		f.open.Rule = f.pin.Ref
 		return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)}), nil
 	}
 	if err := f.admit(headSize(len(r.Method)+len(r.URL.RequestURI()), r.Header), r.ContentLength); err != nil {

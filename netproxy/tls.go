@@ -184,12 +184,13 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 	v := gen.policy.Decide(&f.req)
 	f.verdict(v, p.cfg.Permissive)
 	if !f.allowed {
-		p.denyConn(c, f, v)
+		p.denyConn(c, f)
 		return
 	}
 	f.gen = gen
 	if err := f.admit(0, 0); err != nil {
-		p.denyConn(c, f, policy.Verdict{Reason: err.Error()})
+		f.refuse(err.Error(), "budget")
+		p.denyConn(c, f)
 		return
 	}
 	if f.begin() != nil {
@@ -207,10 +208,11 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 }
 
 // denyConn records and resets.
-func (p *Proxy) denyConn(c *conn, f *flow, v policy.Verdict) {
-	f.allowed, f.open.Verdict, f.open.Reason = false, hooks.Deny, v.Reason
+func (p *Proxy) denyConn(c *conn, f *flow) {
 	f.begin() //nolint:errcheck // refused either way
-	f.class = "denied"
+	if f.class == "" {
+		f.class = "denied"
+	}
 	f.end()
 	c.reset()
 }
