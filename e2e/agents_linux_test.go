@@ -24,6 +24,8 @@ type agentCase struct {
 	argv                []string
 	env                 map[string]string
 	files               map[string]string // in the project
+	// pass are the headers of its own that a pin has to except, see docs/secrets.md.
+	pass string
 }
 
 const prompt = "Run the shell command you were told about and report its output"
@@ -32,6 +34,7 @@ var agents = []agentCase{
 	{
 		name: "opencode", api: "api.openai.com",
 		key: "PENSTOCK_TEST_KEY", header: "authorization", prefix: "Bearer ",
+		pass: "x-session-affinity, x-session-id",
 		argv: []string{"run", "-m", "penstock/model-1", prompt},
 		env:  map[string]string{"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"},
 		files: map[string]string{"opencode.json": `{
@@ -44,17 +47,20 @@ var agents = []agentCase{
 	{
 		name: "claude", api: "api.anthropic.com",
 		key: "ANTHROPIC_API_KEY", header: "x-api-key",
+		pass: "x-claude-code-session-id",
 		argv: []string{"-p", "--dangerously-skip-permissions", prompt},
 		env:  map[string]string{"IS_SANDBOX": "1", "DISABLE_AUTOUPDATER": "1"},
 	},
 	{
 		name: "codex", api: "api.openai.com",
 		key: "CODEX_API_KEY", header: "authorization", prefix: "Bearer ",
+		pass: "session-id, thread-id, x-codex-turn-metadata, x-codex-window-id",
 		argv: []string{"exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", "gpt-5", prompt},
 	},
 	{
 		name: "gemini", api: "generativelanguage.googleapis.com",
 		key: "GEMINI_API_KEY", header: "x-goog-api-key",
+		pass: "x-gemini-api-privileged-user-id",
 		argv: []string{"-y", "--skip-trust", "-m", "gemini-2.5-flash", "-p", prompt},
 		env:  map[string]string{"GEMINI_CLI_TRUST_WORKSPACE": "true"},
 	},
@@ -105,7 +111,7 @@ func testAgent(t *testing.T, a agentCase) {
 	for name, content := range a.files {
 		p.home.Write(t, filepath.Join("project", name), content)
 	}
-	p.allow = []string{fmt.Sprintf("{host: %s}", a.api), "{host: tool.example.com}"}
+	p.allow = []string{fmt.Sprintf("{host: %s, pin: {secret: %s, pass_headers: [%s]}}", a.api, a.key, a.pass), "{host: tool.example.com}"}
 	r := p.run(append([]string{filepath.Join(dir, "bin", a.name)}, a.argv...)...)
 	t.Logf("%s: %s, %d requests to the model's host", a.name, r.Took.Round(time.Millisecond), api.Hits())
 	if r.Code != 0 || !strings.Contains(r.Stdout, fakemodel.Final) || !strings.Contains(r.Stdout, "hello-from-the-allowed-tool") {

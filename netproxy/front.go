@@ -330,13 +330,15 @@ const (
 func (p *Proxy) refuse(c *conn, proto hooks.Protocol, v policy.Verdict, cause error) {
 	f := p.newFlow(&c.binding)
 	f.req.Protocol, f.req.Target = proto, c.target
-	f.verdict(v, false)
 	// Clients open connections ahead and leave them unused: recorded, but nothing
-	// that a user has to hear was denied.
-	f.uncounted = cause == error(errClosedEarly)
+	// that a user has to hear was denied, and no rule has denied it.
+	if f.uncounted = cause == error(errClosedEarly); f.uncounted {
+		v = policy.Verdict{}
+	}
+	f.verdict(v, false)
 	if cause != nil && v.Rule == nil {
 		f.open.Reason = cause.Error()
-		if v.Reason != "" && cause != error(errClosedEarly) {
+		if v.Reason != "" {
 			f.open.Reason += "; " + v.Reason
 		}
 	}

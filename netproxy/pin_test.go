@@ -139,6 +139,12 @@ func TestPin(t *testing.T) {
 	wait(t, pn.records, func(e *audit.FlowOpen) bool { return e.Verdict == hooks.Deny && e.Rule == "test.yaml:5" })
 	wait(t, pn.records, func(e *audit.SecretUse) bool { return e.Name == "KEY" && e.Host == "pin.test" })
 
+	// A connection that was opened ahead and never used was not denied by the pin.
+	pn.dial("pin.test:443").Close()
+	wait(t, pn.records, func(e *audit.FlowOpen) bool {
+		return e.Reason == "it was closed before it sent anything" && e.Target.Host == "pin.test" && e.Rule == ""
+	})
+
 	// Another rule that allows the host does not lift the pin, nor does clear text.
 	for method, url := range map[string]string{"PUT": "https://pin.test/", "GET": "http://pin.test/"} {
 		req, _ := http.NewRequest(method, url, nil)

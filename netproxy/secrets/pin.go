@@ -61,6 +61,7 @@ func (s *Set) Pinned(p *policy.Pin, h, trailer http.Header, query string, target
 	case len(trailer) > 0:
 		return foreign("the request", "announces trailers, which can't be judged before they come", "send them as headers")
 	}
+	var places, looks []string
 	for name, values := range h {
 		if own := s.placed(name, target, c); len(own) > 0 {
 			if len(values) != 1 || !slices.ContainsFunc(own, func(o *Secret) bool { return o.exactly(values[0]) }) {
@@ -72,13 +73,29 @@ func (s *Set) Pinned(p *policy.Pin, h, trailer http.Header, query string, target
 			continue
 		}
 		if credentialName(name) {
-			return foreign("header "+text(name), "is a place for credentials", "remove it, or name it under pass_headers of the pin")
+			places = append(places, text(name))
+			continue
 		}
 		for _, v := range values {
 			// Subprotocols carry keys behind a name: openai-insecure-api-key.KEY
 			if keyLike(v) || name == "Sec-Websocket-Protocol" && credentialName(v) {
-				return foreign("header "+text(name), "holds what looks like a credential", "remove it, or name it under pass_headers of the pin")
+				looks = append(looks, text(name))
+				break
 			}
+		}
+	}
+	// All of them at once: who wants them excepted names them in one go.
+	for _, list := range []struct {
+		names     []string
+		one, more string
+	}{{places, "is a place for credentials", "are places for credentials"}, {looks, "holds what looks like a credential", "hold what looks like a credential"}} {
+		slices.Sort(list.names)
+		switch remedy := "remove it, or name it under pass_headers of the pin"; len(list.names) {
+		case 0:
+		case 1:
+			return foreign("header "+list.names[0], list.one, remedy)
+		default:
+			return foreign("headers "+strings.Join(list.names[:min(8, len(list.names))], ", "), list.more, "remove them, or name them under pass_headers of the pin")
 		}
 	}
 	return s.pinnedQuery(p, query, target)

@@ -78,3 +78,16 @@ func FuzzPinned(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkPinned(b *testing.B) {
+	s, ph := newSet(b)
+	b.ReportAllocs()
+	pin := &policy.Pin{Secret: "ANTHROPIC_API_KEY"}
+	h := http.Header{"Accept": {"*/*"}, "User-Agent": {"claude-cli/2.1.197 (external, cli)"}, "Content-Type": {"application/json"}, "X-Api-Key": {ph}, "Anthropic-Version": {"2023-06-01"},
+		"Anthropic-Beta": {"claude-code-20250219,oauth-2025-04-20,interleaved-thinking-2025-05-14"}, "X-App": {"cli"}, "X-Stainless-Runtime-Version": {"v22.14.0"}}
+	for b.Loop() {
+		if err := s.Pinned(pin, h, nil, "beta=true", host("api.anthropic.com"), true); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
