@@ -27,15 +27,36 @@ type proxyServer struct {
 // asked returns the proxy's own log.
 func (s *proxyServer) asked(t *testing.T) string { return readFile(t, s.log) }
 
-// squid starts a squid at a name. kind is http or https; with a password it asks
-// for that and the user corp.
-func squid(t *testing.T, w *world.World, name, kind, password string, known ...*world.Origin) *proxyServer {
-	t.Helper()
-	return squidAt(t, w, w.Place(name, 3128), kind, "corp", password, known...)
+// squidLogin is how a squid wants its users to log in: lines of its configuration,
+// for which files can be written, and variables of its environment.
+type squidLogin struct {
+	conf func(write func(file, text string) string) string
+	env  []string
 }
 
-// squidAt is squid for a user of choice at a place that w holds.
-func squidAt(t *testing.T, w *world.World, o *world.Origin, kind, user, password string, known ...*world.Origin) *proxyServer {
+// basicLogin lets one user in by password; nobody is asked without one.
+func basicLogin(t *testing.T, user, password string) squidLogin {
+	t.Helper()
+	if password == "" {
+		return squidLogin{}
+	}
+	out, err := exec.Command(world.Tool(t, "openssl"), "passwd", "-apr1", password).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return squidLogin{conf: func(write func(file, text string) string) string {
+		return "auth_param basic program /usr/lib/squid/basic_ncsa_auth " + write("passwd", user+":"+string(out)) + "\nauth_param basic realm corp\n"
+	}}
+}
+
+// squid starts a squid at a name of its own. kind is http or https.
+func squid(t *testing.T, w *world.World, name, kind string, login squidLogin, known ...*world.Origin) *proxyServer {
+	t.Helper()
+	return squidAt(t, w, w.Place(name, 3128), kind, login, known...)
+}
+
+// squidAt is squid at a place that w holds.
+func squidAt(t *testing.T, w *world.World, o *world.Origin, kind string, login squidLogin, known ...*world.Origin) *proxyServer {
 	t.Helper()
 	prog, name := world.Tool(t, "squid"), o.Name
 	dir := serverDir(t)
@@ -65,13 +86,8 @@ func squidAt(t *testing.T, w *world.World, o *world.Origin, kind, user, password
 	} else {
 		fmt.Fprintf(&conf, "http_port %s:3128\n", o.Addr)
 	}
-	if password != "" {
-		out, err := exec.Command(world.Tool(t, "openssl"), "passwd", "-apr1", password).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(&conf, "auth_param basic program /usr/lib/squid/basic_ncsa_auth %s\nauth_param basic realm corp\nacl known proxy_auth REQUIRED\nhttp_access deny !known\n",
-			write("passwd", user+":"+string(out)))
+	if login.conf != nil {
+		conf.WriteString(login.conf(write) + "acl known proxy_auth REQUIRED\nhttp_access deny !known\n")
 	}
 	fmt.Fprintf(&conf, `acl forbidden dstdomain forbidden.corp.example
 http_access deny forbidden
@@ -92,7 +108,7 @@ visible_hostname %[3]s
 	path := write("squid.conf", conf.String())
 	_, attr := serverUser(t, dir)
 	cmd := exec.Command(prog, "-N", "-f", path)
-	cmd.SysProcAttr, cmd.Dir = attr, dir
+	cmd.SysProcAttr, cmd.Dir, cmd.Env = attr, dir, append(os.Environ(), login.env...)
 	w.Start(cmd)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -246,7 +262,7 @@ func TestUpstreamSquid(t *testing.T) {
 			if c.login != "" {
 				password = s.password
 			}
-			proxy := squid(t, s.w, "proxy."+c.name+".example", c.kind, password, s.known()...)
+			proxy := squid(t, s.w, "proxy."+c.name+".example", c.kind, basicLogin(t, "corp", password), s.known()...)
 			url := c.kind + "://" + proxy.Name + ":3128"
 			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
 			s.everything(t, p)
@@ -344,7 +360,7 @@ func TestProxyGuide(t *testing.T) {
 	password := rand.Text()
 	// The first of the two proxies is down.
 	w.Name("proxy.corp.example", w.PrivateAddress())
-	proxy := squidAt(t, w, &world.Origin{Name: "proxy2.corp.example", Addr: w.PrivateAddress(), Port: 3128}, "http", "agent", password, org)
+	proxy := squidAt(t, w, &world.Origin{Name: "proxy2.corp.example", Addr: w.PrivateAddress(), Port: 3128}, "http", basicLogin(t, "agent", password), org)
 	w.Name(proxy.Name, proxy.Addr)
 	p := newPen(t, w)
 	p.whole = example
@@ -372,7 +388,7 @@ func TestProxyGuide(t *testing.T) {
 // reach the tool; a private proxy needs its addresses.
 func TestUpstreamLogin(t *testing.T) {
 	s := newUpstreamScene(t)
-	proxy := squid(t, s.w, "proxy.login.example", "http", s.password, s.known()...)
+	proxy := squid(t, s.w, "proxy.login.example", "http", basicLogin(t, "corp", s.password), s.known()...)
 	url := "http://" + proxy.Name + ":3128"
 	ask := "curl -sS -w '%{http_code}' https://web.corp.example/ http://clear.corp.example/"
 	p := s.pen(t, fmt.Sprintf("{url: %q}", url))

@@ -60,8 +60,11 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
+	var login string
 	if whole != nil {
-		out = f.forProxy(out, whole)
+		if out, login, err = f.forProxy(out, whole); err != nil {
+			return f.upstreamFailed(r, err), nil
+		}
 	}
 	resp, err := t.RoundTrip(out)
 	if err != nil && f.flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
@@ -71,7 +74,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		}
 	}
 	if err == nil && whole != nil {
-		err = f.fromProxy(resp, whole)
+		err = f.fromProxy(resp, whole, login)
 	}
 	if err != nil {
 		return f.upstreamFailed(r, err), nil

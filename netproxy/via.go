@@ -65,8 +65,8 @@ func (f *flow) absolute() (*upstream.Upstream, error) {
 
 // forProxy makes the request line and Host of the one target, whatever spelling
 // the pen has used, and logs in.
-func (f *flow) forProxy(r *http.Request, via *upstream.Upstream) *http.Request {
-	out := new(http.Request)
+func (f *flow) forProxy(r *http.Request, via *upstream.Upstream) (out *http.Request, login string, err error) {
+	out = new(http.Request)
 	*out = *r
 	out.Host = strings.TrimSuffix(f.req.Target.String(), ":80")
 	u := *r.URL
@@ -75,13 +75,13 @@ func (f *flow) forProxy(r *http.Request, via *upstream.Upstream) *http.Request {
 		u.Opaque = "//" + out.Host + u.Opaque
 	}
 	out.URL = &u
-	if a := via.Authorization(); a != "" {
+	if login, err = via.Authorization(r.Context()); login != "" {
 		out.Header = r.Header.Clone()
-		out.Header["Proxy-Authorization"] = []string{a}
+		out.Header["Proxy-Authorization"] = []string{login}
 		// An answer is searched for the login, which can't be done in a compressed one.
 		out.Header["Accept-Encoding"] = []string{"identity"}
 	}
-	return out
+	return out, login, err
 }
 
 // proxyURL has the transport write whole URLs. The name is never looked up: the
@@ -92,21 +92,21 @@ func proxyURL(*http.Request) (*url.URL, error) {
 
 // fromProxy looks at what came from a proxy that was given a whole URL: its own
 // refusals are explained, and nothing that holds the login goes on.
-func (f *flow) fromProxy(resp *http.Response, via *upstream.Upstream) error {
+func (f *flow) fromProxy(resp *http.Response, via *upstream.Upstream, login string) error {
 	if upstream.Own(resp) {
 		resp.Body.Close()
 		return via.Failed(f.req.Target, upstream.Refusal(resp))
 	}
-	if via.Authorization() == "" {
+	if login == "" {
 		return nil
 	}
-	body, err := f.p.cfg.Logins.Response(via.Name(), resp.Header, resp.Body)
+	body, err := f.p.cfg.Logins.Response(via.Name(), login, resp.Header, resp.Body)
 	if err != nil {
 		resp.Body.Close()
 		return err
 	}
 	resp.Body = &trailerGuard{body, resp, func(h http.Header) error {
-		_, err := f.p.cfg.Logins.Response(via.Name(), h, http.NoBody)
+		_, err := f.p.cfg.Logins.Response(via.Name(), login, h, http.NoBody)
 		return err
 	}}
 	return nil

@@ -83,6 +83,20 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 			}
 		}},
 		{"from", func(n *yaml.Node) { u.Env, u.File = p.valueFrom(n, "a proxy's password") }},
+		{"auth", func(n *yaml.Node) {
+			if v, ok := p.enum(n, "auth", []string{"basic", Negotiate}); ok && v == Negotiate {
+				u.Auth = v
+			}
+		}},
+		{"kdc", func(n *yaml.Node) {
+			p.texts(n, "kdc", func(c *yaml.Node, s string) {
+				t, ok := parseKDC(s)
+				if !ok {
+					p.fail(c, "write HOST or HOST:PORT", "kdc %s is not a host", quote(s))
+				}
+				u.KDC = append(u.KDC, t.String())
+			})
+		}},
 		{"addresses", func(n *yaml.Node) {
 			u.Addresses = []netip.Prefix{}
 			p.texts(n, "addresses", func(c *yaml.Node, s string) {
@@ -101,8 +115,15 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 		p.fail(n, `write url: "http://proxy.corp.example:3128"`, "upstream %s has no url", name)
 	case u.User != "" && !u.LogsIn():
 		p.fail(seen["user"], "add from: env:NAME or file:PATH, which holds the password", "upstream %s has a user and no password", name)
+	case seen["auth"] != nil && !u.LogsIn():
+		p.fail(seen["auth"], "add from: env:NAME or file:PATH", "upstream %s has auth and no credentials", name)
 	case u.Addresses != nil && len(u.Addresses) == 0:
 		p.fail(seen["addresses"], "leave it out, or fill it", "addresses is empty")
+	}
+	if len(p.errs.Errors) == before {
+		if msg, hint := u.checkAuth(); msg != "" {
+			p.fail(n, hint, "upstream %s %s", name, msg)
+		}
 	}
 	return u, len(p.errs.Errors) == before
 }

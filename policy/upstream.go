@@ -26,6 +26,11 @@ type Upstream struct {
 	User string `json:"user,omitempty"`
 	Env  string `json:"env,omitempty"`
 	File string `json:"file,omitempty"` // absolute
+	// Auth is "" for a password (Basic, or SOCKS5's), or Negotiate; then Env or File
+	// says where a Kerberos credential cache is, and KDC which hosts have tickets,
+	// HOST:PORT.
+	Auth string   `json:"auth,omitempty"`
+	KDC  []string `json:"kdc,omitempty"`
 	// Addresses are what names of proxies may resolve to beside public ones.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	// Except is what is dialled directly although a rule goes this way. It allows
@@ -35,7 +40,11 @@ type Upstream struct {
 
 	scheme  string
 	proxies []Proxy
+	kdcs    []Proxy
 }
+
+// Negotiate is the word for Kerberos in auth.
+const Negotiate = "negotiate"
 
 // Proxy is one address of an upstream.
 type Proxy struct {
@@ -49,6 +58,9 @@ func (u *Upstream) Scheme() string { return u.scheme }
 // Proxies returns the addresses in the order in which they are tried. The caller
 // must not change them.
 func (u *Upstream) Proxies() []Proxy { return u.proxies }
+
+// KDCs returns where tickets for the proxy are.
+func (u *Upstream) KDCs() []Proxy { return u.kdcs }
 
 // LogsIn says whether the proxy gets credentials.
 func (u *Upstream) LogsIn() bool { return u.Env != "" || u.File != "" }
@@ -83,6 +95,9 @@ func (u *Upstream) text() string {
 	case u.File != "":
 		t += ", from: " + quoteYAML("file:"+u.File)
 	}
+	if u.Auth != "" {
+		t += ", auth: " + u.Auth
+	}
 	list := func(key string, n int, each func(int) string) {
 		out := make([]string, n)
 		for i := range out {
@@ -92,6 +107,7 @@ func (u *Upstream) text() string {
 			t += ", " + key + ": [" + strings.Join(out, ", ") + "]"
 		}
 	}
+	list("kdc", len(u.KDC), func(i int) string { return u.KDC[i] })
 	list("addresses", len(u.Addresses), func(i int) string { return u.Addresses[i].String() })
 	list("except", len(u.Except), func(i int) string { return u.Except[i].String() })
 	return t + "}"
@@ -121,7 +137,17 @@ func (u *Upstream) finish() error {
 	case !validLogin(u.User):
 		return errors.New("the user of an upstream has a colon or a control character")
 	}
-	u.proxies = nil
+	if msg, _ := u.checkAuth(); msg != "" {
+		return errors.New("the upstream " + msg)
+	}
+	u.proxies, u.kdcs = nil, nil
+	for _, s := range u.KDC {
+		t, ok := parseKDC(s)
+		if !ok || t.String() != s {
+			return errors.New("this is no HOST:PORT of a KDC")
+		}
+		u.kdcs = append(u.kdcs, Proxy{Target: t, Dial: u.dial(t)})
+	}
 	for i, s := range u.URLs {
 		scheme, t, canonical, msg, _ := parseProxy(s)
 		switch {
@@ -134,6 +160,49 @@ func (u *Upstream) finish() error {
 		u.proxies = append(u.proxies, Proxy{Target: t, Dial: u.dial(t)})
 	}
 	return nil
+}
+
+// checkAuth says why a login by Kerberos can't be.
+func (u *Upstream) checkAuth() (msg, hint string) {
+	if u.Auth != Negotiate {
+		if u.Auth != "" {
+			return "logs in in a way that is not known", ""
+		}
+		if len(u.KDC) > 0 {
+			return "has a kdc and does not log in by Kerberos", "add auth: negotiate"
+		}
+		return "", ""
+	}
+	switch {
+	case !u.LogsIn():
+		return "has no credential cache", `add from: "env:KRB5CCNAME", or file:PATH of what kinit has made`
+	case u.User != "":
+		return "has a user and logs in by Kerberos", "leave user out: the cache says who"
+	case len(u.KDC) == 0 || len(u.KDC) > maxProxies:
+		return "has no kdc", "add kdc: [HOST] of the realm's servers"
+	case len(u.URLs) != 1:
+		return "logs in by Kerberos and has several URLs", "a ticket is for one name: give it the one under which the proxies are known"
+	}
+	scheme, t, _, _, _ := parseProxy(u.URLs[0])
+	switch {
+	case scheme == "socks5":
+		return "logs in by Kerberos, which is for http and https", ""
+	case t.Host == "" || t.Host == HostInternal:
+		return "logs in by Kerberos and has an address", "a ticket is for a name: write it in the URL"
+	}
+	return "", ""
+}
+
+// parseKDC reads HOST[:PORT].
+func parseKDC(s string) (hooks.Target, bool) {
+	if strings.ContainsAny(s, "/@") {
+		return hooks.Target{}, false
+	}
+	if _, t, _, msg, _ := parseProxy("http://" + s); msg == "" {
+		return t, true
+	}
+	_, t, _, msg, _ := parseProxy("http://" + s + ":88")
+	return t, msg == ""
 }
 
 // validLogin is RFC 7617 section 2: the first colon ends the user's name. Empty is
@@ -204,178 +273,6 @@ func (p *Policy) upstream(name string) *Upstream {
 		if p.d.Upstreams[i].Name == name {
 			return &p.d.Upstreams[i]
 		}
-	}
-	return nil
-}
-
-// way is where a pattern's targets go, by the word of a layer.
-type way struct {
-	up    *Upstream // nil: direct
-	layer Layer
-	set   bool
-}
-
-// routes finds the way to a target, as index finds its rules.
-type routes struct {
-	names  map[string]*wayNode
-	any    way
-	v4, v6 []prefixWays
-	other  *Upstream // of what no rule sends anywhere
-	some   bool
-}
-
-type wayNode struct{ exact, below way }
-
-type prefixWays struct {
-	bits int
-	ways map[netip.Prefix]way
-}
-
-// take keeps the word of the higher layer: rules come in that order.
-func (w *way) take(v way) {
-	if !w.set {
-		*w = v
-	}
-}
-
-func (x *routes) add(r *Rule, up *Upstream) {
-	v := way{up, r.Layer, true}
-	x.some = true
-	switch {
-	case r.cidr.IsValid():
-		list := &x.v4
-		if r.cidr.Addr().Is6() {
-			list = &x.v6
-		}
-		i := slices.IndexFunc(*list, func(m prefixWays) bool { return m.bits == r.cidr.Bits() })
-		if i < 0 {
-			i = len(*list)
-			*list = append(*list, prefixWays{r.cidr.Bits(), map[netip.Prefix]way{}})
-		}
-		if _, ok := (*list)[i].ways[r.cidr]; !ok {
-			(*list)[i].ways[r.cidr] = v
-		}
-	case r.host.wild && r.host.name == "":
-		x.any.take(v)
-	default:
-		if x.names == nil {
-			x.names = map[string]*wayNode{}
-		}
-		n := x.names[r.host.name]
-		if n == nil {
-			n = &wayNode{}
-			x.names[r.host.name] = n
-		}
-		if r.host.wild {
-			n.below.take(v)
-		} else {
-			n.exact.take(v)
-		}
-	}
-}
-
-// better keeps the word of the higher layer, of one layer the more specific: the
-// caller comes from the most specific pattern.
-func (w *way) better(v way) {
-	if v.set && (!w.set || v.layer < w.layer) {
-		*w = v
-	}
-}
-
-// find returns the way to a target.
-func (x *routes) find(t *hooks.Target) *Upstream {
-	if !x.some || t.Host == HostInternal {
-		return nil
-	}
-	var w way
-	if t.Host == "" {
-		list := x.v4
-		if t.Addr.Is6() {
-			list = x.v6
-		}
-		most := -1
-		for i := range list {
-			pfx, err := t.Addr.Prefix(list[i].bits)
-			if err != nil {
-				continue
-			}
-			v := list[i].ways[pfx]
-			if v.set && (!w.set || v.layer < w.layer || v.layer == w.layer && list[i].bits > most) {
-				w, most = v, list[i].bits
-			}
-		}
-	} else {
-		if n := x.names[t.Host]; n != nil {
-			w.better(n.exact)
-		}
-		for rest := t.Host; len(x.names) > 0; {
-			i := strings.IndexByte(rest, '.')
-			if i < 0 {
-				break
-			}
-			rest = rest[i+1:]
-			if n := x.names[rest]; n != nil {
-				w.better(n.below)
-			}
-		}
-		w.better(x.any)
-	}
-	up := x.other
-	if w.set {
-		up = w.up
-	}
-	if up != nil && up.excepts(t) {
-		return nil
-	}
-	return up
-}
-
-// Route returns the upstream by which a canonical target is reached, nil for
-// none: it is dialled directly. It depends on the target's name or address only,
-// not on what is asked of it, and says nothing about whether it is allowed.
-func (p *Policy) Route(t *hooks.Target) *Upstream { return p.ways.find(t) }
-
-// Upstreams returns the proxies that the policy names.
-func (p *Policy) Upstreams() []Upstream { return p.d.Upstreams }
-
-// compileRoutes checks the upstreams and makes the index of ways.
-func (p *Policy) compileRoutes() error {
-	for i := range p.d.Upstreams {
-		u := &p.d.Upstreams[i]
-		if err := u.finish(); err != nil {
-			return errors.New("compile policy: " + err.Error())
-		}
-		for j := range u.proxies {
-			d := u.proxies[j].Dial
-			if a, ok := p.idx.hosts[u.proxies[j].Target.Host]; ok {
-				d = &Dial{Addresses: []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}}
-			}
-			u.proxies[j].Dial = p.unions.intern(d)
-		}
-	}
-	lookUp := func(name string) (*Upstream, error) {
-		u := p.upstream(name)
-		if u == nil && name != Direct {
-			return nil, errors.New("compile policy: there is no upstream " + quote(name))
-		}
-		return u, nil
-	}
-	if v := p.d.Via; v.Set {
-		u, err := lookUp(v.V)
-		if err != nil {
-			return err
-		}
-		p.ways.other, p.ways.some = u, true
-	}
-	for _, r := range p.d.Rules {
-		if r.via == "" {
-			continue
-		}
-		u, err := lookUp(r.via)
-		if err != nil {
-			return err
-		}
-		p.ways.add(r, u)
 	}
 	return nil
 }

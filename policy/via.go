@@ -82,18 +82,18 @@ func (m *merge) checkUpstream(u *Upstream) {
 	if u.finish() != nil {
 		return // said by the parser
 	}
-	for i, p := range u.Proxies() {
+	for i, p := range slices.Concat(u.Proxies(), u.KDCs()) {
 		for _, r := range m.d.Rules {
 			switch {
 			case !r.matchHost(&p.Target) || !r.matchFlow(hooks.ProtocolTCP, p.Target.Port):
 			case r.Deny && r.Layer <= u.From.Layer:
 				m.errs.add(u.From, "remove one of them", "upstream %s is at %s, which %s denies", u.Name, p.Target, r.Ref())
-			case !r.Deny:
+			case !r.Deny && i < len(u.URLs):
 				m.warn(r.Source, true, "the rule lets raw bytes to "+u.URLs[i]+", which is upstream "+u.Name+": what is asked of it there, nobody judges")
 			}
 		}
 	}
-	if u.LogsIn() && u.Scheme() != "https" {
+	if u.LogsIn() && u.Auth == "" && u.Scheme() != "https" {
 		m.warn(u.From, false, "the password for upstream "+u.Name+" crosses the network in clear text: "+u.Scheme()+" is not encrypted")
 	}
 	for _, p := range m.d.Environment.Pass {
@@ -183,8 +183,11 @@ func (m *merge) limitVia(l *Limits, low *File) {
 func (m *merge) boundProxies(l *Limits, low *File) {
 	for i := range low.upstreams {
 		u := &low.upstreams[i]
-		for _, s := range u.URLs {
-			_, t, _, _, _ := parseProxy(s)
+		for _, s := range slices.Concat(u.URLs, u.KDC) {
+			_, t, _, msg, _ := parseProxy(s)
+			if msg != "" {
+				t, _ = parseKDC(s)
+			}
 			if t.Host == "" && !l.rangeAllowed(netip.PrefixFrom(t.Addr, t.Addr.BitLen())) || t.Host != "" && !l.hostAllowed(hostPattern{name: t.Host}) {
 				m.outside(u.From, l.Egress.From, "upstream %s (%s) is outside limits.egress", u.Name, s)
 			}

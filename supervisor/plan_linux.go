@@ -17,6 +17,7 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
@@ -118,8 +119,10 @@ func (s *session) layOut() error {
 		in.Hide = append(in.Hide, c.AuditDir)
 	}
 	for _, u := range c.Policy.Upstreams() {
-		if u.File != "" {
-			in.Hide = append(in.Hide, u.File) // a proxy's credentials
+		for _, file := range []string{u.File, secrets.CacheFile(&u, c.Host.Lookup)} {
+			if file != "" {
+				in.Hide = append(in.Hide, file) // a proxy's credentials
+			}
 		}
 	}
 	// A tool that replaced the binary would be the supervisor of the next run. In a

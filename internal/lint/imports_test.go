@@ -62,6 +62,7 @@ var outside = map[string][]string{
 	"github.com/cilium/ebpf":             {"ebpf"},
 	"github.com/elazarl/goproxy":         {"netproxy"},
 	"github.com/google/nftables":         {"sandbox/netns"},
+	"github.com/jcmturner/gokrb5/v8":     {"netproxy/upstream"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
 	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},

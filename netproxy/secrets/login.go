@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"github.com/penstock/penstock/policy"
@@ -17,6 +18,7 @@ type Login struct {
 	Upstream string
 	User     string
 	Password Value
+	Kerberos bool // Password is a credential cache, as kinit writes it
 }
 
 // Logins are the credentials for the upstream proxies of a session. They are
@@ -37,6 +39,9 @@ func NewLogins(list []Login) (*Logins, error) {
 	l := &Logins{list: list}
 	var values []Secret
 	for _, c := range list {
+		if c.Kerberos {
+			continue
+		}
 		if strings.ContainsAny(c.User, ":\r\n\x00") {
 			return nil, fmt.Errorf("use %s: the user's name has a colon or a control character", loginName(c.Upstream))
 		}
@@ -55,6 +60,19 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 	for i := range declared {
 		u := &declared[i]
 		if !u.LogsIn() {
+			continue
+		}
+		if u.Auth == policy.Negotiate {
+			file := CacheFile(u, from.Lookup)
+			if file == "" {
+				return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Env: u.Env, Cache: true}
+			}
+			raw, err := from.Read(file)
+			if err != nil {
+				return nil, fmt.Errorf("use upstream %s (%s): %w", u.Name, u.From.Ref(), err)
+			}
+			list = append(list, Login{Upstream: u.Name, Password: NewValue(string(raw)), Kerberos: true})
+			clear(raw)
 			continue
 		}
 		v, err := from.value(&policy.Secret{Env: u.Env, File: u.File})
@@ -82,12 +100,16 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 type NoLoginError struct {
 	Upstream, At, Env, File string
 	Form                    bool // there is something, and it is not user:password
+	Cache                   bool // what is missing is a Kerberos credential cache
 }
 
 func (e *NoLoginError) Error() string {
 	where := "variable " + e.Env
 	if e.File != "" {
 		where = "file " + e.File
+	}
+	if e.Cache {
+		return fmt.Sprintf("use upstream %s (%s): %s names no file", e.Upstream, e.At, where)
 	}
 	if e.Form {
 		return fmt.Sprintf("use upstream %s (%s): %s does not hold user:password", e.Upstream, e.At, where)
@@ -97,6 +119,9 @@ func (e *NoLoginError) Error() string {
 
 // Hint says what to do.
 func (e *NoLoginError) Hint() string {
+	if e.Cache {
+		return "kinit -c FILE:PATH makes a credential cache in a file, and from: file:PATH names it"
+	}
 	if e.Form {
 		return "write user:password there, or name the user in the policy (user: NAME)"
 	}
@@ -140,11 +165,20 @@ func (l *Logins) Redact(text string) string {
 	return l.set.Redact(text)
 }
 
-// Response is Set.Response for the answer of a proxy to a request that held its
-// login: whoever sends it back does so to the pen.
-func (l *Logins) Response(upstream string, h http.Header, body io.ReadCloser) (io.ReadCloser, error) {
+// Response is Set.Response for the answer of a proxy to a request that was sent
+// with its login: whoever sends it back does so to the pen.
+func (l *Logins) Response(upstream, sent string, h http.Header, body io.ReadCloser) (io.ReadCloser, error) {
 	if l == nil {
 		return body, nil
+	}
+	if l.Of(upstream).Kerberos {
+		// A token is of this request only.
+		_, token, _ := strings.Cut(sent, " ")
+		one, err := New([]Secret{{Name: loginName(upstream), Hosts: []string{"proxy.invalid"}, Header: "Proxy-Authorization", Value: NewValue(token[:min(len(token), maxValue)])}})
+		if err != nil {
+			return nil, err
+		}
+		return one.Response(h, body, []Swapped{{Secret: loginName(upstream)}})
 	}
 	return l.set.Response(h, body, []Swapped{{Secret: loginName(upstream)}})
 }
@@ -174,14 +208,15 @@ func (d *LoginDonation) Logins() (*Logins, error) {
 type donatedLogin struct {
 	Upstream string `json:"upstream"`
 	User     string `json:"user"`
-	Value    string `json:"value"`
+	Value    []byte `json:"value"` // not always text
+	Kerberos bool   `json:"kerberos,omitempty"`
 }
 
 // MarshalJSON encodes the values.
 func (d *LoginDonation) MarshalJSON() ([]byte, error) {
 	out := make([]donatedLogin, len(d.list))
 	for i, c := range d.list {
-		out[i] = donatedLogin{c.Upstream, c.User, c.Password.reveal()}
+		out[i] = donatedLogin{c.Upstream, c.User, []byte(c.Password.reveal()), c.Kerberos}
 	}
 	return json.Marshal(out)
 }
@@ -195,10 +230,44 @@ func (d *LoginDonation) UnmarshalJSON(doc []byte) error {
 	}
 	d.list = nil
 	for _, c := range in {
-		d.list = append(d.list, Login{c.Upstream, c.User, NewValue(c.Value)})
+		d.list = append(d.list, Login{c.Upstream, c.User, NewValue(string(c.Value)), c.Kerberos})
 	}
 	return nil
 }
 
 // Format prints a fixed text for every verb.
 func (*LoginDonation) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// Cache returns the Kerberos credential cache of a login that has one, nil
+// otherwise. Its bytes are keys: they are parsed, and sent nowhere.
+func (c *Login) Cache() []byte {
+	if !c.Kerberos {
+		return nil
+	}
+	return []byte(c.Password.reveal())
+}
+
+// cacheFile is where a variable such as KRB5CCNAME says that the cache is.
+func cacheFile(v string) (string, bool) {
+	if path, ok := strings.CutPrefix(v, "FILE:"); ok {
+		return path, filepath.IsAbs(path)
+	}
+	return v, filepath.IsAbs(v)
+}
+
+// CacheFile returns the file of an upstream's Kerberos credential cache, "" if it
+// has none. Something else in the variable than a file is no file.
+func CacheFile(u *policy.Upstream, lookup func(string) (string, bool)) string {
+	if u.Auth != policy.Negotiate {
+		return ""
+	}
+	if u.File != "" {
+		return u.File
+	}
+	v, _ := lookup(u.Env)
+	file, ok := cacheFile(v)
+	if !ok {
+		return ""
+	}
+	return file
+}

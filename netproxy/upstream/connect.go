@@ -12,12 +12,12 @@ import (
 )
 
 // connect asks an HTTP proxy for a tunnel (RFC 9110 section 9.3.6).
-func (u *Upstream) connect(c net.Conn, t hooks.Target) (net.Conn, error) {
+func connect(c net.Conn, t hooks.Target, login string) (net.Conn, error) {
 	authority := t.String()
 	var b strings.Builder
 	b.WriteString("CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n")
-	if a := u.Authorization(); a != "" {
-		b.WriteString("Proxy-Authorization: " + a + "\r\n")
+	if login != "" {
+		b.WriteString("Proxy-Authorization: " + login + "\r\n")
 	}
 	b.WriteString("\r\n")
 	if _, err := io.WriteString(c, b.String()); err != nil {

@@ -8,6 +8,9 @@
 // inside the tunnel. A proxy that lies can refuse, delay and see where traffic
 // goes, and it reads and changes what is http in clear.
 //
+// Proxies are logged in to by Basic, by SOCKS5's password (RFC 1929), or by
+// Negotiate with Kerberos, for which a KDC is asked that the policy names.
+//
 // Its hazard is the login, which is in the bytes that are sent to the proxy and
 // nowhere else: no error quotes what was sent, nor the text of an answer.
 //

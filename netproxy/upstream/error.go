@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/netproxy/dialguard"
 )
 
@@ -19,7 +20,8 @@ type Error struct {
 	Upstream string
 	Proxy    string       // URL
 	Target   hooks.Target // zero: the proxy itself could not be reached
-	Login    bool         // it was given credentials
+	Login    bool         // it was given credentials,
+	Kerberos bool         // which are a ticket
 	Err      error
 	others   int // proxies that failed before this one
 }
@@ -51,6 +53,13 @@ func (e *Error) Timeout() bool {
 	return errors.As(e.Err, &ne) && ne.Timeout() || errors.Is(e.Err, os.ErrDeadlineExceeded)
 }
 
+func (e *Error) scheme() string {
+	if e.Kerberos {
+		return "Negotiate"
+	}
+	return "Basic"
+}
+
 // answered says whether the proxy works and said no.
 func (e *Error) answered() bool {
 	var status *StatusError
@@ -64,15 +73,18 @@ func (e *Error) Hint() string {
 	var socks SOCKSError
 	var guard *dialguard.RefusedError
 	var tlsErr *tlsError
+	var kerberos *KerberosError
 	entry := "egress.upstreams." + e.Upstream
 	switch {
 	case errors.As(e.Err, &guard):
 		return "addresses: [\"" + guard.Addr.String() + "\"] in " + entry + " would allow it"
+	case errors.As(e.Err, &kerberos):
+		return kerberos.hint
 	case errors.As(e.Err, &tlsErr):
 		return "if the proxy's authority is your company's, name its certificate under ca: in the policy"
 	case errors.Is(e.Err, errSOCKSLogin), errors.As(e.Err, &status) && status.Status == http.StatusProxyAuthRequired && e.Login:
-		if status != nil && len(status.Schemes) > 0 && !slices.Contains(status.Schemes, "Basic") {
-			return "the proxy takes " + strings.Join(status.Schemes, " or ") + ", and this version of penstock has Basic only"
+		if status != nil && len(status.Schemes) > 0 && !slices.Contains(status.Schemes, e.scheme()) {
+			return "the proxy takes " + strings.Join(status.Schemes, " or ") + ", and is given " + e.scheme() + ": see auth: in " + entry
 		}
 		return "the proxy did not accept the credentials: look at what from: in " + entry + " names"
 	case errors.Is(e.Err, errSOCKSMethod) && e.Login:
@@ -89,6 +101,14 @@ func (e *Error) Hint() string {
 
 // plain is an error's text without what a proxy could have put there.
 func plain(err error) string {
+	var kerberos *KerberosError
+	if errors.As(err, &kerberos) {
+		return kerberos.Error()
+	}
+	var shake *tlsError
+	if errors.As(err, &shake) {
+		return "TLS with the proxy: " + text.Escape(plain(shake.err)) // it may quote a certificate
+	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op != "dial" {
 		if op.Timeout() {

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
+	"github.com/jcmturner/gokrb5/v8/types"
+
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
@@ -40,7 +43,8 @@ type Config struct {
 // Upstream is a named proxy, or several of which one will do. It is safe for
 // concurrent use.
 type Upstream struct {
-	cfg Config
+	cfg        Config
+	negotiator *negotiator // nil: a password, or nothing
 
 	mu   sync.Mutex
 	rest []time.Time // until when each proxy is asked last
@@ -51,7 +55,15 @@ func New(c Config) *Upstream {
 	if c.Answer <= 0 {
 		c.Answer = DefaultAnswer
 	}
-	return &Upstream{cfg: c, rest: make([]time.Time, len(c.Proxy.Proxies()))}
+	u := &Upstream{cfg: c, rest: make([]time.Time, len(c.Proxy.Proxies()))}
+	if c.Login != nil && c.Login.Kerberos {
+		u.negotiator = &negotiator{
+			service: types.NewPrincipalName(nametype.KRB_NT_SRV_HST, "HTTP/"+c.Proxy.Proxies()[0].Target.Host),
+			kdcs:    c.Proxy.KDCs(), cache: c.Login.Cache(),
+			dial: func(ctx context.Context, k policy.Proxy) (net.Conn, error) { return c.Dial(ctx, k.Target, k.Dial) },
+		}
+	}
+	return u
 }
 
 // Name returns the policy's name for it.
@@ -60,23 +72,40 @@ func (u *Upstream) Name() string { return u.cfg.Proxy.Name }
 // Web says whether it takes requests with an absolute URL.
 func (u *Upstream) Web() bool { return u.cfg.Proxy.Scheme() != "socks5" }
 
-// Authorization returns the value of Proxy-Authorization for a request with an
-// absolute URL, "" for none.
-func (u *Upstream) Authorization() string {
-	if u.cfg.Login == nil {
-		return ""
+// LogsIn says whether Authorization gives something.
+func (u *Upstream) LogsIn() bool { return u.cfg.Login != nil }
+
+// Authorization returns the value of Proxy-Authorization for one request, "" for
+// none. With Kerberos it may ask a KDC.
+func (u *Upstream) Authorization(ctx context.Context) (string, error) {
+	switch {
+	case u.cfg.Login == nil:
+		return "", nil
+	case u.negotiator == nil:
+		return u.cfg.Login.Basic(), nil
 	}
-	return u.cfg.Login.Basic()
+	v, err := u.negotiator.token(ctx)
+	if err != nil {
+		return "", u.fail(0, hooks.Target{}, err)
+	}
+	return v, nil
 }
 
 // Tunnel returns a connection to t, made by the first proxy that can be reached.
 // What that one answers counts: a refusal is not taken to the next.
 func (u *Upstream) Tunnel(ctx context.Context, t hooks.Target) (net.Conn, error) {
+	login := ""
+	if u.Web() {
+		var err error
+		if login, err = u.Authorization(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return u.try(ctx, func(i int, c net.Conn) (net.Conn, error) {
 		end := within(ctx, c, u.cfg.Answer)
 		var err error
 		if u.Web() {
-			c, err = u.connect(c, t)
+			c, err = connect(c, t, login)
 		} else {
 			err = u.socks(c, t)
 		}
@@ -199,5 +228,5 @@ func (u *Upstream) Failed(t hooks.Target, err error) error {
 
 // fail says at which proxy and for which target something failed.
 func (u *Upstream) fail(i int, t hooks.Target, err error) *Error {
-	return &Error{Upstream: u.Name(), Proxy: u.cfg.Proxy.URLs[i], Target: t, Login: u.cfg.Login != nil, Err: err}
+	return &Error{Upstream: u.Name(), Proxy: u.cfg.Proxy.URLs[i], Target: t, Login: u.cfg.Login != nil, Kerberos: u.negotiator != nil, Err: err}
 }

@@ -191,7 +191,7 @@ func TestHostileAnswers(t *testing.T) {
 		"moved":            {"http", "HTTP/1.1 302 " + evil + "\r\nLocation: http://evil.example/\r\n\r\n", "it answered 302 (Found)", "who runs the proxy", false},
 		"no login":         {"http", "HTTP/1.1 407 " + evil + "\r\nProxy-Authenticate: Basic realm=\"SECRETTEXT\"\r\nProxy-Authenticate: Negotiate\r\n\r\n", "407 (Proxy Authentication Required), login by Basic or Negotiate", "name where they are by from: in egress.upstreams.corp", false},
 		"wrong login":      {"http", "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", "407", "did not accept the credentials", true},
-		"another login":    {"http", "HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n", "407", "takes NTLM, and this version of penstock has Basic only", true},
+		"another login":    {"http", "HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\n\r\n", "407", "takes NTLM, and is given Basic: see auth: in egress.upstreams.corp", true},
 		"squid":            {"http", "HTTP/1.1 503 X\r\nX-Squid-Error: ERR_DNS_FAIL 0\r\n\r\n", "503 (Service Unavailable), ERR_DNS_FAIL", "resolves and connects", false},
 		"not squid":        {"http", "HTTP/1.1 503 X\r\nX-Squid-Error: ERR_SECRETTEXT%41\r\n\r\n", "503 (Service Unavailable)", "", false},
 		"SOCKS, version":   {"socks5", "\x04\x00", "its answer is not", "", false},

@@ -174,14 +174,19 @@ func (x *examination) proxies(p *policy.Policy, root, file string) {
 // upstream connects to the proxies of one entry, and to nothing by them.
 func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 	name := "upstream " + u.Name
-	if _, err := secrets.ResolveLogins([]policy.Upstream{*u}, secrets.Source{Lookup: x.Host.Lookup, Read: os.ReadFile}); err != nil {
+	logins, err := secrets.ResolveLogins([]policy.Upstream{*u}, secrets.Source{Lookup: x.Host.Lookup, Read: os.ReadFile})
+	if err != nil {
 		x.bad(Fail, "files", name, err, "see docs/proxies.md")
 		return
 	}
 	guard := &dialguard.Guard{Hosts: p.Host}
-	n := upstream.New(upstream.Config{Proxy: u, Dial: guard.Dial, Roots: func() (*x509.CertPool, error) { return proxyRoots(p) }})
+	n := upstream.New(upstream.Config{Proxy: u, Login: logins.Of(u.Name), Dial: guard.Dial, Roots: func() (*x509.CertPool, error) { return proxyRoots(p) }})
 	ctx, cancel := context.WithTimeout(x.ctx, 10*time.Second)
 	defer cancel()
+	if _, err := n.Authorization(ctx); err != nil { // with Kerberos, of a KDC
+		x.bad(Warn, "files", name, err, "see docs/proxies.md")
+		return
+	}
 	c, err := n.Dial(ctx)
 	if err != nil {
 		x.bad(Warn, "files", name, err, "see docs/proxies.md")
