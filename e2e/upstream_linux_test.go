@@ -408,3 +408,28 @@ func TestUpstreamLogin(t *testing.T) {
 	p = s.pen(t, `{url: "http://private.login.example:3128"}`)
 	wantOutput(t, p.sh(ask), 0, "\nupstream corp (http://private.login.example:3128) failed: dial \"private.login.example\": refused: it resolves to "+private.String()+", a private address", `addresses: ["`+private.String()+`"] in egress.upstreams.corp would allow it`)
 }
+
+// TestUpstreamSupervised: the same under the privileged supervisor, whose kernel
+// programs let its proxies reach a private address only if the policy names it.
+func TestUpstreamSupervised(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root runs the privileged supervisor")
+	}
+	s := newUpstreamScene(t)
+	place := &world.Origin{Name: "proxy.supervised.example", Addr: s.w.PrivateAddress(), Port: 3128}
+	s.w.Name(place.Name, place.Addr)
+	squidAt(t, s.w, place, "http", basicLogin(t, "corp", s.password), s.known()...)
+	opts := world.Options{User: true, Supervised: true, Env: []string{"PROXY_LOGIN=" + s.password}}
+	p := &pen{t: t, w: s.w, opts: opts, home: s.w.NewHome(opts)}
+	p.allow = []string{`{host: "*.corp.example", via: corp}`}
+	p.egress = fmt.Sprintf("  upstreams:\n    corp: {url: \"http://%s:3128\", user: corp, from: \"env:PROXY_LOGIN\", addresses: [%s]}\n", place.Name, place.Addr)
+	r := p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
+	wantOutput(t, r, 0, "web.corp.example / got 0", "clear.corp.example / got 0")
+	p.wantNoPassword(s.password, r)
+	// Without its addresses the guards refuse it.
+	p.egress = strings.Replace(p.egress, ", addresses: ["+place.Addr.String()+"]", "", 1)
+	wantOutput(t, p.sh("curl -sS https://web.corp.example/"), 0, "refused: it resolves to "+place.Addr.String())
+	if r := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "verify"); r.Code != 0 {
+		t.Errorf("audit verify: %s", r)
+	}
+}
