@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/netproxy/secrets"
@@ -35,7 +36,9 @@ type webProxy struct {
 	heads []string
 	conns atomic.Int64
 	// answer, if set, is the whole answer to a request with an absolute URL.
-	answer string
+	answer   string
+	silent   bool          // it never answers
+	patience time.Duration // of the pen's side; 0 is the default
 }
 
 func (x *webProxy) asked() []string {
@@ -48,6 +51,7 @@ func (x *webProxy) asked() []string {
 func newViaPen(t *testing.T, x *webProxy) *pen {
 	t.Helper()
 	pn := newPen(t, viaRules, func(c *Config) {
+		c.Limits.UpstreamProxy = x.patience
 		logins, err := secrets.ResolveLogins(c.Policy.Upstreams(), secrets.Source{Lookup: func(string) (string, bool) { return viaLogin, true }})
 		if err != nil {
 			t.Fatal(err)
@@ -85,6 +89,9 @@ func (x *webProxy) serve(pn *pen, c net.Conn) {
 		x.mu.Lock()
 		x.heads = append(x.heads, head.String())
 		x.mu.Unlock()
+		if x.silent {
+			continue
+		}
 		method, rest, _ := strings.Cut(head.String(), " ")
 		to, _, _ := strings.Cut(rest, " ")
 		if method != http.MethodConnect {
@@ -241,6 +248,27 @@ func TestViaProxyAsTarget(t *testing.T) {
 	}
 	if a := x.asked(); len(a) > 0 {
 		t.Errorf("the proxy was asked %q", a)
+	}
+}
+
+// TestViaSilence: a proxy that does not answer holds a tool for so long and no
+// longer, and the audit says whose fault it was.
+func TestViaSilence(t *testing.T) {
+	pn := newViaPen(t, &webProxy{silent: true, patience: 300 * time.Millisecond})
+	resp, body := get(t, pn.client("h1"), "https://api.test/")
+	if resp.StatusCode != 504 || !strings.Contains(body, "upstream corp (http://proxy.corp:3128) failed for api.test:443: it did not answer in time") {
+		t.Errorf("%s %q", resp.Status, body)
+	}
+	c := pn.dial("banner.test:25")
+	if b, err := io.ReadAll(c); err == nil {
+		t.Errorf("raw: %q and no reset", b)
+	}
+	for _, target := range []string{"api.test:443", "banner.test:25"} {
+		open := wait(t, pn.records, func(e *audit.FlowOpen) bool { return e.Target.String() == target })
+		end := wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Flow == open.Flow })
+		if open.Via != "corp" || end.Class != "upstream-proxy" {
+			t.Errorf("%s: %+v, %+v", target, open, end)
+		}
 	}
 }
 
