@@ -116,6 +116,35 @@ func (l *line) flowOpen(e *FlowOpen) {
 	l.optInt("pid", e.PID)
 	l.optInt("tid", e.TID)
 	l.str("exe", e.Exe, maxText)
+	l.hooks(e.Hooks)
+}
+
+// maxHooks bounds the hooks of one record.
+const maxHooks = 64
+
+// hooks writes what each hook said.
+func (l *line) hooks(list []hooks.Trace) {
+	if len(list) == 0 {
+		return
+	}
+	l.key("hooks")
+	l.buf = append(l.buf, '[')
+	for i, h := range list {
+		if i == maxHooks {
+			l.cut = true
+			break
+		}
+		if i > 0 {
+			l.buf = append(l.buf, ',')
+		}
+		l.buf = append(l.buf, `{"hook":`...)
+		l.quoted(h.Hook, maxName)
+		l.str("decision", h.Decision, maxName)
+		l.str("reason", h.Reason, maxText)
+		l.duration("duration_us", h.Duration)
+		l.buf = append(l.buf, '}')
+	}
+	l.buf = append(l.buf, ']')
 }
 
 func (l *line) flowClose(e *FlowClose) {

@@ -179,6 +179,8 @@ type FlowOpen struct {
 	Process  uint64 // number of the process that opened it, 0 if not known
 	PID, TID int    // its number and its thread's as the host sees them, 0 if not known
 	Exe      string // its executable
+	// Hooks are those that were asked, in their order; none when the policy denies.
+	Hooks []hooks.Trace
 }
 
 // FlowClose is the end of a flow, allowed or not.

@@ -16,11 +16,13 @@ import (
 type Action uint8
 
 // The actions. Anything that is not Allow is handled as Deny by every caller
-// that does not know it.
+// that does not know it. Next and Reply are a Hook's only.
 const (
 	Deny Action = iota
 	Allow
 	Ask
+	Next  // the hook has nothing against it: what comes after it decides
+	Reply // the hook answers itself, and nothing leaves
 )
 
 // String returns the action's name as it stands in policies and in the audit.
@@ -30,6 +32,10 @@ func (a Action) String() string {
 		return "allow"
 	case Ask:
 		return "ask"
+	case Next:
+		return "next"
+	case Reply:
+		return "reply"
 	default:
 		return "deny"
 	}
@@ -120,6 +126,7 @@ type Request struct {
 // Decision is the answer to a Request. The zero value is a deny without reason.
 type Decision struct {
 	Action Action
-	Reason string // one line for a person, ASCII, no bytes from the pen unescaped
-	Rule   string // "file:line" of what decided, or "" when nothing matched (default)
+	Reason string  // one line for a person, ASCII, no bytes from the pen unescaped
+	Rule   string  // "file:line" of what decided, or "" when nothing matched (default)
+	Answer *Answer // of Reply: what the pen gets
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -55,6 +56,9 @@ type Config struct {
 	Leaves     Leaves
 	Secrets    *secrets.Set    // nil: none
 	Logins     *secrets.Logins // for upstream proxies; nil: none
+	// Hooks are asked about requests that the policy allows. They must be those of
+	// the policy; nil: none.
+	Hooks *chain.Chain
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)

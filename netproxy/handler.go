@@ -180,12 +180,7 @@ func (p *Proxy) judge(r *http.Request, ctx *goproxy.ProxyCtx) (*http.Request, *h
 	if err := p.cfg.Secrets.Scan(r.Method, r.RequestURI, r.Header, f.req.Target); err != nil {
 		return r, f.misused(r, err)
 	}
-	v := f.gen.policy.Decide(&f.req)
-	f.verdict(v, p.cfg.Permissive)
-	if f.allowed {
-		return r, nil // recorded right before it leaves, see RoundTrip
-	}
-	return r, f.deny(r, v)
+	return r, f.decide(r) // what is allowed is recorded right before it leaves, see RoundTrip
 }
 
 // deny records and explains a verdict.

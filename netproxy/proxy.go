@@ -67,6 +67,8 @@ func New(c Config) (*Proxy, error) {
 		return nil, errors.New("make proxy: no dialler")
 	case c.Leaves == nil:
 		return nil, errors.New("make proxy: no certificate authority")
+	case c.Hooks.Len() < len(c.Policy.Hooks()):
+		return nil, errors.New("make proxy: the policy has hooks that nobody would ask")
 	}
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
@@ -92,7 +94,8 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// SetPolicy replaces the policy for all requests that are judged from now on.
+// SetPolicy replaces the policy for all requests that are judged from now on. The
+// hooks stay those of the Config.
 func (p *Proxy) SetPolicy(pol *policy.Policy) {
 	old := p.rules.Swap(p.newGeneration(pol))
 	old.close()

@@ -154,12 +154,7 @@ func (f *flow) changed(r *http.Request) *http.Response {
 		return nil
 	}
 	f.req.Method, f.req.Path, f.req.Query = r.Method, path, r.URL.RawQuery
-	v := f.gen.policy.Decide(&f.req)
-	f.verdict(v, f.p.cfg.Permissive)
-	if !f.allowed {
-		return f.deny(r, v)
-	}
-	return nil
+	return f.decide(r)
 }
 
 // foreign holds a request to the pin of its verdict.

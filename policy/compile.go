@@ -34,6 +34,7 @@ type data struct {
 	Filesystem  FilesystemSettings  `json:"filesystem"`
 	Environment EnvironmentSettings `json:"environment"`
 	Secrets     []Secret            `json:"secrets,omitempty"`
+	Hooks       []Hook              `json:"hooks,omitempty"`  // higher layers first
 	Limits      []Limits            `json:"limits,omitempty"` // of each file that has some, higher layers first
 	Warnings    []Warning           `json:"warnings,omitempty"`
 	Files       []FileRef           `json:"files,omitempty"`

@@ -68,6 +68,9 @@ func (p *Policy) Effective() []Setting {
 	for i := range d.Secrets {
 		e.add("secrets", secretText(&d.Secrets[i]), d.Secrets[i].From)
 	}
+	for i := range d.Hooks {
+		e.add("hooks", hookText(&d.Hooks[i]), d.Hooks[i].From)
+	}
 	l := p.Limits()
 	l.each(func(key, text string, _ bool, from Source) { e.add("limits."+key, text, from) })
 	return e.list

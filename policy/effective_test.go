@@ -29,6 +29,8 @@ func TestEffectiveIsComplete(t *testing.T) {
   timeout: 3h
   idle: 1h
   on_violation: continue
+hooks:
+  - {name: no-tokens, on: [request], hosts: ["*"], cel: '"next"', timeout: 1s, concurrency: 2}
 `
 	s, err := jsonschema.NewCompiler().Compile("../docs/schema/policy.schema.json")
 	if err != nil {

@@ -38,6 +38,7 @@ func UnderFloor(floor *File, client *Policy) (*Policy, error) {
 	c.sandbox()
 	c.environment()
 	c.secrets()
+	c.hooks()
 	c.filesystem()
 	if err := c.errs.err(); err != nil {
 		return nil, err
@@ -279,6 +280,15 @@ func (c *claims) environment() {
 		f.env.Set = append(f.env.Set, v)
 	}
 	claim(c, e.Proxy, true, func(f *File) { f.env.Proxy = e.Proxy })
+}
+
+// hooks were checked when they were read: they say no more than a file can.
+func (c *claims) hooks() {
+	for _, h := range c.d.Hooks {
+		if f := c.file(h.From); f != nil {
+			f.hooks = append(f.hooks, h)
+		}
+	}
 }
 
 func (c *claims) secrets() {

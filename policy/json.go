@@ -34,6 +34,19 @@ type wireWhen struct {
 	Column int    `json:"column"`
 }
 
+// condition checks what travelled. It stands in the file of what it belongs to.
+func (w *wireWhen) condition(in Source) (*condition, error) {
+	msg, _ := badWhen("the expression", w.Text)
+	switch {
+	case msg != "":
+		return nil, errors.New("read policy: " + msg)
+	case w.Line < 0 || w.Column < 0 || w.Line > MaxFileSize || w.Column > MaxFileSize:
+		return nil, errors.New("read policy: the expression is in no line of a file")
+	}
+	in.Line, in.Column = w.Line, w.Column
+	return &condition{text: w.Text, at: in}, nil
+}
+
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
 	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via}
@@ -122,15 +135,9 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if w.When != nil {
-		msg, _ := badWhen(w.When.Text)
-		switch {
-		case msg != "":
-			return fmt.Errorf("read rule: %s", msg)
-		case w.When.Line < 0 || w.When.Column < 0 || w.When.Line > MaxFileSize || w.When.Column > MaxFileSize:
-			return errors.New("read rule: when is in no line of a file")
+		if r.when, err = w.When.condition(w.From); err != nil {
+			return err
 		}
-		r.when = &condition{text: w.When.Text, at: w.From}
-		r.when.at.Line, r.when.at.Column = w.When.Line, w.When.Column
 	}
 	if r.via = w.Via; r.via != "" && r.via != Direct && !validUpstream(r.via) {
 		return fmt.Errorf("read rule: %s is not the name of an upstream", quote(r.via))

@@ -34,6 +34,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	m.upstreams()
 	m.secrets()
 	m.pins()
+	m.hooks()
 	for _, f := range files {
 		m.d.Warnings = append(m.d.Warnings, f.warnings...)
 		if f.limits.set() && !f.joined {

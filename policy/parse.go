@@ -33,7 +33,7 @@ func (p *parser) root(f *File, n *yaml.Node) {
 		{"egress", func(n *yaml.Node) { p.egress(f, n) }},
 		{"secrets", func(n *yaml.Node) { p.secrets(f, n) }},
 		{"limits", func(n *yaml.Node) { p.limits(f, n) }},
-		{"hooks", nil},
+		{"hooks", func(n *yaml.Node) { p.hooks(f, n) }},
 	})
 	if seen != nil && seen["version"] == nil {
 		p.fail(n, "write it as the first line: version: 1", "the policy has no version")
@@ -132,8 +132,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 	l := &f.limits
 	p.fields(n, "limits", append([]field{
 		{"egress", func(n *yaml.Node) {
-			v := p.patterns(n, "limits.egress")
-			set(p, &l.Egress, n, v, true) // an empty list is a limit, too
+			set(p, &l.Egress, n, p.patterns(n, "limits.egress"), true) // an empty list is a limit, too
 		}},
 		{"protocols", func(n *yaml.Node) {
 			p.words(n, "limits.protocols", protocolWords(), &l.Protocols)

@@ -106,7 +106,7 @@ func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
 		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
 		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
 		{"via", func(n *yaml.Node) { r.via, _ = p.via(n, "via") }},
-		{"when", func(n *yaml.Node) { r.when = p.whenOf(n) }},
+		{"when", func(n *yaml.Node) { r.when = p.whenOf(n, "when") }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

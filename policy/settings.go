@@ -210,6 +210,7 @@ type File struct {
 	fs        FilesystemSettings
 	env       EnvironmentSettings
 	secrets   []Secret
+	hooks     []Hook
 	limits    Limits
 	mode      Value[string] // from --mode only
 	warnings  []Warning

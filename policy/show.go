@@ -20,6 +20,7 @@ func (p *Policy) Show(w io.Writer, defaults bool) error {
 	p.showEnvironment(s)
 	p.showEgress(s)
 	p.showSecrets(s)
+	p.showHooks(s)
 	p.showLimits(s)
 	_, err := io.WriteString(w, s.b.String())
 	return err
@@ -218,6 +219,14 @@ func (p *Policy) showSecrets(s *shower) {
 	s.close()
 }
 
+func (p *Policy) showHooks(s *shower) {
+	s.open(0, "hooks")
+	for i := range p.d.Hooks {
+		s.line(1, "- "+hookText(&p.d.Hooks[i]), p.d.Hooks[i].From)
+	}
+	s.close()
+}
+
 func (p *Policy) showLimits(s *shower) {
 	s.open(0, "limits")
 	l, last := p.Limits(), ""
@@ -280,6 +289,9 @@ func (p *Policy) Grants() []Grant {
 	}
 	for _, s := range d.Secrets {
 		add(s.From, "secret %s", secretText(&s))
+	}
+	for i := range d.Hooks {
+		add(d.Hooks[i].From, "hook %s", hookText(&d.Hooks[i]))
 	}
 	for _, l := range []struct {
 		what string

@@ -70,9 +70,9 @@ func (r *Rule) undecided(c *cursor) string {
 	return why
 }
 
-// whenOf reads the when: of a rule.
-func (p *parser) whenOf(n *yaml.Node) *condition {
-	s, ok := p.text(n, "when")
+// whenOf reads an expression, the value of a key.
+func (p *parser) whenOf(n *yaml.Node, key string) *condition {
+	s, ok := p.text(n, key)
 	if !ok {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (p *parser) whenOf(n *yaml.Node) *condition {
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 		w.at.Line, w.at.Column = w.at.Line+1, 1
 	}
-	if msg, hint := badWhen(s); msg != "" {
+	if msg, hint := badWhen(key, s); msg != "" {
 		p.fail(n, hint, "%s", msg)
 	}
 	return w
@@ -88,22 +88,22 @@ func (p *parser) whenOf(n *yaml.Node) *condition {
 
 // badWhen says why a text can't be a condition, as far as that can be seen
 // without its language.
-func badWhen(s string) (msg, hint string) {
+func badWhen(key, s string) (msg, hint string) {
 	switch {
 	case s == "":
-		return "when is empty", "leave it out, or write a condition such as request.size < 1000000"
+		return key + " is empty", "leave it out, or write a condition such as request.size < 1000000"
 	case len(s) > maxWhen:
-		return "when has more than " + strconv.Itoa(maxWhen) + " bytes", "write several rules"
+		return key + " has more than " + strconv.Itoa(maxWhen) + " bytes", "write several"
 	}
 	return "", ""
 }
 
-// NeedsConditions says whether any rule has a condition, so that it has to be
-// compiled.
-func (p *Policy) NeedsConditions() bool { return p.idx.when }
+// NeedsConditions says whether any rule has a condition, or any hook an
+// expression, that has to be compiled.
+func (p *Policy) NeedsConditions() bool { return p.idx.when || len(p.d.Hooks) > 0 }
 
-// CompileConditions returns the policy with every rule's condition compiled.
-// Until then an allow with a condition matches nothing and a deny with one every
+// CompileConditions returns the policy with the condition of every rule and the
+// expression of every hook compiled. Until then an allow with a condition matches nothing and a deny with one every
 // request. The error is an *ErrorList that names the conditions' lines.
 func (p *Policy) CompileConditions(lang hooks.Language) (*Policy, error) {
 	if !p.NeedsConditions() {
@@ -113,24 +113,27 @@ func (p *Policy) CompileConditions(lang hooks.Language) (*Policy, error) {
 		return nil, errors.New("compile conditions: there is no language")
 	}
 	d := p.d
-	var err error
-	if d.Rules, err = compileRules(d.Rules, lang); err != nil {
+	var errs ErrorList
+	d.Rules = compileRules(d.Rules, lang, &errs)
+	d.Hooks = compileHooks(d.Hooks, lang, &errs)
+	if err := errs.err(); err != nil {
 		return nil, err
 	}
 	return compile(d)
 }
 
-// CheckConditions says what is wrong with the conditions of a file by itself. The
-// error is an *ErrorList.
+// CheckConditions says what is wrong with the expressions of a file by itself.
+// The error is an *ErrorList.
 func (f *File) CheckConditions(lang hooks.Language) error {
-	_, err := compileRules(f.rules, lang)
-	return err
+	var errs ErrorList
+	compileRules(f.rules, lang, &errs)
+	compileHooks(f.hooks, lang, &errs)
+	return errs.err()
 }
 
 // compileRules returns copies of the rules with their conditions compiled.
-func compileRules(rules []*Rule, lang hooks.Language) ([]*Rule, error) {
+func compileRules(rules []*Rule, lang hooks.Language, errs *ErrorList) []*Rule {
 	out := make([]*Rule, len(rules))
-	var errs ErrorList
 	for i, r := range rules {
 		own := *r
 		out[i] = &own
@@ -141,17 +144,17 @@ func compileRules(rules []*Rule, lang hooks.Language) ([]*Rule, error) {
 		own.when = &w
 		var err error
 		if w.holds, err = lang.Compile(w.text); err != nil {
-			errs.condition(w.at, err)
+			errs.expression(w.at, "when", err)
 		}
 	}
-	return out, errs.err()
+	return out
 }
 
-// condition adds what is wrong with an expression, at its line.
-func (l *ErrorList) condition(at Source, err error) {
+// expression adds what is wrong with one, the value of a key, at its line.
+func (l *ErrorList) expression(at Source, key string, err error) {
 	var e *hooks.ConditionError
 	if !errors.As(err, &e) {
-		l.add(at, "", "when can't be used: %s", printable(clip(err.Error())))
+		l.add(at, "", "%s can't be used: %s", key, printable(clip(err.Error())))
 		return
 	}
 	where := ""
@@ -161,5 +164,5 @@ func (l *ErrorList) condition(at Source, err error) {
 	if at.Line > 0 {
 		at.Line += max(e.Line-1, 0)
 	}
-	l.add(at, printable(e.Hint), "when: %s%s", printable(clip(e.Message)), where)
+	l.add(at, printable(e.Hint), "%s: %s%s", key, printable(clip(e.Message)), where)
 }

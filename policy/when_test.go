@@ -152,7 +152,7 @@ func TestWhenErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"version: 1\negress:\n  allow:\n    - host: a.example\n      when: request.pth == \"/\"\n", `f:5:13: when: request has no field "pth" (line 1, column 9 of the expression); it has headers, `},
 		{"version: 1\negress:\n  deny:\n    - host: a.example\n      when: |\n        true &&\n        request.port == \"1\"\n", `f:7:1: when: == is not there for int and string (line 2, column 14 of the expression); compare`},
-		{"version: 1\negress: {allow: [{host: a.example, when: 'request.path'}]}", "f:2:42: when: the expression is of type string, not bool; compare it"},
+		{"version: 1\negress: {allow: [{host: a.example, when: 'request.path'}]}", "f:2:42: when: the expression is of type string, not bool; compare something"},
 		{"version: 1\negress: {allow: [{host: a.example, when: \"'\\u202e\"}]}", "f:2:42: when: the text in quotes does not end"},
 	} {
 		f, err := Parse("f", User, []byte(tt.text))

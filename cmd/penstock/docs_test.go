@@ -4,12 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -140,5 +143,63 @@ func TestDocumentedPoliciesParse(t *testing.T) {
 	}
 	if count == 0 {
 		t.Error("no policy found in any document")
+	}
+}
+
+// TestHookExamplesDecide asks the policy that docs/hooks.md shows about the
+// requests below it, and compares what it says.
+func TestHookExamplesDecide(t *testing.T) {
+	text := documents(t)["hooks.md"]
+	var p *policy.Policy
+	for _, block := range fenced(text, "yaml") {
+		f, err := policy.Parse("hooks.md", policy.User, []byte(block))
+		if err == nil {
+			p, err = policy.New([]*policy.File{f})
+		}
+		if err == nil {
+			p, err = p.CompileConditions(cel.Language{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var entries []chain.Entry
+	for _, h := range p.Hooks() {
+		entries = append(entries, chain.Entry{Name: h.Name, Hook: h.Compiled(), About: h.About})
+	}
+	c, err := chain.New(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, block := range fenced(text, "text") {
+		for line := range strings.Lines(block) {
+			words := strings.Fields(line)
+			want := strings.Join(words[3:], " ")
+			r, err := policy.ParseRequest(words[1], words[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if words[2] != "-" {
+				if r.Size, err = strconv.ParseInt(words[2], 10, 64); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := p.Decide(r).Reason
+			if p.Decide(r).Action == hooks.Allow {
+				d, _ := c.Request(t.Context(), r)
+				got = d.Reason
+				if d.Action == hooks.Next {
+					got = "next"
+				}
+			}
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("%s%s: it says %s", line, words[1], got)
+			}
+			count++
+		}
+	}
+	if count < 5 {
+		t.Errorf("found %d requests in hooks.md", count)
 	}
 }

@@ -1,6 +1,8 @@
 package cel
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -30,27 +32,45 @@ var _ hooks.Language = Language{}
 
 // Compile implements hooks.Language.
 func (Language) Compile(expression string) (hooks.Condition, error) {
-	switch {
-	case strings.TrimSpace(expression) == "":
-		return nil, fail("", 0, "the expression is empty", "leave it out, or write a condition such as request.size < 1000000")
-	case len(expression) > MaxExpression:
-		return nil, fail("", 0, fmt.Sprintf("the expression has %d bytes, more than %d", len(expression), MaxExpression), "write several rules")
-	}
-	p := &parser{lexer: lexer{src: expression}}
-	if err := p.advance(); err != nil {
-		return nil, err
-	}
-	v, err := p.expression()
+	v, err := compile(expression, tBool, `compare something, for example request.method == "GET"`)
 	if err != nil {
 		return nil, err
 	}
+	return condition{v.b}, nil
+}
+
+// CompileHook implements hooks.Language.
+func (Language) CompileHook(expression string) (hooks.Hook, error) {
+	v, err := compile(expression, tString, `for example request.size > 1000000 ? "deny: too large" : "next"`)
+	if err != nil {
+		return nil, err
+	}
+	return hook{v.s}, nil
+}
+
+// compile reads an expression of a type.
+func compile(expression string, want typ, hint string) (value, error) {
+	switch {
+	case strings.TrimSpace(expression) == "":
+		return value{}, fail("", 0, "the expression is empty", hint)
+	case len(expression) > MaxExpression:
+		return value{}, fail("", 0, fmt.Sprintf("the expression has %d bytes, more than %d", len(expression), MaxExpression), "write several")
+	}
+	p := &parser{lexer: lexer{src: expression}}
+	if err := p.advance(); err != nil {
+		return value{}, err
+	}
+	v, err := p.expression()
+	if err != nil {
+		return value{}, err
+	}
 	switch {
 	case p.tok.kind != end:
-		return nil, p.unexpected("an operator such as &&, or the end")
-	case v.typ != tBool:
-		return nil, p.fail(v.pos, "the expression is of type "+v.typ.String()+", not bool", "compare it with something, for example "+variable+`.method == "GET"`)
+		return value{}, p.unexpected("an operator such as &&, or the end")
+	case v.typ != want:
+		return value{}, p.fail(v.pos, "the expression is of type "+v.typ.String()+", not "+want.String(), hint)
 	}
-	return condition{v.b}, nil
+	return v, nil
 }
 
 // condition is a compiled expression.
@@ -62,3 +82,28 @@ func (c condition) Holds(r *hooks.Request) (bool, error) {
 	ok, err := c.holds(&x)
 	return ok && err == nil, err
 }
+
+// hook is a compiled expression that says what to do.
+type hook struct{ says func(*run) (string, error) }
+
+// Prompt says that Decide ends by itself: its cost is limited.
+func (h hook) Prompt() {}
+
+// Decide implements hooks.Hook.
+func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error) {
+	x := run{r: r, left: MaxCost}
+	says, err := h.says(&x)
+	if err != nil {
+		return hooks.Decision{}, err
+	}
+	action, reason, _ := strings.Cut(says, ":")
+	switch action {
+	case "next":
+		return hooks.Decision{Action: hooks.Next}, nil
+	case "deny":
+		return hooks.Decision{Reason: strings.TrimSpace(reason)}, nil
+	}
+	return hooks.Decision{}, errAction
+}
+
+var errAction = errors.New(`its expression says neither "next" nor "deny"`)

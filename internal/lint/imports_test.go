@@ -28,6 +28,7 @@ var layers = []layer{
 	{dir: "ebpf", may: []string{"ebpf/internal"}},
 	{dir: "ebpf/events", may: []string{"hooks"}},
 	{dir: "hooks/cel", may: []string{"hooks"}},
+	{dir: "hooks/chain", may: []string{"hooks"}},
 	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},
 	{dir: "audit", may: []string{"hooks", "policy", "audit", "internal/text"}},

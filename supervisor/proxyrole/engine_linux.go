@@ -122,6 +122,10 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
+	asked, err := hooksOf(cfg.Policy)
+	if err != nil {
+		return nil, err
+	}
 	e.proxy, err = netproxy.New(netproxy.Config{
 		Session:     cfg.Session,
 		Permissive:  cfg.Mode == "audit",
@@ -132,6 +136,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Leaves:      authority,
 		Secrets:     values,
 		Logins:      logins,
+		Hooks:       asked,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,

@@ -1,0 +1,298 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// hookFunc is a hook in Go.
+type hookFunc func(context.Context, *hooks.Request) (hooks.Decision, error)
+
+func (f hookFunc) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, error) {
+	return f(ctx, r)
+}
+
+// promptHook promises to come back.
+type promptHook struct{ hookFunc }
+
+func (promptHook) Prompt() {}
+
+func says(d hooks.Decision, err error) hookFunc {
+	return func(context.Context, *hooks.Request) (hooks.Decision, error) { return d, err }
+}
+
+func newChain(t testing.TB, entries ...Entry) *Chain {
+	t.Helper()
+	c, err := New(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+var request = &hooks.Request{Target: hooks.Target{Host: "a.example", Port: 443}, Method: "GET", Path: "/", Header: http.Header{"A": {"b"}}}
+
+// TestAnswers: next is the only one that lets on, and no answer is a deny.
+func TestAnswers(t *testing.T) {
+	long := strings.Repeat("x", 400)
+	ok := &hooks.Answer{Status: 200, Body: []byte("hello"), Header: http.Header{"Content-Type": {"text/plain"}}}
+	for name, tt := range map[string]struct {
+		hook   hooks.Hook
+		want   hooks.Action
+		trace  string
+		reason string
+	}{
+		"next":                {says(hooks.Decision{Action: hooks.Next}, nil), hooks.Next, "next", ""},
+		"deny":                {says(hooks.Decision{Reason: "no"}, nil), hooks.Deny, "deny", "denied by hook h: no"},
+		"deny, nothing said":  {says(hooks.Decision{}, nil), hooks.Deny, "deny", "denied by hook h"},
+		"allow":               {says(hooks.Decision{Action: hooks.Allow}, nil), hooks.Deny, "failed", "an action that is not known"},
+		"ask":                 {says(hooks.Decision{Action: hooks.Ask}, nil), hooks.Deny, "failed", "an action that is not known"},
+		"200":                 {says(hooks.Decision{Action: 200}, nil), hooks.Deny, "failed", "an action that is not known"},
+		"error":               {says(hooks.Decision{Action: hooks.Next}, errors.New("boom")), hooks.Deny, "failed", "boom"},
+		"panic":               {hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) { panic("boom") }), hooks.Deny, "failed", "it panicked: boom"},
+		"prompt panic":        {promptHook{func(context.Context, *hooks.Request) (hooks.Decision, error) { panic("boom") }}, hooks.Deny, "failed", "it panicked: boom"},
+		"reply":               {says(hooks.Decision{Action: hooks.Reply, Answer: ok}, nil), hooks.Reply, "reply", "answered by hook h"},
+		"reply, no answer":    {says(hooks.Decision{Action: hooks.Reply}, nil), hooks.Deny, "failed", "can't be sent"},
+		"reply, informal":     {says(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 101}}, nil), hooks.Deny, "failed", "can't be sent"},
+		"reply, no status":    {says(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{}}, nil), hooks.Deny, "failed", "can't be sent"},
+		"reply, too long":     {says(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 200, Body: make([]byte, hooks.MaxAnswer+1)}}, nil), hooks.Deny, "failed", "can't be sent"},
+		"an escape":           {says(hooks.Decision{Reason: "\x1b[2J\n\u202e"}, nil), hooks.Deny, "deny", `"\x1b[2J\n\u202e"`},
+		"a long reason":       {says(hooks.Decision{Reason: long}, nil), hooks.Deny, "deny", strings.Repeat("x", 300) + "..."},
+		"an error's escape":   {says(hooks.Decision{}, errors.New("\x1b[2J")), hooks.Deny, "failed", `"\x1b[2J"`},
+		"next with an answer": {says(hooks.Decision{Action: hooks.Next, Answer: ok}, nil), hooks.Next, "next", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			last := 0
+			c := newChain(t, Entry{Name: "h", Rule: "f:1", Hook: tt.hook}, Entry{Name: "last", Hook: hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) {
+				last++
+				return hooks.Decision{Action: hooks.Next}, nil
+			})})
+			d, trace := c.Request(t.Context(), request)
+			if d.Action != tt.want || !strings.Contains(d.Reason, tt.reason) || trace[0].Hook != "h" || trace[0].Decision != tt.trace {
+				t.Errorf("%+v %+v", d, trace)
+			}
+			if (last == 1) != (tt.want == hooks.Next) || len(trace) != 1+last {
+				t.Errorf("the next hook was asked %d times; %+v", last, trace)
+			}
+			if tt.want != hooks.Next && d.Rule != "f:1" {
+				t.Errorf("it stands at %q", d.Rule)
+			}
+			if (d.Answer != nil) != (tt.want == hooks.Reply) {
+				t.Errorf("the answer is %+v", d.Answer)
+			}
+		})
+	}
+}
+
+// TestReplyHeader: a reply says nothing about its connection or its length.
+func TestReplyHeader(t *testing.T) {
+	h := http.Header{"content-type": {"text/plain"}, "X-Why": {"a", "b\r\nSet-Cookie: c"}, "X A": {"x"}, "X-\u00e9": {"x"}, "Connection": {"close"}, "Transfer-Encoding": {"chunked"},
+		"Content-Length": {"1"}, "Set-Cookie": {"a=b"}, "Upgrade": {"x"}, "Location": {"http://x"}, "X-Long": {strings.Repeat("a", 2000)}}
+	c := newChain(t, Entry{Name: "h", Hook: says(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 200, Header: h}}, nil)})
+	d, _ := c.Request(t.Context(), request)
+	if got := fmt.Sprint(d.Answer.Header); got != "map[Content-Type:[text/plain] X-Why:[a]]" {
+		t.Error(got)
+	}
+}
+
+// TestAbout: only hooks about the target are asked, in order, and none is none.
+func TestAbout(t *testing.T) {
+	var none *Chain
+	if d, trace := none.Request(t.Context(), request); d.Action != hooks.Next || trace != nil || none.Len() != 0 || none.Stats() != nil {
+		t.Errorf("%+v %+v", d, trace)
+	}
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	c := newChain(t,
+		Entry{Name: "a", Hook: next},
+		Entry{Name: "b", Hook: says(hooks.Decision{}, nil), About: func(t *hooks.Target) bool { return t.Host == "b.example" }},
+		Entry{Name: "c", Hook: next})
+	if d, trace := c.Request(t.Context(), request); d.Action != hooks.Next || len(trace) != 2 || trace[0].Hook != "a" || trace[1].Hook != "c" {
+		t.Errorf("%+v %+v", d, trace)
+	}
+	other := *request
+	other.Target.Host = "b.example"
+	if d, trace := c.Request(t.Context(), &other); d.Action != hooks.Deny || len(trace) != 2 {
+		t.Errorf("%+v %+v", d, trace)
+	}
+	if st := c.Stats(); st[0].Asked != 2 || st[1].Denied != 1 || st[2].Asked != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	for _, e := range []Entry{{Name: "h"}, {Hook: next, Timeout: -1}, {Hook: next, Timeout: time.Minute}, {Hook: next, Concurrency: -1}, {Hook: next, Concurrency: 5000}} {
+		if _, err := New([]Entry{e}); err == nil {
+			t.Errorf("%+v is taken", e)
+		}
+	}
+}
+
+// TestDeadline: a hook that does not come back is a deny at its deadline, has no
+// room for more than its concurrency, and still has a request of its own.
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		hangs := hookFunc(func(_ context.Context, r *hooks.Request) (hooks.Decision, error) {
+			<-release
+			if r.Header.Get("A") != "b" {
+				t.Error("its request has changed")
+			}
+			return hooks.Decision{Action: hooks.Next}, nil
+		})
+		c := newChain(t, Entry{Name: "h", Hook: hangs, Timeout: time.Second, Concurrency: 2})
+		r := *request
+		r.Header = request.Header.Clone()
+		start := time.Now()
+		var wg sync.WaitGroup
+		reasons := make(chan string, 3)
+		for range 3 {
+			wg.Go(func() {
+				d, _ := c.Request(t.Context(), &r)
+				if d.Action != hooks.Deny {
+					t.Errorf("%+v", d)
+				}
+				reasons <- d.Reason
+			})
+		}
+		wg.Wait()
+		close(reasons)
+		if time.Since(start) != time.Second {
+			t.Errorf("it took %s", time.Since(start))
+		}
+		slow, busy := 0, 0
+		for s := range reasons {
+			switch {
+			case strings.HasSuffix(s, errSlow.Error()):
+				slow++
+			case strings.HasSuffix(s, errBusy.Error()):
+				busy++
+			}
+		}
+		if slow != 2 || busy != 1 {
+			t.Errorf("%d slow, %d busy", slow, busy)
+		}
+		r.Header.Set("A", "changed")
+		close(release)
+		synctest.Wait()
+		if d, _ := c.Request(t.Context(), request); d.Action != hooks.Next {
+			t.Errorf("when it is back: %+v", d)
+		}
+	})
+}
+
+// TestClientGone: who hangs up waits for nothing, and the hook is not to blame.
+func TestClientGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := hookFunc(func(ctx context.Context, _ *hooks.Request) (hooks.Decision, error) {
+			<-ctx.Done()
+			return hooks.Decision{Action: hooks.Next}, nil
+		})
+		c := newChain(t, Entry{Name: "h", Hook: waits, Timeout: time.Second})
+		for range 2 * breakAfter {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(time.Millisecond, cancel)
+			c.Request(ctx, request)
+			synctest.Wait()
+		}
+		if c.Stats()[0].Open {
+			t.Error("clients that hang up open the breaker")
+		}
+	})
+}
+
+// TestBreaker: a hook that keeps failing is not asked for a while, which denies,
+// and then once to see.
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, works := 0, false
+		c := newChain(t, Entry{Name: "h", Hook: hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) {
+			if asked++; works {
+				return hooks.Decision{Action: hooks.Next}, nil
+			}
+			return hooks.Decision{Action: hooks.Next}, errors.New("boom")
+		})})
+		ask := func(want hooks.Action, reason string) {
+			t.Helper()
+			if d, _ := c.Request(t.Context(), request); d.Action != want || !strings.Contains(d.Reason, reason) {
+				t.Errorf("%+v, want %s %s", d, want, reason)
+			}
+		}
+		for range breakAfter {
+			ask(hooks.Deny, "boom")
+		}
+		works = true
+		for range 3 {
+			ask(hooks.Deny, "failed several times")
+		}
+		if asked != breakAfter || !c.Stats()[0].Open || c.Stats()[0].Failed != breakAfter+3 {
+			t.Errorf("asked %d times, %+v", asked, c.Stats())
+		}
+		<-time.After(breakFor)
+		works = false
+		ask(hooks.Deny, "boom")
+		ask(hooks.Deny, "failed several times")
+		<-time.After(breakFor)
+		works = true
+		ask(hooks.Next, "")
+		ask(hooks.Next, "")
+		if c.Stats()[0].Open {
+			t.Error("it stays open")
+		}
+	})
+}
+
+// TestPromptDeadline: an answer that comes too late is none.
+func TestPromptDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newChain(t, Entry{Name: "h", Hook: promptHook{func(context.Context, *hooks.Request) (hooks.Decision, error) {
+			<-time.After(time.Second + 1)
+			return hooks.Decision{Action: hooks.Next}, nil
+		}}, Timeout: time.Second})
+		if d, _ := c.Request(t.Context(), request); d.Action != hooks.Deny || !strings.Contains(d.Reason, errSlow.Error()) {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+// TestPromptIsNeverBroken: what fails of a pure function is the request.
+func TestPromptIsNeverBroken(t *testing.T) {
+	fail := true
+	c := newChain(t, Entry{Name: "h", Hook: promptHook{func(context.Context, *hooks.Request) (hooks.Decision, error) {
+		if fail {
+			return hooks.Decision{}, errors.New("boom")
+		}
+		return hooks.Decision{Action: hooks.Next}, nil
+	}}})
+	for range 3 * breakAfter {
+		if d, _ := c.Request(t.Context(), request); d.Action != hooks.Deny {
+			t.Fatalf("%+v", d)
+		}
+	}
+	fail = false
+	if d, _ := c.Request(t.Context(), request); d.Action != hooks.Next {
+		t.Errorf("%+v", d)
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	for name, h := range map[string]hooks.Hook{"prompt": promptHook{next}, "other": next} {
+		c := newChain(b, Entry{Name: "h", Hook: h})
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Request(b.Context(), request)
+			}
+		})
+	}
+}

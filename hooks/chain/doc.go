@@ -1,0 +1,17 @@
+// Package chain asks the hooks of a policy about a request, one after the other,
+// and makes a deny of everything that is not an answer: an error, a panic, a
+// deadline, too many at once, an action that is not known, a hook that keeps
+// failing.
+//
+// # Hazards
+//
+// A hook can only take away: the chain is asked about requests that the policy
+// allows, and its best answer is that nobody had anything against it.
+//
+// The pen chooses what hooks look at, and how often. It would try: a request on
+// which the hook dies or hangs, in the hope that it is left out then; many at
+// once, so that there is no room to ask; bytes that come back in the reason. A
+// hook may be wrong or not ours: it would answer with a status or header that
+// means something to the connection, with a reason that is a terminal's escape
+// sequence, too late, or never. Each has a test.
+package chain

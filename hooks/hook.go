@@ -1,0 +1,34 @@
+package hooks
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Hook decides about requests that the policy allows. It can only take away: it
+// says Next, Deny or Reply, and everything else is a deny.
+type Hook interface {
+	// Decide judges one request before anything of it has left. It returns soon
+	// after ctx is done; an error is a deny. It is called concurrently, and does
+	// not change the request nor keep it.
+	Decide(ctx context.Context, r *Request) (Decision, error)
+}
+
+// Answer is what a hook replies in the upstream's place.
+type Answer struct {
+	Status int         // 200 to 599
+	Header http.Header // content-type and fields that begin with x-; others are dropped
+	Body   []byte      // at most MaxAnswer bytes
+}
+
+// MaxAnswer bounds the body of an Answer.
+const MaxAnswer = 64 << 10
+
+// Trace is what one hook did with a request, for the audit.
+type Trace struct {
+	Hook     string // name
+	Decision string // "next", "deny", "reply", or "failed" for a deny that is no answer of the hook
+	Reason   string // printable ASCII, "" for next
+	Duration time.Duration
+}

@@ -1,0 +1,243 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Bounds of hooks.
+const (
+	maxHooks       = 32 // of a policy, all layers
+	maxHookTime    = 30 * time.Second
+	maxConcurrency = 1024
+)
+
+// PointRequest is when a hook is asked: a request's header is there, and nothing
+// of it has left.
+const PointRequest = "request"
+
+// Hook is one entry of hooks: who is asked about requests that the rules allow.
+// It can only deny or answer, never allow.
+type Hook struct {
+	Name        string
+	On          []string       // points, see PointRequest
+	Hosts       []LimitPattern // nil: any
+	CEL         string         // what is asked
+	Timeout     time.Duration  // 0: the default
+	Concurrency int            // 0: the default
+	From        Source
+
+	at   Source     // where the expression stands
+	asks hooks.Hook // nil: nobody has compiled it
+}
+
+// Compiled returns what is to be asked, nil before Policy.CompileConditions.
+func (h *Hook) Compiled() hooks.Hook { return h.asks }
+
+// About says whether the hook is asked about a canonical target. What is
+// narrower than everything is about names and ranges that it names; like a deny,
+// a wildcard covers the host's own name.
+func (h *Hook) About(t *hooks.Target) bool {
+	if h.Hosts == nil {
+		return true
+	}
+	for _, p := range h.Hosts {
+		r := Rule{Deny: true, host: p.host, cidr: p.cidr}
+		if r.matchHost(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// Hooks returns the hooks in the order in which they are asked: higher layers
+// first.
+func (p *Policy) Hooks() []Hook { return p.d.Hooks }
+
+// hooks reads the list of hooks.
+func (p *parser) hooks(f *File, n *yaml.Node) {
+	first := map[string]int{}
+	p.list(n, "hooks", func(n *yaml.Node) {
+		h := Hook{From: p.at(n)}
+		before := len(p.errs.Errors)
+		seen := p.fields(n, "a hook", []field{
+			{"name", func(n *yaml.Node) {
+				var ok bool
+				if h.Name, ok = p.text(n, "name"); ok && !validHookName(h.Name) {
+					p.fail(n, "lower-case letters, digits and hyphens, at most 40, beginning with a letter", "%s can't be the name of a hook", quote(h.Name))
+				}
+			}},
+			{"on", func(n *yaml.Node) {
+				var v Value[[]string]
+				p.words(n, "on", []string{PointRequest}, &v)
+				if h.On = v.V; v.Set && len(v.V) == 0 {
+					p.fail(n, "write on: [request]", "on is empty: the hook would never be asked")
+				}
+			}},
+			{"hosts", func(n *yaml.Node) {
+				h.Hosts = p.patterns(n, "hosts")
+				if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+					p.fail(n, "leave it out for every host", "hosts is empty: the hook would never be asked")
+				}
+			}},
+			{"cel", func(n *yaml.Node) {
+				if w := p.whenOf(n, "cel"); w != nil {
+					h.CEL, h.at = w.text, w.at
+				}
+			}},
+			{"timeout", func(n *yaml.Node) {
+				v, ok := p.duration(n, "timeout")
+				if h.Timeout = v; ok && v > maxHookTime {
+					p.fail(n, "at most "+maxHookTime.String(), "a timeout of %s is too long: the request waits", v)
+				}
+			}},
+			{"concurrency", func(n *yaml.Node) {
+				v, _ := p.count(n, "concurrency", maxConcurrency)
+				h.Concurrency = int(v)
+			}},
+			{"exec", nil}, {"http", nil}, {"wasm", nil}, {"max_body", nil},
+		})
+		if seen == nil || len(p.errs.Errors) > before {
+			return
+		}
+		for _, key := range []string{"name", "on", "cel"} {
+			if seen[key] == nil {
+				p.fail(n, "for example {name: no-tokens, on: [request], cel: 'request.query.contains(\"token=\") ? \"deny\" : \"next\"'}", "the hook has no %s", key)
+			}
+		}
+		if line, ok := first[h.Name]; ok && h.Name != "" {
+			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)
+		}
+		if len(p.errs.Errors) > before {
+			return
+		}
+		first[h.Name] = n.Line
+		f.hooks = append(f.hooks, h)
+	})
+}
+
+func validHookName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !('a' <= c && c <= 'z' || i > 0 && ('0' <= c && c <= '9' || c == '-')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 40
+}
+
+// hookText writes a hook on one line of YAML.
+func hookText(h *Hook) string {
+	t := "{name: " + yamlText(h.Name) + ", on: [" + strings.Join(h.On, ", ") + "]"
+	if h.Hosts != nil {
+		hosts := make([]string, len(h.Hosts))
+		for i, p := range h.Hosts {
+			hosts[i] = quotedIf(p.String())
+		}
+		t += ", hosts: [" + strings.Join(hosts, ", ") + "]"
+	}
+	t += ", cel: " + quoteYAML(h.CEL)
+	if h.Timeout != 0 {
+		t += ", timeout: " + timeText(h.Timeout)
+	}
+	if h.Concurrency != 0 {
+		t += ", concurrency: " + strconv.Itoa(h.Concurrency)
+	}
+	return t + "}"
+}
+
+// wireHook is a hook as it travels.
+type wireHook struct {
+	Name        string         `json:"name"`
+	On          []string       `json:"on"`
+	Hosts       []LimitPattern `json:"hosts,omitempty"`
+	CEL         *wireWhen      `json:"cel"`
+	Timeout     time.Duration  `json:"timeout_ns,omitempty"`
+	Concurrency int            `json:"concurrency,omitempty"`
+	From        Source         `json:"from"`
+}
+
+// MarshalJSON writes the hook as it was written in its file.
+func (h Hook) MarshalJSON() ([]byte, error) {
+	return json.Marshal(wireHook{h.Name, h.On, h.Hosts, &wireWhen{h.CEL, h.at.Line, h.at.Column}, h.Timeout, h.Concurrency, h.From})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote and checks it like a file.
+func (h *Hook) UnmarshalJSON(b []byte) error {
+	var w wireHook
+	if err := strictJSON(b, &w); err != nil {
+		return err
+	}
+	on := slices.Clone(w.On)
+	slices.Sort(on)
+	switch {
+	case !validHookName(w.Name):
+		return errors.New("read hook: " + quote(w.Name) + " is not a name")
+	case len(w.On) == 0 || len(slices.Compact(on)) != len(w.On) || slices.ContainsFunc(w.On, func(s string) bool { return s != PointRequest }):
+		return errors.New("read hook " + w.Name + ": it is never asked")
+	case w.Hosts != nil && len(w.Hosts) == 0:
+		return errors.New("read hook " + w.Name + ": it is about no host")
+	case w.CEL == nil:
+		return errors.New("read hook " + w.Name + ": there is nothing to ask")
+	case w.Timeout < 0 || w.Timeout > maxHookTime || w.Concurrency < 0 || w.Concurrency > maxConcurrency:
+		return errors.New("read hook " + w.Name + ": its limits are out of bounds")
+	}
+	c, err := w.CEL.condition(w.From)
+	if err != nil {
+		return err
+	}
+	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, CEL: c.text, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From, at: c.at}
+	return nil
+}
+
+// compileHooks returns copies of the hooks with their expressions compiled.
+func compileHooks(list []Hook, lang hooks.Language, errs *ErrorList) []Hook {
+	out := slices.Clone(list)
+	for i := range out {
+		var err error
+		if out[i].asks, err = lang.CompileHook(out[i].CEL); err != nil {
+			out[i].asks = nil
+			errs.expression(out[i].at, "cel", err)
+		}
+	}
+	return out
+}
+
+// hooks of all layers are asked, higher ones first. A name is one hook's: in the
+// audit nobody's stands for somebody else's.
+func (m *merge) hooks() {
+	for _, f := range m.files {
+		for _, h := range f.hooks {
+			if i := slices.IndexFunc(m.d.Hooks, func(g Hook) bool { return g.Name == h.Name }); i >= 0 {
+				m.errs.add(h.From, "give it another name", "hook %s is here and at %s", h.Name, m.d.Hooks[i].From.Ref())
+			}
+			m.d.Hooks = append(m.d.Hooks, h)
+		}
+	}
+	if n := len(m.d.Hooks); n > maxHooks {
+		m.errs.add(m.d.Hooks[maxHooks].From, "join some of them", "there are %d hooks, more than %d", n, maxHooks)
+	}
+	for i := range m.d.Hooks {
+		h := &m.d.Hooks[i]
+		for _, r := range m.d.Rules {
+			if !r.Deny && !r.Inspects() && h.meets(r) {
+				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")
+			}
+		}
+	}
+}
+
+// meets says whether a rule may be about a target that the hook is about.
+func (h *Hook) meets(r *Rule) bool {
+	return h.Hosts == nil || slices.ContainsFunc(h.Hosts, func(p LimitPattern) bool {
+		q := LimitPattern{host: r.host, cidr: r.cidr}
+		return p.covers(q) || q.covers(p) || p.host.wild && p.host.name == ""
+	})
+}

@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/cel"
+)
+
+// TestHooks add up, those of higher layers are asked first, and travel.
+func TestHooks(t *testing.T) {
+	p, err := layers(t, map[Layer]string{
+		User:    "hooks: [{name: user-s, on: [request], hosts: ['*.a.example', 10.0.0.0/8], cel: '\"next\"', timeout: 2s, concurrency: 3}]",
+		System:  "hooks: [{name: root-s, on: [request], cel: '\"deny: \" + request.path'}]",
+		Project: "egress: {allow: [{host: b.a.example, inspect: false}, {host: a.example, inspect: false}]}",
+	})
+	if err == nil {
+		p, err = p.CompileConditions(cel.Language{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string]*Policy{"as loaded": p, "travelled": resolved(t, roundTrip(t, p))} {
+		h := q.Hooks()
+		if len(h) != 2 || h[0].Name != "root-s" || h[1].Name != "user-s" || h[1].Timeout.Seconds() != 2 || h[1].Concurrency != 3 {
+			t.Fatalf("%s: %+v", name, h)
+		}
+		if d, err := h[0].Compiled().Decide(t.Context(), req(t, "https://a.example/x")); d.Action != hooks.Deny || d.Reason != "/x" || err != nil {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
+		for target, want := range map[string]bool{"https://b.a.example/": true, "https://a.example/": false, "https://10.1.2.3/": true, "https://11.1.2.3/": false, "https://xa.example/": false} {
+			if r := req(t, target); h[1].About(&r.Target) != want || !h[0].About(&r.Target) {
+				t.Errorf("%s: is user-s about %s? %t", name, target, !want)
+			}
+		}
+	}
+	// Which hook does not see what.
+	var unread []string
+	for _, w := range p.Warnings() {
+		if strings.Contains(w.String(), "lets through unread") {
+			unread = append(unread, w.String())
+		}
+	}
+	if all := strings.Join(unread, "\n"); len(unread) != 3 || strings.Count(all, "hook root-s") != 2 || strings.Count(all, "hook user-s") != 1 {
+		t.Errorf("warnings:\n%s", all)
+	}
+	if h := roundTrip(t, p).Hooks(); h[0].Compiled() != nil {
+		t.Error("what travels is compiled")
+	}
+}
+
+// TestHookAboutAll: like a deny, a wildcard covers addresses and the host's name.
+func TestHookAboutAll(t *testing.T) {
+	for hosts, want := range map[string][]string{
+		"'*'": {"a.example", "10.0.0.1", HostInternal}, "'*.internal'": {HostInternal}, HostInternal: {HostInternal}, "'::/0'": {},
+	} {
+		p := mustPolicy(t, "version: 1\nhooks: [{name: h, on: [request], hosts: ["+hosts+"], cel: '\"next\"'}]")
+		got := []string{}
+		for _, s := range []string{"a.example", "10.0.0.1", HostInternal} {
+			r := req(t, "https://"+s+":443/")
+			if p.Hooks()[0].About(&r.Target) {
+				got = append(got, s)
+			}
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("%s is about %v, not %v", hosts, got, want)
+		}
+	}
+}
+
+func TestHookErrors(t *testing.T) {
+	hook := func(cel string) string { return "version: 1\nhooks:\n  - {name: h, on: [request], cel: '" + cel + "'}" }
+	for text, want := range map[string]string{
+		hook("request.size < 10"):  "f:3:35: cel: the expression is of type bool, not string",
+		hook("request.pth"):        `f:3:35: cel: request has no field "pth"`,
+		hook(`"next" + `):          "there is the end where a value should be",
+		hook(`request.port == ""`): "== is not there for int and string",
+	} {
+		f, err := Parse("f", User, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.CheckConditions(cel.Language{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	one := "hooks: [{name: h, on: [request], cel: '\"next\"'}]"
+	if _, err := layers(t, map[Layer]string{System: one, Project: one}); err == nil || !strings.Contains(err.Error(), "hook h is here and at ") {
+		t.Errorf("one name twice: %v", err)
+	}
+	many := "hooks:\n"
+	for i := range 33 {
+		many += "- {name: h" + strings.Repeat("h", i) + ", on: [request], cel: '\"next\"'}\n"
+	}
+	if _, err := layers(t, map[Layer]string{User: many}); err == nil || !strings.Contains(err.Error(), "33 hooks, more than 32") {
+		t.Errorf("many: %v", err)
+	}
+}
+
+// TestHookForged: a caller's hook is checked like a file's, and the
+// administrator's can be neither left out nor replaced.
+func TestHookForged(t *testing.T) {
+	b, err := json.Marshal(mustPolicy(t, "version: 1\nhooks: [{name: h, on: [request], hosts: [a.example], cel: '\"next\"', timeout: 1s, concurrency: 1}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{
+		{`"name":"h"`, `"name":"H"`}, {`"on":["request"]`, `"on":[]`}, {`"on":["request"]`, `"on":["none"]`}, {`"on":["request"]`, `"on":["request","request"]`},
+		{`"timeout_ns":1000000000`, `"timeout_ns":-1`}, {`"timeout_ns":1000000000`, `"timeout_ns":99000000000`}, {`"concurrency":1`, `"concurrency":-1`}, {`"concurrency":1`, `"concurrency":100000`},
+		{`"text":"\"next\""`, `"text":""`}, {`"cel":{`, `"exec":{`}, {`"pattern":"a.example"`, `"pattern":"a*b"`},
+	} {
+		forged := strings.Replace(string(b), c[0], c[1], 1)
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
+	}
+	floor, err := Parse("/etc/penstock/policy.yaml", System, []byte("version: 1\nhooks: [{name: root-s, on: [request], cel: '\"deny\"'}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, layer := range map[string]Layer{"left out": User, "posed": System} {
+		f, err := Parse("mine.yaml", layer, []byte("version: 1\nhooks: [{name: mine, on: [request], cel: '\"next\"'}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := New([]*File{f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := UnderFloor(floor, roundTrip(t, client))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := p.Hooks()
+		if h[0].Name != "root-s" || len(h) != map[Layer]int{User: 2, System: 1}[layer] {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+}
