@@ -56,9 +56,8 @@ type Config struct {
 	Leaves     Leaves
 	Secrets    *secrets.Set    // nil: none
 	Logins     *secrets.Logins // for upstream proxies; nil: none
-	// Hooks are asked about requests that the policy allows. They must be those of
-	// the policy; nil: none.
-	Hooks *chain.Chain
+	// Hooks are asked about requests that the policy allows, after the policy's own.
+	Hooks []chain.Entry
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)

@@ -7,8 +7,19 @@ import (
 	"strconv"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/policy"
 )
+
+// HooksOf returns the chain of a policy's hooks, which must be compiled
+// (policy.CompileConditions), and of further ones that are asked after them.
+func HooksOf(p *policy.Policy, more ...chain.Entry) (*chain.Chain, error) {
+	var entries []chain.Entry
+	for _, h := range p.Hooks() {
+		entries = append(entries, chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency})
+	}
+	return chain.New(append(entries, more...))
+}
 
 // decide judges the request by the policy and, if that lets it out, by the hooks.
 // It returns nil if the request may leave, else what the pen is told.
@@ -19,10 +30,10 @@ func (f *flow) decide(r *http.Request) *http.Response {
 	if !f.allowed {
 		return f.deny(r, v)
 	}
-	if f.p.cfg.Hooks.Len() == 0 {
+	if f.gen.hooks.Len() == 0 {
 		return nil
 	}
-	d, trace := f.p.cfg.Hooks.Request(r.Context(), &f.req)
+	d, trace := f.gen.hooks.Request(r.Context(), &f.req)
 	f.open.Hooks = trace
 	if d.Action == hooks.Next {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/policy"
 )
 
 // hookFunc is a hook in Go.
@@ -23,11 +24,7 @@ func (f hookFunc) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision,
 // withHook has the proxy ask one hook.
 func withHook(t testing.TB, f hookFunc) func(*Config) {
 	t.Helper()
-	c, err := chain.New([]chain.Entry{{Name: "test", Rule: "test.yaml:9", Hook: f}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(cfg *Config) { cfg.Hooks = c }
+	return func(cfg *Config) { cfg.Hooks = []chain.Entry{{Name: "test", Rule: "test.yaml:9", Hook: f}} }
 }
 
 // TestHook: a hook is asked about what the policy allows, before anything leaves,
@@ -60,6 +57,9 @@ func TestHook(t *testing.T) {
 				o := wait(t, pn.records, func(*audit.FlowOpen) bool { return true })
 				if len(o.Hooks) != 1 || o.Hooks[0].Hook != "test" || o.Hooks[0].Decision != c.trace || !strings.Contains(o.Reason, c.why) {
 					t.Errorf("%s: recorded %+v", proto, o)
+				}
+				if st := pn.p.Stats().Hooks; len(st) != 1 || st[0].Asked != 1 || st[0].Denied+st[0].Failed+st[0].Replied != map[bool]uint64{true: 0, false: 1}[c.status == 200] {
+					t.Errorf("%s: counted %+v", proto, st)
 				}
 				if c.status == 200 {
 					continue
@@ -103,6 +103,9 @@ func TestHookNeverAllows(t *testing.T) {
 		if resp, _ := get(t, pn.client("h1"), u); resp.StatusCode != 403 {
 			t.Errorf("in audit mode %s: %s", u, resp.Status)
 		}
+		if o := wait(t, pn.records, func(o *audit.FlowOpen) bool { return strings.Contains(u, o.Target.Host) }); o.Mode != "enforce" {
+			t.Errorf("what is refused is recorded as let through: %+v", o)
+		}
 	}
 	if d := pn.dialed(); len(d) > 0 {
 		t.Errorf("dialled %v", d)
@@ -134,13 +137,35 @@ func TestHookSeesWhatLeaves(t *testing.T) {
 	}
 }
 
-// TestHooksMustBeAsked: a proxy that would not ask a policy's hooks is not made.
+// TestHooksMustBeAsked: a policy whose hooks nobody compiled makes no proxy, and
+// lets nothing out when it replaces another.
 func TestHooksMustBeAsked(t *testing.T) {
+	const text = "version: 1\negress: {allow: [{host: api.test}]}\nhooks: [{name: h, on: [request], cel: 'request.path == \"/no\" ? \"deny\" : \"next\"'}]"
 	pn := newPen(t, someRules)
+	pn.all()
+	f, err := policy.Parse("test.yaml", policy.User, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := policy.New([]*policy.File{f})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := pn.p.cfg
-	cfg.Policy = parsePolicy(t, "version: 1\nhooks: [{name: h, on: [request], cel: '\"deny\"'}]")
+	cfg.Policy = raw
 	if p, err := New(cfg); err == nil {
 		p.Close()
-		t.Error("a policy with hooks and a proxy without")
+		t.Error("a proxy that can't ask its policy's hooks")
+	}
+	cl := pn.client("h1")
+	for _, c := range []struct {
+		policy *policy.Policy
+		path   string
+		want   int
+	}{{pn.p.cfg.Policy, "/no", 200}, {raw, "/", 403}, {parsePolicy(t, text), "/", 200}, {parsePolicy(t, text), "/no", 403}} {
+		pn.p.SetPolicy(c.policy)
+		if resp, body := get(t, cl, "https://api.test"+c.path); resp.StatusCode != c.want {
+			t.Errorf("%s: %s %s", c.path, resp.Status, body)
+		}
 	}
 }

@@ -67,8 +67,9 @@ func New(c Config) (*Proxy, error) {
 		return nil, errors.New("make proxy: no dialler")
 	case c.Leaves == nil:
 		return nil, errors.New("make proxy: no certificate authority")
-	case c.Hooks.Len() < len(c.Policy.Hooks()):
-		return nil, errors.New("make proxy: the policy has hooks that nobody would ask")
+	}
+	if _, err := HooksOf(c.Policy, c.Hooks...); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
@@ -94,8 +95,8 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// SetPolicy replaces the policy for all requests that are judged from now on. The
-// hooks stay those of the Config.
+// SetPolicy replaces the policy for all requests that are judged from now on. One
+// with hooks that are not compiled denies everything.
 func (p *Proxy) SetPolicy(pol *policy.Policy) {
 	old := p.rules.Swap(p.newGeneration(pol))
 	old.close()

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 )
 
 // maxCounts bounds the kinds of flows that are counted apart: a tool chooses
@@ -29,8 +30,9 @@ type Count struct {
 type Stats struct {
 	Allowed, Denied uint64
 	Violations      uint64
-	Overload        uint64   // connections refused because there were too many
-	Pinned          []string // hosts whose clients do not accept our certificate
+	Overload        uint64        // connections refused because there were too many
+	Pinned          []string      // hosts whose clients do not accept our certificate
+	Hooks           []chain.Stats // of the present policy
 	// Counts has the most frequent first; what did not fit is only in the sums.
 	Counts []Count
 }
@@ -93,7 +95,7 @@ func (s *stats) pinned(host string) (first bool) {
 // Stats returns the sums so far.
 func (p *Proxy) Stats() Stats {
 	s := &p.stats
-	out := Stats{Allowed: s.allowed.Load(), Denied: s.denied.Load(), Violations: s.violations.Load(), Overload: s.overloaded.Load()}
+	out := Stats{Allowed: s.allowed.Load(), Denied: s.denied.Load(), Violations: s.violations.Load(), Overload: s.overloaded.Load(), Hooks: p.rules.Load().hooks.Stats()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := range s.pins {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
@@ -23,6 +24,7 @@ import (
 type generation struct {
 	p      *Proxy
 	policy *policy.Policy
+	hooks  *chain.Chain // of the policy and of the Config
 	roots  func() (*x509.CertPool, error)
 	meters map[*policy.Budget]meter
 
@@ -50,6 +52,10 @@ type transportKey struct {
 func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
 	g := &generation{
 		p: p, policy: pol, meters: p.ledger.meters(pol), transports: make(map[transportKey]*http.Transport), upstreams: make(map[string]*upstream.Upstream),
+	}
+	var err error
+	if g.hooks, err = HooksOf(pol, p.cfg.Hooks...); err != nil {
+		g.policy = new(policy.Policy) // a policy whose hooks can't be asked allows nothing
 	}
 	g.roots = sync.OnceValues(func() (*x509.CertPool, error) {
 		if p.cfg.Roots == nil {

@@ -18,6 +18,7 @@ type Explanation struct {
 	Via     string `json:"via,omitempty"` // upstream by which it would be reached; "" directly
 	// Undecided says why the condition of the rule that denies can't be decided.
 	Undecided string `json:"undecided,omitempty"`
+	Hook      bool   `json:"hook,omitempty"` // a hook denies what the rules allow
 	// Near are allow rules about the same host that do not match, and why.
 	Near []Near `json:"near,omitempty"`
 	// Also are further rules that match, of the same kind.

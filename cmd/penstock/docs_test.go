@@ -12,7 +12,7 @@ import (
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
-	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -163,11 +163,7 @@ func TestHookExamplesDecide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var entries []chain.Entry
-	for _, h := range p.Hooks() {
-		entries = append(entries, chain.Entry{Name: h.Name, Hook: h.Compiled(), About: h.About})
-	}
-	c, err := chain.New(entries)
+	c, err := netproxy.HooksOf(p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/executable"
 )
@@ -27,7 +29,7 @@ and what would change it. HOST[:PORT] is an https request; tcp://HOST:PORT is a
 raw connection, tls://HOST one that is passed through unread. Without --process
 it is not known who asks: then no rule with process allows, and each may deny.
 --header and --size are for rules with when: without --size the length of the
-body is not known.
+body is not known. What the rules allow the policy's hooks are asked about, too.
 
 Nothing is contacted and no name is looked up. The exit code is 0 if the request
 is allowed, 1 if it is denied, 2 if that could not be decided.`,
@@ -56,6 +58,9 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 				return &exitError{code: 2, err: err}
 			}
 			e := p.Explain(r)
+			if err := askHooks(cmd.Context(), p, r, &e); err != nil {
+				return &exitError{code: 2, err: err}
+			}
 			if s.json {
 				err = policyJSON(cmd.OutOrStdout(), e)
 			} else {
@@ -89,6 +94,23 @@ func askedOf(r *hooks.Request, headers []string, size int64) error {
 	return nil
 }
 
+// askHooks has the hooks judge what the rules allow.
+func askHooks(ctx context.Context, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
+	web := r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS
+	if e.Action != hooks.Allow.String() || !web {
+		return nil
+	}
+	c, err := netproxy.HooksOf(p)
+	if err != nil {
+		return err
+	}
+	if d, _ := c.Request(ctx, r); d.Action != hooks.Next {
+		*e = policy.Explanation{Request: e.Request, Action: hooks.Deny.String(), Rule: d.Rule, Reason: d.Reason, Hook: true,
+			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": what a hook denies no rule allows"}}}
+	}
+	return nil
+}
+
 // processOf returns a process that runs an executable.
 func processOf(file string) (*hooks.Process, error) {
 	found, err := executable.Finder(true)(file)
@@ -105,7 +127,7 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 		word = "allowed"
 	}
 	fmt.Fprintf(b, "%s: %s\n", word, e.Request)
-	if e.Rule != "" {
+	if e.Rule != "" && !e.Hook {
 		fmt.Fprintf(b, "  by %s (%s): %s\n", e.Rule, e.Layer, e.Text)
 		if e.Undecided != "" {
 			fmt.Fprintf(b, "  its when can't be decided, which denies: %s\n", e.Undecided)

@@ -251,6 +251,35 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// TestBreakerProbesOnce: of a crowd that waits for a broken hook to come back one
+// request is let through to it.
+func TestBreakerProbesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked, release := 0, make(chan struct{})
+		c := newChain(t, Entry{Name: "h", Timeout: time.Second, Hook: hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) {
+			if asked++; asked <= breakAfter {
+				return hooks.Decision{}, errors.New("boom")
+			}
+			<-release
+			return hooks.Decision{Action: hooks.Next}, nil
+		})})
+		for range breakAfter {
+			c.Request(t.Context(), request)
+		}
+		<-time.After(breakFor)
+		go c.Request(t.Context(), request)
+		synctest.Wait()
+		if d, _ := c.Request(t.Context(), request); d.Action != hooks.Deny || !strings.Contains(d.Reason, errOpen.Error()) || asked != breakAfter+1 {
+			t.Errorf("%+v, asked %d times", d, asked)
+		}
+		close(release)
+		synctest.Wait()
+		if d, _ := c.Request(t.Context(), request); d.Action != hooks.Next {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
 // TestPromptDeadline: an answer that comes too late is none.
 func TestPromptDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -122,10 +122,6 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
-	asked, err := hooksOf(cfg.Policy)
-	if err != nil {
-		return nil, err
-	}
 	e.proxy, err = netproxy.New(netproxy.Config{
 		Session:     cfg.Session,
 		Permissive:  cfg.Mode == "audit",
@@ -136,7 +132,6 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Leaves:      authority,
 		Secrets:     values,
 		Logins:      logins,
-		Hooks:       asked,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
@@ -381,6 +376,7 @@ func summarize(st netproxy.Stats) *proxyctl.Summary {
 	for _, h := range st.Pinned {
 		s.Notes = append(s.Notes, "a client did not accept Penstock's certificate for "+h+": if it pins certificates, a rule with inspect: false lets it through unread")
 	}
+	s.Notes = append(s.Notes, hookNotes(st.Hooks)...)
 	if st.Overload > 0 {
 		s.Notes = append(s.Notes, fmt.Sprintf("%d connections were refused because too many were open", st.Overload))
 	}

@@ -1,17 +1,17 @@
 package proxyrole
 
 import (
-	"github.com/penstock/penstock/hooks"
+	"fmt"
+
 	"github.com/penstock/penstock/hooks/chain"
-	"github.com/penstock/penstock/policy"
 )
 
-// hooksOf makes the chain of a policy's hooks, which are compiled.
-func hooksOf(p *policy.Policy) (*chain.Chain, error) {
-	var entries []chain.Entry
-	for _, h := range p.Hooks() {
-		entries = append(entries, chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(),
-			About: func(t *hooks.Target) bool { return h.About(t) }, Timeout: h.Timeout, Concurrency: h.Concurrency})
+// hookNotes tells the user of hooks that deny because they don't answer.
+func hookNotes(list []chain.Stats) (notes []string) {
+	for _, h := range list {
+		if h.Failed > 0 {
+			notes = append(notes, fmt.Sprintf("hook %s was asked %d times and gave no answer to %d of them, which were denied", h.Hook, h.Asked, h.Failed))
+		}
 	}
-	return chain.New(entries)
+	return notes
 }
