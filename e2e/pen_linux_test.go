@@ -27,10 +27,11 @@ type pen struct {
 	flags []string          // further flags of penstock run
 	// secrets are YAML entries of the policy's secrets; their values are in opts.Env.
 	secrets []string
-	whole   string // the whole policy, instead of what follows from the rest
-	egress  string // further lines of the egress section
-	proxy   bool   // set proxy variables too
-	ran     bool   // a session has been run
+	hooks   []string // YAML entries of the policy's hooks
+	whole   string   // the whole policy, instead of what follows from the rest
+	egress  string   // further lines of the egress section
+	proxy   bool     // set proxy variables too
+	ran     bool     // a session has been run
 }
 
 // bare runs clients without a pen, to tell a fault of the rig from one of the pen.
@@ -76,6 +77,12 @@ func (p *pen) policy() string {
 		b.WriteString("secrets:\n")
 		for _, s := range p.secrets {
 			fmt.Fprintf(&b, "  - %s\n", s)
+		}
+	}
+	if len(p.hooks) > 0 {
+		b.WriteString("hooks:\n")
+		for _, h := range p.hooks {
+			fmt.Fprintf(&b, "  - %s\n", h)
 		}
 	}
 	b.WriteString("egress:\n")

@@ -58,6 +58,9 @@ type Config struct {
 	Logins     *secrets.Logins // for upstream proxies; nil: none
 	// Hooks are asked about requests that the policy allows, after the policy's own.
 	Hooks []chain.Entry
+	// HookKeys are what the questions to the policy's webhooks are signed with, by
+	// the hooks' names. They are never shown.
+	HookKeys map[string][]byte
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)

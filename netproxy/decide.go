@@ -2,23 +2,56 @@ package netproxy
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/hooks/webhook"
 	"github.com/penstock/penstock/policy"
 )
 
-// HooksOf returns the chain of a policy's hooks, which must be compiled
-// (policy.CompileConditions), and of further ones that are asked after them.
-func HooksOf(p *policy.Policy, more ...chain.Entry) (*chain.Chain, error) {
+// HooksOf returns the chain of a policy's hooks, whose expressions must be
+// compiled (policy.CompileConditions), and of further ones that are asked after
+// them. web makes what asks a webhook.
+func HooksOf(p *policy.Policy, web func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
 	var entries []chain.Entry
 	for _, h := range p.Hooks() {
-		entries = append(entries, chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency})
+		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency}
+		if h.HTTP != nil {
+			var err error
+			if e.Hook, err = web(&h); err != nil {
+				return nil, err
+			}
+		}
+		entries = append(entries, e)
 	}
 	return chain.New(append(entries, more...))
+}
+
+// webhook makes what asks one of the policy's webhooks, with connections of its
+// own that nothing else uses and that are not judged: it is asked on the word of
+// the policy's author, at public addresses.
+func (g *generation) webhook(h *policy.Hook) (hooks.Hook, error) {
+	key, ok := g.p.cfg.HookKeys[h.Name]
+	if !ok {
+		return nil, fmt.Errorf("make hook %s: it has no key", h.Name)
+	}
+	roots, err := g.roots()
+	if err != nil {
+		return nil, err
+	}
+	t := g.newTransport(roots, nil, flavourHTTP2)
+	t.MaxResponseHeaderBytes = 64 << 10
+	if t.MaxConnsPerHost = h.Concurrency; t.MaxConnsPerHost == 0 {
+		t.MaxConnsPerHost = chain.DefaultConcurrency
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asking = append(g.asking, t)
+	return webhook.New(h.Name, h.HTTP.URL, key, t)
 }
 
 // decide judges the request by the policy and, if that lets it out, by the hooks.

@@ -2,15 +2,19 @@ package netproxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/hooks/webhook"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -167,5 +171,72 @@ func TestHooksMustBeAsked(t *testing.T) {
 		if resp, body := get(t, cl, "https://api.test"+c.path); resp.StatusCode != c.want {
 			t.Errorf("%s: %s %s", c.path, resp.Status, body)
 		}
+	}
+}
+
+// TestWebhook: the policy's webhook is asked by the guard's way, over TLS that is
+// verified, with what the request is, and decides; what it is asked is no flow.
+func TestWebhook(t *testing.T) {
+	key := []byte("0123456789abcdef")
+	pn := newPen(t, someRules)
+	pn.all()
+	var mu sync.Mutex
+	var paths []string
+	pn.origin("hooks.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q, _ := io.ReadAll(r.Body)
+		if r.Header.Get(webhook.SignatureHeader) != webhook.Sign(key, r.Header.Get(webhook.TimeHeader), q) || r.URL.Path != "/ask" {
+			t.Errorf("%s is signed %q", r.URL, r.Header.Get(webhook.SignatureHeader))
+		}
+		var asked struct {
+			ID, Path, Host string
+			Headers        map[string][]string
+		}
+		if err := json.Unmarshal(q, &asked); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		paths = append(paths, asked.Host+asked.Path)
+		mu.Unlock()
+		decision := "next"
+		if asked.Path == "/no" {
+			decision = "deny"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"version": 1, "id": asked.ID, "decision": decision})
+	}))
+	pol := parsePolicy(t, "version: 1\negress: {allow: [{host: api.test}]}\nhooks: [{name: soc, on: [request], hosts: [api.test], http: 'https://hooks.test/ask', key: 'env:K', timeout: 10s}]")
+	cfg := pn.p.cfg
+	cfg.Policy = pol
+	if p, err := New(cfg); err == nil {
+		p.Close()
+		t.Error("a webhook without a key")
+	}
+	pn.p.cfg.HookKeys = map[string][]byte{"soc": key}
+	pn.p.SetPolicy(pol)
+	for _, proto := range []string{"h1", "h2"} {
+		cl := pn.client(proto)
+		for path, want := range map[string]int{"/": 200, "/no": 403} {
+			if resp, body := get(t, cl, "https://api.test"+path); resp.StatusCode != want {
+				t.Errorf("%s %s: %s %s", proto, path, resp.Status, body)
+			}
+		}
+		if resp, _ := get(t, cl, "https://evil.test/"); resp.StatusCode != 403 {
+			t.Errorf("%s: %s", proto, resp.Status)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	slices.Sort(paths)
+	if got := strings.Join(paths, " "); got != "api.test/ api.test/ api.test/no api.test/no" {
+		t.Errorf("asked about %s", got)
+	}
+	o := wait(t, pn.records, func(o *audit.FlowOpen) bool { return o.Path == "/no" })
+	if o.Reason != "denied by hook soc" || len(o.Hooks) != 1 {
+		t.Errorf("recorded %+v", o)
+	}
+	// Nobody there: nothing gets out.
+	pn.p.SetPolicy(parsePolicy(t, "version: 1\negress: {allow: [{host: api.test}]}\nhooks: [{name: soc, on: [request], http: 'https://gone.test/ask', key: 'env:K'}]"))
+	if resp, body := get(t, pn.client("h1"), "https://api.test/"); resp.StatusCode != 403 || !strings.Contains(body, "hook soc failed, which denies: it can't be asked") {
+		t.Errorf("%s %s", resp.Status, body)
 	}
 }

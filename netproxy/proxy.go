@@ -68,9 +68,7 @@ func New(c Config) (*Proxy, error) {
 	case c.Leaves == nil:
 		return nil, errors.New("make proxy: no certificate authority")
 	}
-	if _, err := HooksOf(c.Policy, c.Hooks...); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
-	}
+
 	var secret [16]byte
 	if _, err := rand.Read(secret[:]); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
@@ -90,7 +88,12 @@ func New(c Config) (*Proxy, error) {
 	p.chain = p.newChain()
 	p.chain.OnRequest().DoFunc(p.judge)
 	p.server = p.newServer()
-	p.rules.Store(p.newGeneration(c.Policy))
+	first := p.newGeneration(c.Policy)
+	p.rules.Store(first)
+	if first.broken != nil {
+		p.Close()
+		return nil, fmt.Errorf("make proxy: %w", first.broken)
+	}
 	go p.server.Serve(p.feed) //nolint:errcheck // ends with Close
 	return p, nil
 }

@@ -25,12 +25,14 @@ type generation struct {
 	p      *Proxy
 	policy *policy.Policy
 	hooks  *chain.Chain // of the policy and of the Config
+	broken error        // why the hooks can't be asked
 	roots  func() (*x509.CertPool, error)
 	meters map[*policy.Budget]meter
 
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
 	upstreams  map[string]*upstream.Upstream
+	asking     []*http.Transport // of webhooks
 	closed     bool
 }
 
@@ -53,10 +55,6 @@ func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
 	g := &generation{
 		p: p, policy: pol, meters: p.ledger.meters(pol), transports: make(map[transportKey]*http.Transport), upstreams: make(map[string]*upstream.Upstream),
 	}
-	var err error
-	if g.hooks, err = HooksOf(pol, p.cfg.Hooks...); err != nil {
-		g.policy = new(policy.Policy) // a policy whose hooks can't be asked allows nothing
-	}
 	g.roots = sync.OnceValues(func() (*x509.CertPool, error) {
 		if p.cfg.Roots == nil {
 			return nil, nil //nolint:nilnil // crypto/tls takes the system's
@@ -67,6 +65,9 @@ func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
 		}
 		return pool, nil
 	})
+	if g.hooks, g.broken = HooksOf(pol, g.webhook, p.cfg.Hooks...); g.broken != nil {
+		g.policy = new(policy.Policy) // a policy whose hooks can't be asked allows nothing
+	}
 	return g
 }
 
@@ -76,6 +77,9 @@ func (g *generation) close() {
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, t := range g.transports {
+		t.CloseIdleConnections()
+	}
+	for _, t := range g.asking {
 		t.CloseIdleConnections()
 	}
 }

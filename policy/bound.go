@@ -85,6 +85,7 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 			}
 		}
 	}
+	m.boundHooks(l, low)
 	if !l.hostAllowed(hostPattern{wild: true}) {
 		m.boundAudit(low, l.Egress.From, "limits.egress")
 	} else if !l.rangeAllowed(netip.MustParsePrefix("0.0.0.0/0")) || !l.rangeAllowed(netip.MustParsePrefix("::/0")) {

@@ -30,7 +30,8 @@ type Hook struct {
 	Name        string
 	On          []string       // points, see PointRequest
 	Hosts       []LimitPattern // nil: any
-	CEL         string         // what is asked
+	CEL         string         // an expression that is asked; or
+	HTTP        *Webhook       // who is asked
 	Timeout     time.Duration  // 0: the default
 	Concurrency int            // 0: the default
 	From        Source
@@ -39,7 +40,8 @@ type Hook struct {
 	asks hooks.Hook // nil: nobody has compiled it
 }
 
-// Compiled returns what is to be asked, nil before Policy.CompileConditions.
+// Compiled returns the expression, nil before Policy.CompileConditions and for a
+// webhook.
 func (h *Hook) Compiled() hooks.Hook { return h.asks }
 
 // About says whether the hook is asked about a canonical target. What is
@@ -67,6 +69,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 	first := map[string]int{}
 	p.list(n, "hooks", func(n *yaml.Node) {
 		h := Hook{From: p.at(n)}
+		var key Secret
 		before := len(p.errs.Errors)
 		seen := p.fields(n, "a hook", []field{
 			{"name", func(n *yaml.Node) {
@@ -103,15 +106,30 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 				v, _ := p.count(n, "concurrency", maxConcurrency)
 				h.Concurrency = int(v)
 			}},
-			{"exec", nil}, {"http", nil}, {"wasm", nil}, {"max_body", nil},
+			{"http", func(n *yaml.Node) { p.hookURL(&h, n) }},
+			{"key", func(n *yaml.Node) { p.secretFrom(&key, n) }},
+			{"exec", nil}, {"wasm", nil}, {"max_body", nil},
 		})
 		if seen == nil || len(p.errs.Errors) > before {
 			return
 		}
-		for _, key := range []string{"name", "on", "cel"} {
+		const example = "for example {name: no-tokens, on: [request], cel: 'request.query.contains(\"token=\") ? \"deny\" : \"next\"'}"
+		for _, key := range []string{"name", "on"} {
 			if seen[key] == nil {
-				p.fail(n, "for example {name: no-tokens, on: [request], cel: 'request.query.contains(\"token=\") ? \"deny\" : \"next\"'}", "the hook has no %s", key)
+				p.fail(n, example, "the hook has no %s", key)
 			}
+		}
+		switch {
+		case seen["cel"] == nil && seen["http"] == nil:
+			p.fail(n, example, "the hook has neither cel nor http")
+		case seen["cel"] != nil && seen["http"] != nil:
+			p.fail(seen["http"], "write two hooks", "the hook has both cel and http")
+		case seen["http"] != nil && seen["key"] == nil:
+			p.fail(n, "add key: env:NAME or file:PATH, a secret that you share with who answers", "the hook has no key to sign its questions with")
+		case seen["cel"] != nil && seen["key"] != nil:
+			p.fail(seen["key"], "remove it", "key has no meaning for cel")
+		case h.HTTP != nil:
+			h.HTTP.KeyEnv, h.HTTP.KeyFile = key.Env, key.File
 		}
 		if line, ok := first[h.Name]; ok && h.Name != "" {
 			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)
@@ -143,7 +161,11 @@ func hookText(h *Hook) string {
 		}
 		t += ", hosts: [" + strings.Join(hosts, ", ") + "]"
 	}
-	t += ", cel: " + quoteYAML(h.CEL)
+	if w := h.HTTP; w != nil {
+		t += ", http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText())
+	} else {
+		t += ", cel: " + quoteYAML(h.CEL)
+	}
 	if h.Timeout != 0 {
 		t += ", timeout: " + timeText(h.Timeout)
 	}
@@ -158,7 +180,8 @@ type wireHook struct {
 	Name        string         `json:"name"`
 	On          []string       `json:"on"`
 	Hosts       []LimitPattern `json:"hosts,omitempty"`
-	CEL         *wireWhen      `json:"cel"`
+	CEL         *wireWhen      `json:"cel,omitempty"`
+	HTTP        *wireWebhook   `json:"http,omitempty"`
 	Timeout     time.Duration  `json:"timeout_ns,omitempty"`
 	Concurrency int            `json:"concurrency,omitempty"`
 	From        Source         `json:"from"`
@@ -166,7 +189,11 @@ type wireHook struct {
 
 // MarshalJSON writes the hook as it was written in its file.
 func (h Hook) MarshalJSON() ([]byte, error) {
-	return json.Marshal(wireHook{h.Name, h.On, h.Hosts, &wireWhen{h.CEL, h.at.Line, h.at.Column}, h.Timeout, h.Concurrency, h.From})
+	w := wireHook{h.Name, h.On, h.Hosts, nil, h.HTTP.wire(), h.Timeout, h.Concurrency, h.From}
+	if h.HTTP == nil {
+		w.CEL = &wireWhen{h.CEL, h.at.Line, h.at.Column}
+	}
+	return json.Marshal(w)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote and checks it like a file.
@@ -184,23 +211,31 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 		return errors.New("read hook " + w.Name + ": it is never asked")
 	case w.Hosts != nil && len(w.Hosts) == 0:
 		return errors.New("read hook " + w.Name + ": it is about no host")
-	case w.CEL == nil:
+	case (w.CEL == nil) == (w.HTTP == nil):
 		return errors.New("read hook " + w.Name + ": there is nothing to ask")
 	case w.Timeout < 0 || w.Timeout > maxHookTime || w.Concurrency < 0 || w.Concurrency > maxConcurrency:
 		return errors.New("read hook " + w.Name + ": its limits are out of bounds")
 	}
-	c, err := w.CEL.condition(w.From)
-	if err != nil {
+	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
+	if w.HTTP != nil {
+		var err error
+		h.HTTP, err = w.HTTP.webhook()
 		return err
 	}
-	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, CEL: c.text, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From, at: c.at}
-	return nil
+	c, err := w.CEL.condition(w.From)
+	if err == nil {
+		h.CEL, h.at = c.text, c.at
+	}
+	return err
 }
 
 // compileHooks returns copies of the hooks with their expressions compiled.
 func compileHooks(list []Hook, lang hooks.Language, errs *ErrorList) []Hook {
 	out := slices.Clone(list)
 	for i := range out {
+		if out[i].HTTP != nil {
+			continue
+		}
 		var err error
 		if out[i].asks, err = lang.CompileHook(out[i].CEL); err != nil {
 			out[i].asks = nil

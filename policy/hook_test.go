@@ -70,6 +70,62 @@ func TestHookAboutAll(t *testing.T) {
 	}
 }
 
+// TestWebhook travels without its key, stays in limits.egress, and its key stays
+// out of the pen.
+func TestWebhook(t *testing.T) {
+	const one = "hooks: [{name: soc, on: [request], http: 'HTTPS://Hooks.example.:443/a/%62?c', key: 'env:SOC_KEY'}]"
+	p, err := layers(t, map[Layer]string{User: one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := roundTrip(t, p).CompileConditions(cel.Language{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := q.Hooks()[0].HTTP; w.URL != "https://hooks.example:443/a/b?c" || w.KeyEnv != "SOC_KEY" || q.Hooks()[0].Compiled() != nil {
+		t.Errorf("%+v", w)
+	}
+	for name, c := range map[string]struct {
+		files map[Layer]string
+		want  string
+	}{
+		"outside":            {map[Layer]string{System: "limits: {egress: ['*.other.example']}", User: one}, "the URL of hook soc is outside limits.egress"},
+		"an address outside": {map[Layer]string{System: "limits: {egress: ['*', 10.0.0.0/8]}", User: "hooks: [{name: soc, on: [request], http: 'https://192.0.2.1/', key: 'env:K'}]"}, "outside limits.egress"},
+		"key in the pen":     {map[Layer]string{User: one + "\nenvironment: {pass: [SOC_KEY]}"}, "SOC_KEY is the key of hook soc"},
+	} {
+		if _, err := layers(t, c.files); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Parse("f", System, []byte("version: 1\n"+one)); err == nil || !strings.Contains(err.Error(), "a hook of the system's policy can't be a webhook yet") {
+		t.Errorf("the administrator's: %v", err)
+	}
+	if _, err := layers(t, map[Layer]string{System: "limits: {egress: ['*.example']}", User: one}); err != nil {
+		t.Errorf("inside: %v", err)
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{`"https://hooks`, `"http://hooks`}, {`"key_env":"SOC_KEY"`, `"key_env":""`}, {`"key_env":"SOC_KEY"`, `"key_env":"A B"`}, {`"key_env":"SOC_KEY"`, `"key_env":"A","key_file":"/k"`}, {`hooks.example:443`, `host.penstock.internal:443`}} {
+		forged := strings.Replace(string(b), c[0], c[1], 1)
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
+	}
+	// A caller can't reach past the administrator's limits by JSON of his own.
+	floor, err := Parse("/etc/penstock/policy.yaml", System, []byte("version: 1\nlimits: {egress: ['*.other.example']}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := UnderFloor(floor, roundTrip(t, p)); err == nil || !strings.Contains(err.Error(), "outside limits.egress") {
+		t.Errorf("under the floor: %v", err)
+	}
+}
+
 func TestHookErrors(t *testing.T) {
 	hook := func(cel string) string { return "version: 1\nhooks:\n  - {name: h, on: [request], cel: '" + cel + "'}" }
 	for text, want := range map[string]string{

@@ -152,6 +152,9 @@ func TestHookExamplesDecide(t *testing.T) {
 	text := documents(t)["hooks.md"]
 	var p *policy.Policy
 	for _, block := range fenced(text, "yaml") {
+		if !strings.Contains(block, "small-uploads") {
+			continue // a webhook, see hooks/webhook
+		}
 		f, err := policy.Parse("hooks.md", policy.User, []byte(block))
 		if err == nil {
 			p, err = policy.New([]*policy.File{f})
@@ -163,7 +166,7 @@ func TestHookExamplesDecide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := netproxy.HooksOf(p)
+	c, err := netproxy.HooksOf(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

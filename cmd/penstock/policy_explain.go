@@ -58,7 +58,7 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 				return &exitError{code: 2, err: err}
 			}
 			e := p.Explain(r)
-			if err := askHooks(cmd.Context(), p, r, &e); err != nil {
+			if err := askHooks(cmd.Context(), cmd.ErrOrStderr(), p, r, &e); err != nil {
 				return &exitError{code: 2, err: err}
 			}
 			if s.json {
@@ -95,12 +95,18 @@ func askedOf(r *hooks.Request, headers []string, size int64) error {
 }
 
 // askHooks has the hooks judge what the rules allow.
-func askHooks(ctx context.Context, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
+func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
 	web := r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS
 	if e.Action != hooks.Allow.String() || !web {
 		return nil
 	}
-	c, err := netproxy.HooksOf(p)
+	// Nothing is contacted: a webhook is taken to have nothing against it.
+	c, err := netproxy.HooksOf(p, func(h *policy.Hook) (hooks.Hook, error) {
+		if h.About(&r.Target) {
+			fmt.Fprintf(warn, "penstock: hook %s (%s) would be asked too, and could deny it\n", h.Name, h.From.Ref())
+		}
+		return nothingAgainst{}, nil
+	})
 	if err != nil {
 		return err
 	}
@@ -109,6 +115,13 @@ func askHooks(ctx context.Context, p *policy.Policy, r *hooks.Request, e *policy
 			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": what a hook denies no rule allows"}}}
 	}
 	return nil
+}
+
+// nothingAgainst is a hook that nobody asks.
+type nothingAgainst struct{}
+
+func (nothingAgainst) Decide(context.Context, *hooks.Request) (hooks.Decision, error) {
+	return hooks.Decision{Action: hooks.Next}, nil
 }
 
 // processOf returns a process that runs an executable.

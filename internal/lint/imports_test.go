@@ -29,6 +29,9 @@ var layers = []layer{
 	{dir: "ebpf/events", may: []string{"hooks"}},
 	{dir: "hooks/cel", may: []string{"hooks"}},
 	{dir: "hooks/chain", may: []string{"hooks"}},
+	{dir: "hooks/wire", may: []string{"hooks"}},
+	{dir: "hooks/webhook", may: []string{"hooks"}},
+	{dir: "hooks/hookstest", test: true},
 	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},
 	{dir: "audit", may: []string{"hooks", "policy", "audit", "internal/text"}},

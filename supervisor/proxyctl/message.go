@@ -108,6 +108,8 @@ type Config struct {
 	Mode    string            `json:"mode"` // enforce | audit
 	Policy  *policy.Policy    `json:"policy"`
 	Secrets *secrets.Donation `json:"secrets,omitempty"`
+	// HookKeys are the keys of the policy's webhooks, by the hooks' names.
+	HookKeys map[string][]byte `json:"hook_keys,omitempty"`
 	// Logins are for upstream proxies of the policy.
 	Logins  *secrets.LoginDonation `json:"logins,omitempty"`
 	Publish []Publish              `json:"publish,omitempty"`

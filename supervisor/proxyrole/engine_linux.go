@@ -132,6 +132,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Leaves:      authority,
 		Secrets:     values,
 		Logins:      logins,
+		HookKeys:    cfg.HookKeys,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,

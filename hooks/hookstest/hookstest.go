@@ -1,0 +1,160 @@
+// Package hookstest is what every runner of hooks has to pass: whatever is on the
+// other side, the chain's answer is the one that was given, or a deny.
+//
+// It is for tests only.
+package hookstest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/hooks/wire"
+)
+
+// Behaviour is what the other side does with a question.
+type Behaviour struct {
+	// Answer returns the bytes of an answer to a question, both in the form of
+	// package wire. Nil: see Crash and Hang.
+	Answer func(question []byte) []byte
+	Crash  bool // it ends in the middle of an answer
+	Hang   bool // it never answers
+	Drip   bool // it answers a byte at a time, without end
+}
+
+// Start begins the other side with a behaviour and returns the hook that asks it.
+type Start func(t *testing.T, b Behaviour) hooks.Hook
+
+// ID returns the id of a question.
+func ID(question []byte) string {
+	var q struct {
+		ID string `json:"id"`
+	}
+	json.Unmarshal(question, &q) //nolint:errcheck // "" is no id
+	return q.ID
+}
+
+// says answers with a document, in which ID stands for the question's id.
+func says(doc string) Behaviour {
+	return Behaviour{Answer: func(q []byte) []byte { return []byte(strings.ReplaceAll(doc, "ID", ID(q))) }}
+}
+
+const timeout = 300 * time.Millisecond
+
+// Request is the request that hooks are asked about.
+func Request() *hooks.Request {
+	return &hooks.Request{Session: "s", Flow: 7, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "a.example", Port: 443},
+		Method: "POST", Path: "/x", Query: "a=\"b\"", Header: http.Header{"X-A": {"b", "c"}, "User-Agent": nil}, Size: 5,
+		Process: &hooks.Process{PID: 9, Exe: hooks.Executable{Path: "/bin/\xff", SHA256: "00"}}}
+}
+
+// Run holds a runner to every behaviour.
+func Run(t *testing.T, start Start) {
+	const next = `{"version":1,"id":"ID","decision":"next"}`
+	for name, c := range map[string]struct {
+		b    Behaviour
+		want hooks.Action
+		why  string // in the reason of a deny
+	}{
+		"next":                  {says(next), hooks.Next, ""},
+		"next, with blanks":     {says(" " + next + " "), hooks.Next, ""},
+		"deny":                  {says(`{"version":1,"id":"ID","decision":"deny","reason":"not today"}`), hooks.Deny, "denied by hook h: not today"},
+		"deny, nothing said":    {says(`{"version":1,"id":"ID","decision":"deny"}`), hooks.Deny, "denied by hook h"},
+		"reply":                 {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":418,"headers":{"x-a":["b"]},"body":"aGk="}}`), hooks.Reply, ""},
+		"reply, bad status":     {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":100}}`), hooks.Deny, "failed"},
+		"reply without one":     {says(`{"version":1,"id":"ID","decision":"reply"}`), hooks.Deny, "failed"},
+		"next with a reply":     {says(`{"version":1,"id":"ID","decision":"next","reply":{"status":200}}`), hooks.Deny, "failed"},
+		"allow":                 {says(`{"version":1,"id":"ID","decision":"allow"}`), hooks.Deny, "a decision that is not known"},
+		"no decision":           {says(`{"version":1,"id":"ID"}`), hooks.Deny, "a decision that is not known"},
+		"decision in capitals":  {says(`{"version":1,"id":"ID","decision":"NEXT"}`), hooks.Deny, "a decision that is not known"},
+		"key in capitals":       {says(`{"version":1,"id":"ID","DECISION":"next"}`), hooks.Deny, "no decision in JSON"},
+		"two decisions":         {says(`{"version":1,"id":"ID","decision":"deny","decision":"next"}`), hooks.Deny, "no decision in JSON"},
+		"an unknown key":        {says(`{"version":1,"id":"ID","decision":"next","allow":true}`), hooks.Deny, "no decision in JSON"},
+		"another version":       {says(`{"version":2,"id":"ID","decision":"next"}`), hooks.Deny, "version 2"},
+		"another question's id": {says(`{"version":1,"id":"x","decision":"next"}`), hooks.Deny, "another question"},
+		"no id":                 {says(`{"version":1,"decision":"next"}`), hooks.Deny, "another question"},
+		"two objects":           {says(next + next), hooks.Deny, "failed"},
+		"null":                  {says(`null`), hooks.Deny, "no decision in JSON"},
+		"garbage":               {says("\x00\xff\x1b[2J next"), hooks.Deny, "no decision in JSON"},
+		"nothing":               {says(""), hooks.Deny, "failed"},
+		"half of it":            {says(next[:len(next)/2]), hooks.Deny, "failed"},
+		"too much":              {says(`{"version":1,"id":"ID","decision":"next","reason":"` + strings.Repeat("a", wire.MaxDecision) + `"}`), hooks.Deny, "failed"},
+		"a terminal's escape":   {says(`{"version":1,"id":"ID","decision":"deny","reason":"\u001b[2J"}`), hooks.Deny, `"\x1b[2J"`},
+		"crash":                 {Behaviour{Crash: true}, hooks.Deny, "failed"},
+		"hang":                  {Behaviour{Hang: true}, hooks.Deny, "in time"},
+		"drip":                  {Behaviour{Drip: true}, hooks.Deny, "failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := ask(t, start(t, c.b))
+			if d.Action != c.want || !strings.Contains(d.Reason, c.why) {
+				t.Errorf("%s: %s; want %s: %s", d.Action, d.Reason, c.want, c.why)
+			}
+			for i := range len(d.Reason) {
+				if d.Reason[i] < 0x20 || d.Reason[i] > 0x7e {
+					t.Errorf("the reason %q is not printable", d.Reason)
+				}
+			}
+			if c.want == hooks.Reply && (d.Answer.Status != 418 || string(d.Answer.Body) != "hi" || d.Answer.Header.Get("X-A") != "b") {
+				t.Errorf("the reply is %+v", d.Answer)
+			}
+		})
+	}
+	t.Run("flood", func(t *testing.T) { flood(t, start) })
+	t.Run("bytes that JSON has not", func(t *testing.T) {
+		r := Request()
+		r.Query = "\xff"
+		if d, _ := newChain(t, start(t, says(next))).Request(t.Context(), r); d.Action != hooks.Deny || !strings.Contains(d.Reason, "UTF-8") {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+func newChain(t *testing.T, h hooks.Hook) *chain.Chain {
+	t.Helper()
+	c, err := chain.New([]chain.Entry{{Name: "h", Hook: h, Timeout: timeout, Concurrency: 8}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func ask(t *testing.T, h hooks.Hook) hooks.Decision {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	d, _ := newChain(t, h).Request(ctx, Request())
+	return d
+}
+
+// flood asks from many sides at once: each gets the answer to its own question.
+func flood(t *testing.T, start Start) {
+	c, err := chain.New([]chain.Entry{{Name: "h", Timeout: 30 * time.Second, Concurrency: 8, Hook: start(t, Behaviour{Answer: func(q []byte) []byte {
+		var asked struct {
+			ID   string `json:"id"`
+			Path string `json:"path"`
+		}
+		json.Unmarshal(q, &asked) //nolint:errcheck // "" is no path
+		out, _ := json.Marshal(map[string]any{"version": 1, "id": asked.ID, "decision": "deny", "reason": asked.Path})
+		return out
+	}})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			r := Request()
+			r.Path = "/" + strings.Repeat("x", i)
+			if d, _ := c.Request(t.Context(), r); d.Reason != "denied by hook h: "+r.Path {
+				t.Errorf("question %d: %s", i, d.Reason)
+			}
+		})
+	}
+	wg.Wait()
+}

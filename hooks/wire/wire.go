@@ -1,0 +1,171 @@
+// Package wire is the form in which a request is told to a hook outside of this
+// program, and its decision comes back: one JSON object each, version 1, whose
+// JSON Schema is docs/schema/hook.schema.json.
+//
+// Its hazard is a difference between what a hook reads and what leaves: bytes
+// that JSON can't hold are an error and not replaced. What comes back is believed
+// to the letter or not at all: an unknown key, word or version, another id or
+// more than one object is an error, which denies.
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// Version of the form.
+const Version = 1
+
+// MaxDecision bounds an encoded decision, in bytes: a reply's body in base64, its
+// header and a reason.
+const MaxDecision = 128 << 10
+
+type request struct {
+	Version  int                 `json:"version"`
+	ID       string              `json:"id"`
+	Hook     string              `json:"hook"`
+	Point    string              `json:"point"`
+	Session  string              `json:"session"`
+	Flow     uint64              `json:"flow"`
+	Protocol string              `json:"protocol"`
+	Host     string              `json:"host,omitempty"`
+	Address  string              `json:"address,omitempty"`
+	Port     uint16              `json:"port"`
+	Method   string              `json:"method"`
+	Path     string              `json:"path"`
+	Query    string              `json:"query,omitempty"`
+	Headers  map[string][]string `json:"headers"`
+	Size     *int64              `json:"size,omitempty"`
+	Process  *process            `json:"process,omitempty"`
+}
+
+type process struct {
+	PID    int    `json:"pid"`
+	Exe    string `json:"exe"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+var errText = errors.New("the request has bytes that are not UTF-8, which can't be told to the hook as they are")
+
+// Request renders the question that one hook is asked. id is to come back.
+func Request(id, hook string, r *hooks.Request) ([]byte, error) {
+	q := request{Version: Version, ID: id, Hook: hook, Point: "request", Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
+		Host: r.Target.Host, Port: r.Target.Port, Method: r.Method, Path: r.Path, Query: r.Query, Headers: make(map[string][]string, len(r.Header))}
+	if r.Target.Host == "" {
+		q.Address = r.Target.Name()
+	}
+	valid := utf8.ValidString(r.Method) && utf8.ValidString(r.Path) && utf8.ValidString(r.Query)
+	for k, list := range r.Header {
+		if list == nil {
+			continue // a mark for the transport, no field
+		}
+		valid = valid && utf8.ValidString(k)
+		for _, v := range list {
+			valid = valid && utf8.ValidString(v)
+		}
+		name := strings.ToLower(k)
+		q.Headers[name] = append(q.Headers[name], list...)
+	}
+	if !valid {
+		return nil, errText
+	}
+	if r.Size >= 0 {
+		q.Size = &r.Size
+	}
+	if p := r.Process; p != nil {
+		// A path may be any bytes; nothing that leaves depends on it.
+		q.Process = &process{p.PID, strings.ToValidUTF8(p.Exe.Path, "?"), p.Exe.SHA256}
+	}
+	return json.Marshal(&q)
+}
+
+type decision struct {
+	Version  int    `json:"version"`
+	ID       string `json:"id"`
+	Decision string `json:"decision"`
+	Reason   string `json:"reason"`
+	Reply    *reply `json:"reply"`
+}
+
+type reply struct {
+	Status  int                 `json:"status"`
+	Headers map[string][]string `json:"headers"`
+	Body    []byte              `json:"body"` // base64
+}
+
+// Decision reads the answer to the question id.
+func Decision(id string, doc []byte) (hooks.Decision, error) {
+	if len(doc) > MaxDecision {
+		return hooks.Decision{}, fmt.Errorf("its answer has more than %d bytes", MaxDecision)
+	}
+	if err := exactKeys(doc); err != nil {
+		return hooks.Decision{}, err
+	}
+	var d decision
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); err != nil {
+		return hooks.Decision{}, errors.New("its answer is no decision in JSON")
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return hooks.Decision{}, errors.New("there is more than one object in its answer")
+	}
+	switch {
+	case d.Version != Version:
+		return hooks.Decision{}, fmt.Errorf("its answer is of version %d, not %d", d.Version, Version)
+	case d.ID != id:
+		return hooks.Decision{}, errors.New("its answer is to another question")
+	case (d.Reply != nil) != (d.Decision == "reply"):
+		return hooks.Decision{}, errors.New("its answer has a reply that does not go with the decision")
+	}
+	switch d.Decision {
+	case "next":
+		return hooks.Decision{Action: hooks.Next}, nil
+	case "deny":
+		return hooks.Decision{Reason: d.Reason}, nil
+	case "reply":
+		return hooks.Decision{Action: hooks.Reply, Reason: d.Reason,
+			Answer: &hooks.Answer{Status: d.Reply.Status, Header: d.Reply.Headers, Body: d.Reply.Body}}, nil
+	}
+	return hooks.Decision{}, errors.New("its answer has a decision that is not known")
+}
+
+// exactKeys refuses what encoding/json is lenient about at the top: a key in
+// another case, and one that is there twice, of which two readers may believe a
+// different one.
+func exactKeys(doc []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	bad := errors.New("its answer is no decision in JSON")
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return bad
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		t, err := dec.Token()
+		key, ok := t.(string)
+		if err != nil || !ok {
+			return bad
+		}
+		switch key {
+		case "version", "id", "decision", "reason", "reply":
+		default:
+			return bad
+		}
+		if seen[key] {
+			return bad
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return bad
+		}
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+package wire_test
+
+import (
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/wire"
+)
+
+// FuzzDecision: what is believed is a decision that was made about this question.
+func FuzzDecision(f *testing.F) {
+	for _, s := range []string{
+		`{"version":1,"id":"q","decision":"next"}`, `{"version":1,"id":"q","decision":"deny","reason":"x"}`,
+		`{"version":1,"id":"q","decision":"reply","reply":{"status":200,"headers":{"x-a":["b"]},"body":"aGk="}}`,
+		`{"version":1,"id":"q","decision":"deny","decision":"next"}`, `{"version":1,"ID":"q","decision":"next"}`, `null`, `[]`, `{}`, "", `{"version":1,"id":"q","decision":"next"}{}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		d, err := wire.Decision("q", doc)
+		if err != nil {
+			if d.Action != hooks.Deny || d.Answer != nil {
+				t.Errorf("an error with %+v", d)
+			}
+			return
+		}
+		if d.Action != hooks.Next && d.Action != hooks.Deny && d.Action != hooks.Reply || (d.Answer != nil) != (d.Action == hooks.Reply) {
+			t.Errorf("%q is believed as %+v", doc, d)
+		}
+		if _, err := wire.Decision("r", doc); err == nil {
+			t.Errorf("%q answers any question", doc)
+		}
+	})
+}
