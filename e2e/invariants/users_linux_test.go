@@ -178,6 +178,11 @@ func TestFloorForEverybody(t *testing.T) {
 			try("another name with "+file, goodURL, "200", flags...)
 			gone()
 		}
+		floor(`egress: {deny: [{host: good.example.com, when: 'request.query.contains("token=")'}]}
+hooks: [{name: root-s, on: [request], cel: 'request.query == "hook" ? "deny" : request.query == "size" && request.headers["x-none"] == "" ? "next" : "next"'}]`)
+		for query, want := range map[string]string{"": "200", "?token=1": "403", "?hook": "403", "?size": "403"} {
+			try("the administrator's condition and hook", goodURL+query, want, "--allow", "good.example.com", "--mode", "audit")
+		}
 		floor(`limits: {egress: ["*.example.com"], modes: [enforce], memory: 2GiB, pids: 512}`)
 		// Limits of what the pen uses are bounds that it must have.
 		within := func(sandbox, more string) []string {

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"encoding/json"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -134,5 +136,27 @@ func TestSign(t *testing.T) {
 	const want = "v1=d4d5218e4060ea8d4e3266cccc3a4dad71e647b6992c00beec425264a92b2c5f"
 	if got := Sign([]byte("0123456789abcdef"), "1700000000", []byte(`{"version":1}`)); got != want {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestEndless: an answer without end is read as far as the longest one may be.
+func TestEndless(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for {
+			if _, err := w.Write(bytes.Repeat([]byte(" "), 64<<10)); err != nil {
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	hook, err := New("h", s.URL, key, s.Client().Transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := hook.Decide(ctx, hookstest.Request()); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%v", err)
 	}
 }
