@@ -160,3 +160,24 @@ func TestEndless(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// BenchmarkDecide is a question over loopback and its answer, both sides.
+func BenchmarkDecide(b *testing.B) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"version": 1, "id": hookstest.ID(q), "decision": "next"})
+	}))
+	defer s.Close()
+	h, err := New("h", s.URL, key, s.Client().Transport)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := hookstest.Request()
+	b.ReportAllocs()
+	for b.Loop() {
+		if d, err := h.Decide(b.Context(), r); d.Action != hooks.Next {
+			b.Fatal(d, err)
+		}
+	}
+}
