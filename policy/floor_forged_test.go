@@ -249,7 +249,8 @@ func TestUnderFloorIdentity(t *testing.T) {
 
 func FuzzUnderFloor(f *testing.F) {
 	floor := parseFloor(f, honestFloor)
-	for _, texts := range []map[Layer]string{{User: honestClient}, {Project: "egress: {allow: [{host: a.corp.example}]}"}, {}} {
+	for _, texts := range []map[Layer]string{{User: honestClient}, {Project: "egress: {allow: [{host: a.corp.example}]}"}, {},
+		{User: "egress: {allow: [{host: a.corp.example, when: 'true'}]}\nhooks: [{name: a, on: [request], cel: '\"next\"'}, {name: b, on: [request], http: 'https://a.corp.example/', key: 'env:K'}]"}} {
 		p, err := New(clientFiles(f, texts), Inline{"--allow", "b.corp.example"}, Inline{"--mode", "enforce"})
 		if err != nil {
 			f.Fatal(err)
