@@ -15,11 +15,13 @@ import (
 // It goes on when both have committed, and then looks for the other everywhere. It
 // ends when both have looked: what is brought in at an end can be read as objects.
 const worktreeScript = `
+# Each pipe is used once: a line that nobody has read is lost with its last writer.
+meet() { echo >"$PIPES/$1" & timeout 60 sh -c 'read -r _ <"$1"' sh "$PIPES/$2"; wait; }
 curl -sS https://good.example.com/ >"by-$1"
 git add . && git commit -qm "by $1"
 mkdir -p .husky .github/workflows
 echo hook >.husky/pre-commit; echo '{"scripts":{}}' >package.json; echo all: >Makefile; echo on: push >.github/workflows/ci.yml
-echo >"$PIPES/$1" & read -r _ <"$PIPES/$2"; wait
+meet "$1" "$2"
 find / -xdev -name "by-$2" 2>/dev/null | sed 's/^/sees /'
 find "$HOME" /run/penstock -name "by-$2" 2>/dev/null | sed 's/^/sees /'
 git log --all --format=%s | grep "by $2" | sed 's/^/sees /'
@@ -27,7 +29,7 @@ git cat-file --batch-all-objects --batch-check='%(objecttype) %(objectname)' | w
 cat "$HOME/project/.git/config" 2>/dev/null | sed 's/^/sees /'
 ls "$HOME/.local/state/penstock" 2>/dev/null | sed 's/^/sees /'
 for f in .git /run/penstock/objects/x /run/penstock/objects/pack/x "$HOME/project/.git/x"; do if echo x >"$f"; then echo "writes $f"; fi 2>/dev/null; done
-echo >"$PIPES/$1" & read -r _ <"$PIPES/$2"; wait
+meet "$1-end" "$2-end"
 echo done
 `
 
@@ -59,7 +61,7 @@ func TestWorktrees(t *testing.T) {
 			git("commit", "-qm", "begin")
 			pipes := filepath.Join(p.home.Path, "pipes")
 			p.home.Write(t, "pipes/none", "")
-			for _, n := range []string{"one", "two"} {
+			for _, n := range []string{"one", "two", "one-end", "two-end"} {
 				if err := syscall.Mkfifo(filepath.Join(pipes, n), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -107,7 +109,7 @@ func TestWorktrees(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(p.home.Project, "by-one")); err != nil {
 				t.Error(err)
 			}
-			if left, _ := filepath.Glob(p.home.Path + "/.local/state/penstock/worktrees/*"); len(left) != 0 {
+			if left, _ := filepath.Glob(p.home.Path + "/.local/state/penstock/worktrees/[^.]*"); len(left) != 0 {
 				t.Errorf("left: %q", left)
 			}
 			git("fsck", "--strict")

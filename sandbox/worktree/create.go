@@ -52,9 +52,6 @@ func (s *Store) Create(ctx context.Context, r *Repository, wanted, command strin
 		}
 	}()
 	project := place(r.Common)
-	if err := root.Mkdir(project, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("make the worktree's directory: %w", err)
-	}
 	h.Worktree = Worktree{Version: 1, Repository: r.Top, Common: r.Common, Base: r.Base, Onto: r.Branch, Created: time.Now().UTC()}
 	if err := h.register(project, name); err != nil {
 		return nil, err
@@ -86,15 +83,11 @@ func (s *Store) Create(ctx context.Context, r *Repository, wanted, command strin
 // register makes the directory, which is there with its registration and its
 // lock held or not at all.
 func (h *Held) register(project, name string) error {
-	fresh := project + "/" + newPrefix + rand.Text()
-	if err := h.root.Mkdir(fresh, 0o700); err != nil {
+	fresh, err := h.fresh(project)
+	if err != nil {
 		return fmt.Errorf("make the worktree's directory: %w", err)
 	}
 	defer sweepNew(h.root, fresh)
-	var err error
-	if h.lock, err = lock(h.root, fresh); err != nil {
-		return fmt.Errorf("make the worktree's directory: %w", err)
-	}
 	for i := 1; i <= maxTries; i++ {
 		h.Name = name
 		if i > 1 {
@@ -120,6 +113,25 @@ func (h *Held) register(project, name string) error {
 		}
 	}
 	return refuse("give another name, or remove some: penstock worktree rm", "name the worktree %s: it is taken, and so are %d others like it", name, maxTries-1)
+}
+
+// fresh makes a directory with its lock held. Before it has one, others would take
+// it for what a killed process left, and the project's directory for an empty one.
+func (h *Held) fresh(project string) (string, error) {
+	whole, err := lockStore(h.root)
+	if err != nil {
+		return "", err
+	}
+	defer whole.Close()
+	if err := h.root.Mkdir(project, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	fresh := project + "/" + newPrefix + rand.Text()
+	if err := h.root.Mkdir(fresh, 0o700); err != nil {
+		return "", err
+	}
+	h.lock, err = lock(h.root, fresh, true)
+	return fresh, err
 }
 
 func sweepNew(root *os.Root, fresh string) {

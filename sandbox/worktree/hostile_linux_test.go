@@ -156,7 +156,7 @@ func TestWorktreeBlocked(t *testing.T) {
 	if _, err := h.Remove(context.Background(), false); err != nil {
 		t.Error(err)
 	}
-	if left, _ := filepath.Glob(r.store.dir + "/*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r.store.dir + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }

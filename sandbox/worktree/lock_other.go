@@ -7,6 +7,10 @@ import (
 	"os"
 )
 
-func lock(*os.Root, string) (*os.File, error) {
-	return nil, errors.New("worktrees need a system that can run pens")
+func lock(*os.Root, string, bool) (*os.File, error) {
+	return nil, errUnsupported
 }
+
+func lockStore(*os.Root) (*os.File, error) { return nil, errUnsupported }
+
+var errUnsupported = errors.New("worktrees need a system that can run pens")

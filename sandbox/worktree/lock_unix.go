@@ -5,15 +5,21 @@ package worktree
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
 
 // lock takes the lock of a worktree's directory without waiting. It goes with
-// the descriptor, so with whoever is killed.
-func lock(root *os.Root, dir string) (*os.File, error) {
-	f, err := root.OpenFile(dir+"/"+lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+// the descriptor, so with whoever is killed. Who makes the directory makes the lock.
+func lock(root *os.Root, dir string, make bool) (*os.File, error) {
+	flags := os.O_RDWR
+	if make {
+		flags |= os.O_CREATE | os.O_EXCL
+	}
+	name := dir + "/" + lockFile
+	f, err := root.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -22,6 +28,38 @@ func lock(root *os.Root, dir string) (*os.File, error) {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errLocked
 		}
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	// Whoever had it before may have removed the directory.
+	ours, err := f.Stat()
+	if err == nil {
+		var there os.FileInfo
+		if there, err = root.Lstat(name); err == nil && !os.SameFile(ours, there) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockStore waits for the lock of the whole store, which is held for moments: while
+// directories come and go.
+func lockStore(root *os.Root) (*os.File, error) {
+	f, err := root.OpenFile("."+lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return f, nil

@@ -38,7 +38,7 @@ func (h *Held) Remove(ctx context.Context, keepBranch bool) (*Removed, error) {
 	if err := removeAll(h.root, gone); err != nil {
 		return nil, fmt.Errorf("remove worktree %s: %w", h.ID, err)
 	}
-	h.root.Remove(path.Dir(h.ID)) // if it was the repository's last
+	dropProject(h.root, path.Dir(h.ID))
 	return out, h.Close()
 }
 
@@ -98,15 +98,30 @@ func (h *Held) checkedOut(ctx context.Context) (bool, error) {
 
 // sweep removes what a killed process left, unless it is at it right now.
 func sweep(root *os.Root, id string) {
-	l, err := lock(root, id)
-	if errors.Is(err, errLocked) {
+	whole, err := lockStore(root)
+	if err != nil {
 		return
 	}
+	l, err := lock(root, id, false)
 	if err == nil {
-		defer l.Close()
+		l.Close()
 	}
-	removeAll(root, id) //nolint:errcheck // the next one tries again
-	root.Remove(path.Dir(id))
+	gone := path.Dir(id) + "/" + gonePrefix + rand.Text()
+	if errors.Is(err, errLocked) || root.Rename(id, gone) != nil {
+		whole.Close()
+		return
+	}
+	whole.Close()         // not while much is removed
+	removeAll(root, gone) //nolint:errcheck // the next one tries again
+	dropProject(root, path.Dir(id))
+}
+
+// dropProject removes a repository's directory if it has no worktree any more.
+func dropProject(root *os.Root, project string) {
+	if whole, err := lockStore(root); err == nil {
+		root.Remove(project)
+		whole.Close()
+	}
 }
 
 // removeAll deletes a directory below the root, without following a link out of

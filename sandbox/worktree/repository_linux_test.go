@@ -122,7 +122,7 @@ func TestWorktreeNames(t *testing.T) {
 	if _, err := r2.store.Create(ctx, repo, "y", "tool"); err == nil || !strings.Contains(err.Error(), "a branch is called penstock") {
 		t.Errorf("beside a branch penstock: %v", err)
 	}
-	if left, _ := filepath.Glob(r2.store.dir + "/*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r2.store.dir + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }

@@ -203,7 +203,7 @@ func readDir(root *os.Root, name string) ([]string, error) {
 
 // state looks whether a worktree is in use.
 func state(root *os.Root, w *Worktree) State {
-	l, err := lock(root, w.ID)
+	l, err := lock(root, w.ID, false)
 	switch {
 	case errors.Is(err, errLocked):
 		return Running
@@ -317,7 +317,7 @@ func (s *Store) Hold(id string) (*Held, error) {
 		return nil, err
 	}
 	h := &Held{store: s, root: root}
-	if h.lock, err = lock(root, id); err == nil {
+	if h.lock, err = lock(root, id, false); err == nil {
 		// Whoever had it until now may have removed it.
 		var w *Worktree
 		if w, err = readMeta(root, id); err == nil {

@@ -67,7 +67,7 @@ git stash -uq; git stash pop -q; git status --porcelain`)
 	if list, err := r.store.List(); err != nil || len(list) != 0 {
 		t.Errorf("list: %v, %v", list, err)
 	}
-	if left, _ := filepath.Glob(r.store.dir + "/*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r.store.dir + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 	r.git("fsck", "--strict")
