@@ -13,6 +13,10 @@ type asks interface {
 	violated(*bossctl.Violated)
 }
 
+func (s *session) guard(reach []bossctl.Reach) error { return s.watched.guard(reach) }
+func (s *session) deny(list []netip.Prefix) error    { return s.watched.deny(list) }
+func (s *session) violated(v *bossctl.Violated)      { s.keeper.violated(v) }
+
 // grant answers what a proxy has asked for, for its session.
 func (x *proxy) grant(op, answer bossctl.Op, err error) error {
 	x.asked[op] = true

@@ -52,10 +52,7 @@ func (s *session) assign(f *floor) (*os.File, error) {
 	if s.group != nil {
 		a.Group, a.Cgroup = s.group.ID(), s.group.Path
 	}
-	err = s.proxy.assign(a, struct {
-		*watched
-		*keeper
-	}{s.watched, s.keeper}, s.fail, files...)
+	err = s.proxy.assign(a, s, s.fail, files...)
 	if err != nil {
 		control.Close()
 		return nil, err
