@@ -22,7 +22,7 @@ import (
 // resolveSecrets reads the real values. A secret whose source is empty is left
 // out, with a hint: its variable is not in the pen at all.
 func (s *session) resolveSecrets() error {
-	from := secretSource(&s.cfg.Host, s.cfg.DryRun)
+	from := secretSource(&s.cfg.Host, s.cfg.DryRun, append(paths(s.cfg.Policy.Filesystem().Write), s.cfg.Workdir))
 	if !s.cfg.EphemeralCA {
 		// The same secret has the same placeholder as long as the authority lives:
 		// agents ask again for each key that they have not seen.
@@ -55,8 +55,9 @@ const (
 	secretCommand = time.Minute // a password store may ask its user first
 )
 
-// secretSource is where the session's user has values.
-func secretSource(h *config.Host, dryRun bool) secrets.Source {
+// secretSource is where the session's user has values. writable is what the pen can
+// write to.
+func secretSource(h *config.Host, dryRun bool, writable []string) secrets.Source {
 	return secrets.Source{
 		Lookup: h.Lookup,
 		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
@@ -75,16 +76,17 @@ func secretSource(h *config.Host, dryRun bool) secrets.Source {
 			if dryRun {
 				return []byte("not executed"), nil // the value is not used
 			}
-			return runForSecret(h, argv)
+			return runForSecret(h, argv, writable)
 		},
 	}
 }
 
 // runForSecret executes a command as the caller, outside the pen, and returns its
 // output. Not in the work directory, where a program could wait for it that the
-// pen has written. What it says on its standard error is dropped: it may hold a
+// pen has written, and nothing of what a pen can write: neither the program, wherever
+// PATH finds it, nor an argument that names a file. What it says on its standard error is dropped: it may hold a
 // part of the value.
-func runForSecret(h *config.Host, argv []string) ([]byte, error) {
+func runForSecret(h *config.Host, argv, writable []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), secretCommand)
 	defer cancel()
 	fail := func(err error) ([]byte, error) {
@@ -96,6 +98,11 @@ func runForSecret(h *config.Host, argv []string) ([]byte, error) {
 	}
 	if !filepath.IsAbs(path) {
 		return fail(exec.ErrDot)
+	}
+	for _, name := range append([]string{path}, argv[1:]...) {
+		if dir := writableBy(name, writable); dir != "" {
+			return fail(fmt.Errorf("%s is in %s, where a tool in a pen can change it", text.Escape(name), text.Escape(dir)))
+		}
 	}
 	cmd := exec.CommandContext(ctx, path, argv[1:]...)
 	cmd.Env, cmd.Dir = h.Environ, h.Home
@@ -114,6 +121,33 @@ func runForSecret(h *config.Host, argv []string) ([]byte, error) {
 		return fail(fmt.Errorf("it wrote more than %d bytes", maxSecret))
 	}
 	return out.Bytes(), nil
+}
+
+// writableBy returns which of the directories an absolute path, or what it leads to,
+// is in.
+func writableBy(name string, dirs []string) string {
+	if !filepath.IsAbs(name) {
+		return ""
+	}
+	names := []string{filepath.Clean(name)}
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		names = append(names, real)
+	}
+	for _, dir := range dirs {
+		for _, d := range []string{dir, realPath(dir)} {
+			if slices.ContainsFunc(names, func(n string) bool { return within(n, d) }) {
+				return dir
+			}
+		}
+	}
+	return ""
+}
+
+func realPath(name string) string {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		return real
+	}
+	return name
 }
 
 // bounded keeps the first bytes written.
