@@ -162,6 +162,11 @@ func (c *Conn) receive(ctx context.Context) (message, *unix.Ucred, error) {
 	)
 	err = raw.Read(func(fd uintptr) bool {
 		n, on, _, _, failed = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if failed == unix.ECONNRESET {
+			// It ended with something of ours unread, which is told once and before what
+			// it said last.
+			n, on, _, _, failed = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		}
 		return failed != unix.EAGAIN && failed != unix.EINTR
 	})
 	if ctx.Err() != nil {

@@ -67,18 +67,23 @@ func (s *session) checkFiles(p *process) error {
 		return err
 	}
 	l := &lookup{
-		uid: s.c.peer.uid, gid: s.c.peer.gid, groups: groups, home: home, shim: p,
+		uid: s.c.peer.uid, gid: s.c.peer.gid, groups: groups, home: home,
 		hide: s.places(f.Hide, home), bound: f.Bound, write: s.places(append(f.Write, bossctl.Place{Path: s.open.Workdir}), home),
 	}
 	d := s.c.d
 	if r := d.accounts.lookup(l.uid); r != nil {
 		return r
 	}
+	if err := l.open(p); err != nil {
+		d.accounts.lookedUp(l.uid)
+		return err
+	}
 	done := make(chan error, 1)
 	go func() {
 		// Never unlocked: a thread that has changed who it is ends with this.
 		runtime.LockOSThread()
 		defer d.accounts.lookedUp(l.uid)
+		defer l.close()
 		done <- l.run()
 	}()
 	t := time.NewTimer(lookupTime)
@@ -142,31 +147,42 @@ type lookup struct {
 	uid, gid int
 	groups   []uint32
 	home     string // "" if the user has none
-	shim     *process
 	hide     []bossctl.Place
 	bound    string          // see bossctl.Files
 	write    []bossctl.Place // with the work directory
+
+	host, pen *view
+	own       bool // host is what this process sees
+}
+
+// open opens what there is to look at: two directories and two mount tables of
+// /proc, for which no file system is asked.
+func (l *lookup) open(shim *process) (err error) {
+	if l.host, l.own, err = openHost(); err != nil {
+		return fmt.Errorf("look at the machine's files: %w", err)
+	}
+	if l.pen, err = openView(int(shim.dir.Fd()), ""); err != nil {
+		l.host.root.Close()
+		return fmt.Errorf("look at the pen's files: %w", err)
+	}
+	if err = shim.alive(); err != nil { // else it may be another's directory
+		l.close()
+	}
+	return err
+}
+
+func (l *lookup) close() {
+	l.host.root.Close()
+	l.pen.root.Close()
 }
 
 // run takes the caller's ids, for good, and looks.
 func (l *lookup) run() error {
-	host, own, err := openHost()
-	if err != nil {
-		return fmt.Errorf("look at the machine's files: %w", err)
-	}
-	defer host.root.Close()
-	pen, err := openView(int(l.shim.dir.Fd()), "")
-	if err != nil {
-		return fmt.Errorf("look at the pen's files: %w", err)
-	}
-	defer pen.root.Close()
-	if err := l.shim.alive(); err != nil { // else it may be another's directory
-		return err
-	}
+	host, pen := l.host, l.pen
 	if err := becomeForFiles(l.uid, l.gid, l.groups); err != nil {
 		return fmt.Errorf("take the caller's ids: %w", err)
 	}
-	if own && l.home != "" {
+	if l.own && l.home != "" {
 		if _, err := host.find(l.home, false); err != nil {
 			return &refusal{"the administrator's policy names paths, and the supervisor does not see the user's home directory", "let it see /proc/1/root, or run it without ProtectHome="}
 		}

@@ -24,6 +24,7 @@ type keeper struct {
 	done chan struct{}
 
 	holding sync.Mutex // while the pen is being stopped or let go on
+	ended   bool       // the pen is not to be touched any more; holding's
 
 	mu     sync.Mutex
 	frozen bool
@@ -45,6 +46,14 @@ func newKeeper(s *session) *keeper {
 func (k *keeper) end() {
 	close(k.over)
 	<-k.done
+}
+
+// letGo returns when nothing works on the pen's group any more. The pen is dead by
+// then.
+func (k *keeper) letGo() {
+	k.holding.Lock()
+	k.ended = true
+	k.holding.Unlock()
 }
 
 // run watches the time until the session's end.
@@ -123,8 +132,11 @@ var errFreezer = errors.New("there is no control group that could stop the pen")
 func (k *keeper) freeze(on bool) error {
 	k.holding.Lock()
 	defer k.holding.Unlock()
-	if k.s.group == nil {
+	switch {
+	case k.s.group == nil:
 		return errFreezer
+	case k.ended:
+		return errGone
 	}
 	if err := k.s.group.Freeze(on); err != nil {
 		return err

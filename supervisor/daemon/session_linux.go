@@ -212,6 +212,7 @@ func (s *session) begin() error {
 	if err := s.makeGroup(opened); err != nil {
 		return err
 	}
+	s.push(s.keeper.letGo)
 	if s.proxy, err = d.pool.take(); err != nil {
 		return err
 	}

@@ -102,6 +102,9 @@ func (c *Conn) Recv() ([]byte, []*os.File, error) {
 	// cut off by the kernel.
 	oob := make([]byte, unix.CmsgSpace((c.files+1)*4))
 	n, oobn, flags, _, err := c.uc.ReadMsgUnix(buf, oob)
+	if errors.Is(err, unix.ECONNRESET) {
+		n, oobn, flags, _, err = c.uc.ReadMsgUnix(buf, oob) // see next
+	}
 	if err != nil {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) {
 			return nil, nil, io.EOF
@@ -129,6 +132,10 @@ func (c *Conn) Recv() ([]byte, []*os.File, error) {
 
 // next waits for a packet and returns how much room reading it takes: a
 // conversation in which nothing is said costs no buffer.
+//
+// An end that is closed with something unread resets the connection, which is told
+// once, and before what that end had sent (unix_release_sock): its last word may
+// still be there to read.
 func (c *Conn) next() (int, error) {
 	raw, err := c.uc.SyscallConn()
 	if err != nil {
@@ -138,9 +145,14 @@ func (c *Conn) next() (int, error) {
 	var failed error
 	err = raw.Read(func(fd uintptr) bool {
 		var b [1]byte
+		reset := false
 		for {
 			n, _, failed = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
-			if !errors.Is(failed, unix.EINTR) {
+			switch {
+			case errors.Is(failed, unix.EINTR):
+			case errors.Is(failed, unix.ECONNRESET) && !reset:
+				reset = true
+			default:
 				return !errors.Is(failed, unix.EAGAIN)
 			}
 		}

@@ -75,6 +75,11 @@ func (c *Conn) Recv() (*Message, error) {
 		c.buf = make([]byte, MaxMessage+1)
 	}
 	n, _, flags, _, err := c.uc.ReadMsgUnix(c.buf, nil)
+	if errors.Is(err, unix.ECONNRESET) {
+		// It ended with something of ours unread, which is told once and before what it
+		// said last.
+		n, _, flags, _, err = c.uc.ReadMsgUnix(c.buf, nil)
+	}
 	if err != nil {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) {
 			return nil, io.EOF
