@@ -229,8 +229,9 @@ func JavaStore(bundle []byte) ([]byte, error) {
 	return store, nil
 }
 
-// publish puts a finished file under its name in one step. Whoever else does
-// so at the same time writes the same content.
+// publish puts a finished file under its name in one step. Whoever else does so at
+// the same time writes the same content, and who is first stays: a pen may be
+// mounting that file at this moment, and one that another replaced could not be.
 func publish(path string, content []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
@@ -241,7 +242,16 @@ func publish(path string, content []byte) error {
 	// without its content would be taken for a finished file.
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Link(f.Name(), path)
+		switch {
+		case err == nil:
+			os.Remove(f.Name())
+		case errors.Is(err, fs.ErrExist) && cached(path, time.Now()):
+			os.Remove(f.Name())
+			err = nil
+		default: // something else is there, or the file system has no links
+			err = os.Rename(f.Name(), path)
+		}
 	}
 	if err != nil {
 		os.Remove(f.Name())

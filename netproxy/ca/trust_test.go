@@ -138,6 +138,51 @@ func TestPrepareTrustAtOnce(t *testing.T) {
 	}
 }
 
+// TestPrepareTrustKeeps: a file that is there is never replaced, because a pen may
+// be mounting it; what is missing is added.
+func TestPrepareTrustKeeps(t *testing.T) {
+	_, cert := newAuthority(t)
+	o := TrustOptions{Dir: filepath.Join(t.TempDir(), "t"), Certificate: cert, Java: true}
+	tr, err := PrepareTrust(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{tr.Bundle, tr.Own, tr.Java}
+	for _, missing := range names {
+		old := map[string]os.FileInfo{}
+		for _, n := range names {
+			if old[n], err = os.Stat(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Remove(missing); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := PrepareTrust(o); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			fi, err := os.Stat(n)
+			if err != nil || n != missing && !os.SameFile(fi, old[n]) {
+				t.Errorf("%s was missing: %s is another file: %v", missing, n, err)
+			}
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(o.Dir, ".new-*")); err != nil || len(left) != 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	// What is no finished file is replaced.
+	if err := os.WriteFile(tr.Own, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := PrepareTrust(o); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(tr.Own); err != nil || fi.Size() == 0 {
+		t.Errorf("an empty file stayed: %v", err)
+	}
+}
+
 func TestTrustMounts(t *testing.T) {
 	links := map[string]string{
 		"/etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt",
