@@ -20,7 +20,9 @@ func (p *parser) args() (args []value, err error) {
 		if args = append(args, a); !p.is(",") {
 			break
 		}
-		err = p.advance()
+		if err = p.advance(); err == nil && p.is(")") {
+			err = p.fail(p.tok.pos, "an argument is missing after the comma", "remove the comma")
+		}
 	}
 	if err == nil {
 		err = p.take(")")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -55,6 +56,8 @@ func compile(expression string, want typ, hint string) (value, error) {
 		return value{}, fail("", 0, "the expression is empty", hint)
 	case len(expression) > MaxExpression:
 		return value{}, fail("", 0, fmt.Sprintf("the expression has %d bytes, more than %d", len(expression), MaxExpression), "write several")
+	case !utf8.ValidString(expression):
+		return value{}, fail("", 0, "the expression is not UTF-8", "")
 	}
 	p := &parser{lexer: lexer{src: expression}}
 	if err := p.advance(); err != nil {
