@@ -107,7 +107,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 				h.Concurrency = int(v)
 			}},
 			{"http", func(n *yaml.Node) { p.hookURL(&h, n) }},
-			{"key", func(n *yaml.Node) { p.secretFrom(&key, n) }},
+			{"key", func(n *yaml.Node) { key.Env, key.File = p.valueFrom(n, "key", "a key") }},
 			{"exec", nil}, {"wasm", nil}, {"max_body", nil},
 		})
 		if seen == nil || len(p.errs.Errors) > before {

@@ -104,11 +104,8 @@ func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
 	if !ok {
 		return
 	}
-	if name, ok := strings.CutPrefix(v, "env:"); ok {
-		if !validEnv(name) {
-			p.fail(n, "write env:NAME", "%s is not a name of a variable", quote(name))
-		}
-		s.Env = name
+	if strings.HasPrefix(v, "env:") || strings.HasPrefix(v, "file:") {
+		s.Env, s.File = p.valueFrom(n, "from", "a secret's value")
 		return
 	}
 	if name, ok := strings.CutPrefix(v, "credential:"); ok {
@@ -116,13 +113,6 @@ func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
 			p.fail(n, "write credential:NAME", "%s is not a name of a credential", quote(name))
 		}
 		s.Credential = name
-		return
-	}
-	if path, ok := strings.CutPrefix(v, "file:"); ok {
-		if msg, hint := badPath(path); msg != "" {
-			p.fail(n, hint, "path %s %s", quote(path), msg)
-		}
-		s.File = path
 		return
 	}
 	// Not quoted: it may be the credential itself.

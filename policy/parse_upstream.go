@@ -82,7 +82,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 				p.fail(n, "write the name only; the password comes from where from says", "user is empty, or has a colon or a control character")
 			}
 		}},
-		{"from", func(n *yaml.Node) { u.Env, u.File = p.valueFrom(n, "a proxy's password") }},
+		{"from", func(n *yaml.Node) { u.Env, u.File = p.valueFrom(n, "from", "a proxy's password") }},
 		{"auth", func(n *yaml.Node) {
 			if v, ok := p.enum(n, "auth", []string{"basic", Negotiate}); ok && v == Negotiate {
 				u.Auth = v
@@ -145,8 +145,8 @@ func (p *parser) patterns(n *yaml.Node, what string) []LimitPattern {
 }
 
 // valueFrom reads where a value is that never stands in a policy.
-func (p *parser) valueFrom(n *yaml.Node, what string) (env, file string) {
-	v, ok := p.text(n, "from")
+func (p *parser) valueFrom(n *yaml.Node, key, what string) (env, file string) {
+	v, ok := p.text(n, key)
 	if !ok {
 		return "", ""
 	}
@@ -163,6 +163,6 @@ func (p *parser) valueFrom(n *yaml.Node, what string) (env, file string) {
 		return "", path
 	}
 	// Not quoted: it may be the credential itself.
-	p.fail(n, "write env:NAME or file:PATH; "+what+" never stands in a policy", "from is neither env: nor file:")
+	p.fail(n, "write env:NAME or file:PATH; "+what+" never stands in a policy", "%s is neither env: nor file:", key)
 	return "", ""
 }
