@@ -280,8 +280,11 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	s.keepDiag(sockets)
 	if s.daemon != nil {
 		err = s.daemon.network(ctx, sockets, s.pen.Process().Pid)
-		sockets.Close()
-		return sigs, err // the proxy gets them when the pen is verified
+		sockets.Close() // the proxy gets them when the pen is verified
+		if err != nil {
+			return nil, s.notBuilt(ctx, err)
+		}
+		return sigs, nil
 	}
 	err = sockets.Send(s.proxy.sockets)
 	// The supervisor keeps none: when the proxy dies, so do the listeners.

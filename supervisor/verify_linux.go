@@ -2,8 +2,11 @@ package supervisor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/posture"
 )
@@ -18,9 +21,9 @@ func (s *session) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	shim, err := s.line.WaitReady(ctx)
+	ready, err := s.line.WaitReady(ctx)
 	if err != nil {
-		return err
+		return s.notBuilt(ctx, err)
 	}
 	// The builder's process went on as bwrap: in the namespace that owns the
 	// network, and not in the command's.
@@ -31,9 +34,9 @@ func (s *session) verify(ctx context.Context) error {
 	expect := &posture.Expectation{
 		UID: s.spec.UID, GID: s.spec.GID, HostUID: s.cfg.Host.UID, HostGID: s.cfg.Host.GID,
 		Ours: ours, Net: outer.Net, Owner: outer.User, Filters: filters,
-		Control: shim.Socket, Stdio: s.stdioIDs, Mounts: posture.Declared(s.spec),
+		Control: ready.Socket, Stdio: s.stdioIDs, Mounts: posture.Declared(s.spec),
 	}
-	seen, err := readSettled(ctx, shim.PID, filters)
+	seen, err := readSettled(ctx, ready.PID, filters)
 	if err != nil {
 		return err
 	}
@@ -45,14 +48,14 @@ func (s *session) verify(ctx context.Context) error {
 	if err := s.janitor.Follow(seen.Parent); err != nil {
 		return err
 	}
-	if s.tool, err = openProcess(shim.PID); err != nil {
+	if s.tool, err = openProcess(ready.PID); err != nil {
 		return err
 	}
 	s.undo.push(s.tool.close)
 	if err := s.attribute(seen); err != nil {
 		return err
 	}
-	s.reportCapabilities(shim.Landlock)
+	s.reportCapabilities(ready.Landlock)
 	if s.daemon != nil {
 		// Once more, with eyes that the caller has no part in.
 		if err := s.daemon.verify(ctx, s.tool); err != nil {
@@ -68,6 +71,37 @@ func (s *session) verify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// endTime is how long a pen of which something is gone may take to have ended.
+const endTime = time.Second
+
+// notBuilt says why a pen that is being built has failed with err: by the word of
+// its shim, of its first process that could not execute the sandbox, or by how it
+// ended. What the sandbox itself said is on the caller's terminal.
+func (s *session) notBuilt(ctx context.Context, err error) error {
+	var told *shim.ExecError
+	if errors.As(err, &told) {
+		return err
+	}
+	select {
+	case <-s.pen.Done():
+	case <-time.After(endTime):
+		return err
+	case <-ctx.Done():
+		return err
+	}
+	if _, lerr := s.line.WaitReady(ctx); lerr != nil && !errors.Is(lerr, shim.ErrNoShim) {
+		return lerr
+	}
+	if xerr := s.pen.Executed(ctx); xerr != nil {
+		return xerr
+	}
+	state, werr := s.pen.Wait()
+	if werr != nil {
+		return err
+	}
+	return fmt.Errorf("%w (%v)", err, state)
 }
 
 // settleTimeout bounds the wait for the pen's first process to be as it stays.
