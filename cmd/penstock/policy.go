@@ -26,11 +26,12 @@ named by --policy, the flags, and the profile of a known agent.`,
 		Example: `  penstock policy check .penstock.yaml
   penstock policy show
   penstock policy explain https://api.github.com/user
+  penstock policy learn > .penstock.yaml
   penstock policy trust`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyCheckCmd(), newPolicyShowCmd(), newPolicyExplainCmd(), newPolicyTrustCmd())
+	cmd.AddCommand(newPolicyCheckCmd(), newPolicyShowCmd(), newPolicyExplainCmd(), newPolicyTrustCmd(), newPolicyLearnCmd(), newPolicyReplayCmd())
 	return cmd
 }
 
