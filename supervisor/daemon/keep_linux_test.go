@@ -286,6 +286,7 @@ func TestSlowFiles(t *testing.T) {
 
 // TestHomeOf: the machine's directory says where a home is.
 func TestHomeOf(t *testing.T) {
+	root(t) // who asks does so as nobody
 	for _, of := range []func() (string, error){func() (string, error) { return homeOf(0) }, func() (string, error) { return homeByName("0") }} {
 		if got, err := of(); err != nil || got != "/root" {
 			t.Errorf("%q, %v", got, err)
