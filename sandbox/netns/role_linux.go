@@ -115,6 +115,9 @@ func build(cfg *roleConfig, control int) error {
 	}
 	f, fds := socketsFrame(s)
 	if err := sendFrame(control, f, fds); err != nil {
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			err = errStarterEnded // it has closed its end, and kills this next
+		}
 		return &stepError{Step: StepSend, Err: err}
 	}
 	// From here on we hold none of them: the next command must not inherit a
