@@ -32,10 +32,15 @@ const (
 // Policy writes the smallest policy that allows what was seen, as YAML with a
 // comment for each rule. What no rule can allow is returned too.
 func Policy(seen []Seen, title ...string) (text []byte, left []Seen, err error) {
-	rules := merged(collected(seen))
+	rules := merged(collected(sayable(seen)))
 	for i := range rules {
 		rules[i].generalise()
 	}
+	// What a policy can't say, such as a method that is no word, is left.
+	rules = slices.DeleteFunc(rules, func(r rule) bool {
+		_, err := read(written([]rule{r}, nil))
+		return err != nil
+	})
 	text = written(rules, title)
 	p, err := read(text)
 	if err != nil {
@@ -60,6 +65,22 @@ func Policy(seen []Seen, title ...string) (text []byte, left []Seen, err error) 
 		}
 	}
 	return text, left, nil
+}
+
+// sayable leaves out the methods that no policy can name: one of them must not cost
+// a host its rule.
+func sayable(seen []Seen) []Seen {
+	known := map[string]bool{"": true}
+	return slices.DeleteFunc(slices.Clone(seen), func(s Seen) bool {
+		m := s.Request.Method
+		ok, asked := known[m]
+		if !asked {
+			_, err := read(written([]rule{{host: "a.example", protocol: hooks.ProtocolHTTPS, ports: []uint16{443}, methods: []string{m}}}, nil))
+			ok = err == nil
+			known[m] = ok
+		}
+		return !ok
+	})
 }
 
 func read(text []byte) (*policy.Policy, error) {
@@ -271,7 +292,7 @@ func (r *rule) yaml() string {
 		parts = append(parts, "ports: ["+strings.Join(list, ", ")+"]")
 	}
 	if r.methods != nil {
-		parts = append(parts, "methods: ["+strings.Join(r.methods, ", ")+"]")
+		parts = append(parts, "methods: ["+words(r.methods)+"]")
 	}
 	if r.paths != nil {
 		parts = append(parts, "paths: ["+quoted(r.paths)+"]")
@@ -284,6 +305,17 @@ func (r *rule) yaml() string {
 		parts = append(parts, "addresses: ["+quoted(list)+"]")
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+// words writes methods: bare, but for what YAML takes for something else than text.
+func words(list []string) string {
+	out := slices.Clone(list)
+	for i, s := range out {
+		if slices.Contains([]string{"NULL", "TRUE", "FALSE", "YES", "NO", "ON", "OFF", "Y", "N"}, s) {
+			out[i] = strconv.Quote(s)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // quoted writes texts as YAML double-quoted scalars, of which JSON's and Go's ASCII
