@@ -13,25 +13,33 @@ import (
 	"github.com/penstock/penstock/policy"
 )
 
+// opens applies a verdict and the budgets to a connection that is not read, and
+// records that it leaves. false: it was refused, and the pen's end is reset.
+func (p *Proxy) opens(c *conn, f *flow, v policy.Verdict, would bool) bool {
+	f.verdict(v, would)
+	if f.allowed {
+		if err := f.admit(0, 0); err != nil {
+			f.refuse(err.Error(), "budget")
+		}
+	}
+	if !f.allowed {
+		p.denyConn(c, f)
+		return false
+	}
+	if f.begin() != nil {
+		c.reset()
+		return false
+	}
+	return true
+}
+
 // relayTCP connects the pen with a target that a rule allows as raw TCP. would
 // says that the policy denies it and the mode lets it through.
 func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool) {
 	f := p.newFlow(&c.binding)
 	f.gen = gen
 	f.req.Protocol, f.req.Target = hooks.ProtocolTCP, c.target
-	f.verdict(v, would)
-	if !f.allowed {
-		p.denyConn(c, f)
-		return
-	}
-	f.gen = gen
-	if err := f.admit(0, 0); err != nil {
-		f.refuse(err.Error(), "budget")
-		p.denyConn(c, f)
-		return
-	}
-	if f.begin() != nil {
-		c.reset()
+	if !p.opens(c, f, v, would) {
 		return
 	}
 	up, err := gen.dial(context.Background(), c.target, v.Dial)

@@ -182,19 +182,7 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 	f.gen = gen
 	f.req.Protocol, f.req.Target = hooks.ProtocolTLS, c.target
 	v := gen.policy.Decide(&f.req)
-	f.verdict(v, p.cfg.Permissive)
-	if !f.allowed {
-		p.denyConn(c, f)
-		return
-	}
-	f.gen = gen
-	if err := f.admit(0, 0); err != nil {
-		f.refuse(err.Error(), "budget")
-		p.denyConn(c, f)
-		return
-	}
-	if f.begin() != nil {
-		c.reset()
+	if !p.opens(c, f, v, p.cfg.Permissive) {
 		return
 	}
 	up, err := p.dialVerified(c, gen, v.Dial, hello)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/query"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
@@ -56,13 +57,7 @@ func (r *recordings) each(ctx context.Context, sessions []string, f func(*query.
 				return 0, err
 			}
 			n += len(ids)
-			x, err := query.Open(ctx, store)
-			if err != nil {
-				return 0, err
-			}
-			err = x.Flows(ctx, filter, f)
-			x.Close()
-			if err != nil {
+			if err := flowsOf(ctx, store, filter, f); err != nil {
 				return 0, err
 			}
 		}
@@ -79,17 +74,20 @@ func (r *recordings) each(ctx context.Context, sessions []string, f func(*query.
 		if filter.Session, err = pick(store, s); err != nil {
 			return 0, err
 		}
-		x, err := query.Open(ctx, store)
-		if err != nil {
-			return 0, err
-		}
-		err = x.Flows(ctx, filter, f)
-		x.Close()
-		if err != nil {
+		if err := flowsOf(ctx, store, filter, f); err != nil {
 			return 0, err
 		}
 	}
 	return len(sessions), nil
+}
+
+func flowsOf(ctx context.Context, store *audit.Store, filter query.Filter, f func(*query.Flow) error) error {
+	x, err := query.Open(ctx, store)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	return x.Flows(ctx, filter, f)
 }
 
 // requestOf is a flow as the policy saw it; false for what no policy is asked about.
