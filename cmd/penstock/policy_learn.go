@@ -105,8 +105,10 @@ func requestOf(l *query.Flow) (hooks.Request, bool) {
 	r.Target.Port = uint16(l.Port)
 	if a, err := netip.ParseAddr(l.Host); err == nil {
 		r.Target.Addr = a
+	} else if name, err := policy.CanonicalHost(l.Host); err == nil && name == l.Host {
+		r.Target.Host = name
 	} else {
-		r.Target.Host = l.Host
+		return r, false // nothing that was let through is called so
 	}
 	if l.Exe != "" {
 		r.Process = &hooks.Process{PID: l.PID, Exe: hooks.Executable{Path: l.Exe}}
@@ -213,7 +215,7 @@ recorded: a condition on them is not decided, and a rule for a process does not 
 The exit code is 0 if no verdict would change, 1 if one would, 2 if that could not be
 found out.`,
 		Example: `  penstock policy replay .penstock.yaml
-  penstock policy replay new.yaml --all --since 30d --json`,
+  penstock policy replay new.yaml --all --since 720h --json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := replayed(args[0])
