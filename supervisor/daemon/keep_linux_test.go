@@ -115,6 +115,42 @@ func freezeScenario(u *pretender) error {
 	return within(u.end)
 }
 
+// nagScenario says over and over what it may say now and then.
+func nagScenario(u *pretender) error {
+	what := u.args[0]
+	u.args = nil
+	if err := u.to(stepServe); err != nil {
+		return err
+	}
+	var err error
+	n := 0
+	for ; err == nil && n < 10_000; n++ {
+		err = within(func(ctx context.Context) error {
+			switch what {
+			case "alive":
+				return u.client.Alive(ctx)
+			case "flush":
+				return u.client.Flush(ctx)
+			}
+			return u.client.Freeze(ctx, false)
+		})
+	}
+	fmt.Println("after few:", n < 1000, err)
+	<-u.pen.Done()
+	return nil
+}
+
+// TestNagging: a caller that floods its session's conversation loses the session.
+func TestNagging(t *testing.T) {
+	s := serve(t, nil)
+	for _, what := range []string{"alive", "flush", "freeze"} {
+		c := s.call(t, ann, "nag", what)
+		c.expect("after few: true too many messages of this session")
+		c.end()
+		s.idle(t)
+	}
+}
+
 func (s *service) frozen(t *testing.T, id string) bool {
 	t.Helper()
 	s.mu.Lock()

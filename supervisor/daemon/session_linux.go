@@ -104,6 +104,7 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 	}
 	// From here on it can be cancelled.
 	c.conn.SetReadDeadline(s.begun.Add(c.d.cfg.Settings.SetupTime)) //nolint:errcheck // then it fails
+	var asides rate
 	for {
 		m, files, err := c.conn.Recv()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -113,6 +114,9 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 			return err
 		}
 		c.junk = append(c.junk, files...)
+		if isAside(m.Op) && !asides.spend(time.Now(), asidesRate) {
+			return &refusal{"too many messages of this session in a short time", ""}
+		}
 		if answer := s.aside(m, files); answer != nil {
 			if err := c.answer(answer); err != nil {
 				return err
@@ -138,6 +142,14 @@ func (c *connection) session(o *daemonctl.Open) (err error) {
 			c.conn.SetReadDeadline(time.Time{}) //nolint:errcheck // then it ends early
 		}
 	}
+}
+
+// asidesRate is how many messages beside its steps a session may send in a second;
+// penstock run sends ten.
+const asidesRate = 20
+
+func isAside(op daemonctl.Op) bool {
+	return op == daemonctl.OpFlush || op == daemonctl.OpFreeze || op == daemonctl.OpAlive
 }
 
 // aside does what is no step, and returns the answer; nil if m is a step, or is

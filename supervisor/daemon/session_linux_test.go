@@ -110,6 +110,7 @@ func scenarios() map[string]func(*pretender) error {
 		"flood":  floodScenario,
 		"kept":   keptScenario,
 		"freeze": freezeScenario,
+		"nag":    nagScenario,
 		"paths":  pathsScenario,
 	}
 }
