@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,8 +74,13 @@ func daemonRun(args []string) error {
 	if err := unix.Mount("none", "/mnt", "tmpfs", 0, ""); err == nil {
 		return fmt.Errorf("CAP_SYS_ADMIN is still there")
 	}
+	// Each held to the end: a file that nobody has any more closes its descriptor.
+	ns, listener := os.NewFile(3, "netns"), os.NewFile(4, "listener")
+	defer ns.Close()
+	defer listener.Close()
 	// More than one: the second is not one that was loaded ahead.
 	for id := range uint64(3) {
+		runtime.GC()
 		s, err := p.AddSession(1<<40 + id)
 		if err != nil {
 			return err
@@ -84,7 +90,7 @@ func daemonRun(args []string) error {
 			return err
 		}
 		f.Close()
-		if err := s.Steer(os.NewFile(3, "netns"), os.NewFile(4, "listener"), nil); err != nil {
+		if err := s.Steer(ns, listener, nil); err != nil {
 			return err
 		}
 		if err := s.Deny([]netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")}); err != nil {

@@ -83,6 +83,12 @@ func newGroups(t testing.TB) *rig {
 	}
 	r.opts = Options{PinDir: filepath.Join("/sys/fs/bpf", name), PensCgroup: openDir(t, r.pens), ProxiesCgroup: openDir(t, r.proxies),
 		PenLevel: 3, SlotLevel: 3, Pen: penOptions()}
+	t.Cleanup(func() {
+		if _, err := os.Stat(r.opts.PinDir); err == nil && !t.Failed() {
+			t.Error("pins are left")
+		}
+		must(t, Sweep(r.opts.PinDir)) // a test that failed fails alone
+	})
 	return r
 }
 
