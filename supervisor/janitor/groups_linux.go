@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -78,6 +79,7 @@ func GroupsMain() int {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
+	defer runtime.KeepAlive(files) // what follows knows it by number
 	pidfd := int(files[filePIDFD].Fd())
 	for !ready(pidfd, unix.POLLIN, unix.POLLIN, time.Now().Add(24*time.Hour)) {
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -27,12 +28,18 @@ func Main() int {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
-	first := make(chan int, 1)
-	go func() { first <- guard(int(files[fileSupervisor].Fd()), cfg.Group) }()
-	if err := tidy(files[fileAlive], int(files[filePIDFD].Fd()), first); err != nil {
+	if err := mind(files, cfg.Group); err != nil {
 		return 1
 	}
 	return 0
+}
+
+// mind does the role's work.
+func mind(files map[string]*os.File, group int) error {
+	defer runtime.KeepAlive(files) // what follows knows them by number
+	first := make(chan int, 1)
+	go func() { first <- guard(int(files[fileSupervisor].Fd()), group) }()
+	return tidy(files[fileAlive], int(files[filePIDFD].Fd()), first)
 }
 
 // guard waits for the supervisor's end, however it comes, kills the pen's process

@@ -149,3 +149,55 @@ func TestTidyWaitsForThePen(t *testing.T) {
 		t.Errorf("still there after the pen: %v", err)
 	}
 }
+
+// A session may take days: nothing that the role waits for is given up by the
+// collector of what nobody has any more.
+func TestMindHoldsItsFiles(t *testing.T) {
+	files := map[string]*os.File{}
+	file := func(name string, fd int) (number int) {
+		files[name] = os.NewFile(uintptr(fd), name)
+		return fd
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := []int{file(fileAlive, pipe[0]), file(fileSupervisor, pair[1]), file(filePIDFD, self)}
+	done := make(chan error, 1)
+	go func(files map[string]*os.File) { done <- mind(files, 0) }(files)
+	files = nil
+	// The pipe is read once it waits, by then it has all of them by number.
+	if _, err := unix.Write(pipe[1], told(t, Orders{Group: t.TempDir()})[:4]); err != nil {
+		t.Fatal(err)
+	}
+	for unread := 4; unread > 0; runtime.Gosched() {
+		if unread, err = unix.IoctlGetInt(pipe[1], unix.TIOCINQ); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		runtime.GC()
+		swept := make(chan struct{})
+		runtime.AddCleanup(new([16]byte), func(c chan struct{}) { close(c) }, swept)
+		runtime.GC()
+		<-swept
+	}
+	for _, fd := range numbers {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			t.Errorf("descriptor %d: %v", fd, err)
+		}
+	}
+	unix.Close(pair[0])
+	unix.Close(pipe[1])
+	if err := <-done; err == nil {
+		t.Error("a message that was cut short passed")
+	}
+}
