@@ -15,14 +15,14 @@ import (
 
 // HooksOf returns the chain of a policy's hooks, whose expressions must be
 // compiled (policy.CompileConditions), and of further ones that are asked after
-// them. web makes what asks a webhook.
-func HooksOf(p *policy.Policy, web func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
+// them. asker makes what asks anybody but an expression.
+func HooksOf(p *policy.Policy, asker func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
 	var entries []chain.Entry
 	for _, h := range p.Hooks() {
 		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency}
-		if h.HTTP != nil {
+		if _, ok := h.Asks.(*policy.Expression); !ok {
 			var err error
-			if e.Hook, err = web(&h); err != nil {
+			if e.Hook, err = asker(&h); err != nil {
 				return nil, err
 			}
 		}
@@ -31,10 +31,20 @@ func HooksOf(p *policy.Policy, web func(*policy.Hook) (hooks.Hook, error), more 
 	return chain.New(append(entries, more...))
 }
 
+// asker makes what asks who is not in this process.
+func (g *generation) asker(h *policy.Hook) (hooks.Hook, error) {
+	switch r := h.Asks.(type) {
+	case *policy.Webhook:
+		return g.webhook(h, r)
+	default:
+		return nil, fmt.Errorf("make hook %s: nobody here can ask %T", h.Name, r)
+	}
+}
+
 // webhook makes what asks one of the policy's webhooks, with connections of its
 // own that nothing else uses and that are not judged: it is asked on the word of
 // the policy's author, at public addresses.
-func (g *generation) webhook(h *policy.Hook) (hooks.Hook, error) {
+func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, error) {
 	key, ok := g.p.cfg.HookKeys[h.Name]
 	if !ok {
 		return nil, fmt.Errorf("make hook %s: it has no key", h.Name)
@@ -51,7 +61,7 @@ func (g *generation) webhook(h *policy.Hook) (hooks.Hook, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.asking = append(g.asking, t)
-	return webhook.New(h.Name, h.HTTP.URL, key, t)
+	return webhook.New(h.Name, w.URL, key, t)
 }
 
 // decide judges the request by the policy and, if that lets it out, by the hooks.

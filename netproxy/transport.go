@@ -65,7 +65,7 @@ func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
 		}
 		return pool, nil
 	})
-	if g.hooks, g.broken = HooksOf(pol, g.webhook, p.cfg.Hooks...); g.broken != nil {
+	if g.hooks, g.broken = HooksOf(pol, g.asker, p.cfg.Hooks...); g.broken != nil {
 		g.policy = new(policy.Policy) // a policy whose hooks can't be asked allows nothing
 	}
 	return g

@@ -30,19 +30,20 @@ type Hook struct {
 	Name        string
 	On          []string       // points, see PointRequest
 	Hosts       []LimitPattern // nil: any
-	CEL         string         // an expression that is asked; or
-	HTTP        *Webhook       // who is asked
+	Asks        Runner         // who is asked
 	Timeout     time.Duration  // 0: the default
 	Concurrency int            // 0: the default
 	From        Source
-
-	at   Source     // where the expression stands
-	asks hooks.Hook // nil: nobody has compiled it
 }
 
-// Compiled returns the expression, nil before Policy.CompileConditions and for a
-// webhook.
-func (h *Hook) Compiled() hooks.Hook { return h.asks }
+// Compiled returns the expression, nil before Policy.CompileConditions and for
+// who else is asked.
+func (h *Hook) Compiled() hooks.Hook {
+	if e, ok := h.Asks.(*Expression); ok {
+		return e.asks
+	}
+	return nil
+}
 
 // About says whether the hook is asked about a canonical target. What is
 // narrower than everything is about names and ranges that it names; like a deny,
@@ -69,9 +70,9 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 	first := map[string]int{}
 	p.list(n, "hooks", func(n *yaml.Node) {
 		h := Hook{From: p.at(n)}
-		var key Secret
+		node := &hookNode{Node: n, values: map[string]*yaml.Node{}}
 		before := len(p.errs.Errors)
-		seen := p.fields(n, "a hook", []field{
+		node.keys = p.fields(n, "a hook", append([]field{
 			{"name", func(n *yaml.Node) {
 				var ok bool
 				if h.Name, ok = p.text(n, "name"); ok && !validHookName(h.Name) {
@@ -91,11 +92,6 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 					p.fail(n, "leave it out for every host", "hosts is empty: the hook would never be asked")
 				}
 			}},
-			{"cel", func(n *yaml.Node) {
-				if w := p.whenOf(n, "cel"); w != nil {
-					h.CEL, h.at = w.text, w.at
-				}
-			}},
 			{"timeout", func(n *yaml.Node) {
 				v, ok := p.duration(n, "timeout")
 				if h.Timeout = v; ok && v > maxHookTime {
@@ -106,31 +102,18 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 				v, _ := p.count(n, "concurrency", maxConcurrency)
 				h.Concurrency = int(v)
 			}},
-			{"http", func(n *yaml.Node) { p.hookURL(&h, n) }},
-			{"key", func(n *yaml.Node) { key.Env, key.File = p.valueFrom(n, "key", "a key") }},
-			{"exec", nil}, {"wasm", nil}, {"max_body", nil},
-		})
-		if seen == nil || len(p.errs.Errors) > before {
+			{"max_body", nil},
+		}, runnerFields(node.values)...))
+		if node.keys == nil || len(p.errs.Errors) > before {
 			return
 		}
 		const example = "for example {name: no-tokens, on: [request], cel: 'request.query.contains(\"token=\") ? \"deny\" : \"next\"'}"
 		for _, key := range []string{"name", "on"} {
-			if seen[key] == nil {
+			if node.keys[key] == nil {
 				p.fail(n, example, "the hook has no %s", key)
 			}
 		}
-		switch {
-		case seen["cel"] == nil && seen["http"] == nil:
-			p.fail(n, example, "the hook has neither cel nor http")
-		case seen["cel"] != nil && seen["http"] != nil:
-			p.fail(seen["http"], "write two hooks", "the hook has both cel and http")
-		case seen["http"] != nil && seen["key"] == nil:
-			p.fail(n, "add key: env:NAME or file:PATH, a secret that you share with who answers", "the hook has no key to sign its questions with")
-		case seen["cel"] != nil && seen["key"] != nil:
-			p.fail(seen["key"], "remove it", "key has no meaning for cel")
-		case h.HTTP != nil:
-			h.HTTP.KeyEnv, h.HTTP.KeyFile = key.Env, key.File
-		}
+		h.Asks = p.runner(node, example)
 		if line, ok := first[h.Name]; ok && h.Name != "" {
 			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)
 		}
@@ -161,11 +144,7 @@ func hookText(h *Hook) string {
 		}
 		t += ", hosts: [" + strings.Join(hosts, ", ") + "]"
 	}
-	if w := h.HTTP; w != nil {
-		t += ", http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText())
-	} else {
-		t += ", cel: " + quoteYAML(h.CEL)
-	}
+	t += ", " + h.Asks.text()
 	if h.Timeout != 0 {
 		t += ", timeout: " + timeText(h.Timeout)
 	}
@@ -180,8 +159,7 @@ type wireHook struct {
 	Name        string         `json:"name"`
 	On          []string       `json:"on"`
 	Hosts       []LimitPattern `json:"hosts,omitempty"`
-	CEL         *wireWhen      `json:"cel,omitempty"`
-	HTTP        *wireWebhook   `json:"http,omitempty"`
+	Asks        wireRunner     `json:"asks"`
 	Timeout     time.Duration  `json:"timeout_ns,omitempty"`
 	Concurrency int            `json:"concurrency,omitempty"`
 	From        Source         `json:"from"`
@@ -189,11 +167,11 @@ type wireHook struct {
 
 // MarshalJSON writes the hook as it was written in its file.
 func (h Hook) MarshalJSON() ([]byte, error) {
-	w := wireHook{h.Name, h.On, h.Hosts, nil, h.HTTP.wire(), h.Timeout, h.Concurrency, h.From}
-	if h.HTTP == nil {
-		w.CEL = &wireWhen{h.CEL, h.at.Line, h.at.Column}
+	asks, err := wireOf(h.Asks)
+	if err != nil {
+		return nil, err
 	}
-	return json.Marshal(w)
+	return json.Marshal(wireHook{h.Name, h.On, h.Hosts, asks, h.Timeout, h.Concurrency, h.From})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote and checks it like a file.
@@ -211,38 +189,15 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 		return errors.New("read hook " + w.Name + ": it is never asked")
 	case w.Hosts != nil && len(w.Hosts) == 0:
 		return errors.New("read hook " + w.Name + ": it is about no host")
-	case (w.CEL == nil) == (w.HTTP == nil):
-		return errors.New("read hook " + w.Name + ": there is nothing to ask")
 	case w.Timeout < 0 || w.Timeout > maxHookTime || w.Concurrency < 0 || w.Concurrency > maxConcurrency:
 		return errors.New("read hook " + w.Name + ": its limits are out of bounds")
 	}
-	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
-	if w.HTTP != nil {
-		var err error
-		h.HTTP, err = w.HTTP.webhook()
+	asks, err := w.Asks.runner(w.From)
+	if err != nil {
 		return err
 	}
-	c, err := w.CEL.condition(w.From)
-	if err == nil {
-		h.CEL, h.at = c.text, c.at
-	}
-	return err
-}
-
-// compileHooks returns copies of the hooks with their expressions compiled.
-func compileHooks(list []Hook, lang hooks.Language, errs *ErrorList) []Hook {
-	out := slices.Clone(list)
-	for i := range out {
-		if out[i].HTTP != nil {
-			continue
-		}
-		var err error
-		if out[i].asks, err = lang.CompileHook(out[i].CEL); err != nil {
-			out[i].asks = nil
-			errs.expression(out[i].at, "cel", err)
-		}
-	}
-	return out
+	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Asks: asks, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
+	return nil
 }
 
 // hooks of all layers are asked, higher ones first. A name is one hook's: in the

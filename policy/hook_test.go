@@ -82,7 +82,7 @@ func TestWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := q.Hooks()[0].HTTP; w.URL != "https://hooks.example:443/a/b?c" || w.KeyEnv != "SOC_KEY" || q.Hooks()[0].Compiled() != nil {
+	if w := q.Hooks()[0].Asks.(*Webhook); w.URL != "https://hooks.example:443/a/b?c" || w.KeyEnv != "SOC_KEY" || q.Hooks()[0].Compiled() != nil {
 		t.Errorf("%+v", w)
 	}
 	for name, c := range map[string]struct {
@@ -165,7 +165,7 @@ func TestHookForged(t *testing.T) {
 	for _, c := range [][2]string{
 		{`"name":"h"`, `"name":"H"`}, {`"on":["request"]`, `"on":[]`}, {`"on":["request"]`, `"on":["none"]`}, {`"on":["request"]`, `"on":["request","request"]`},
 		{`"timeout_ns":1000000000`, `"timeout_ns":-1`}, {`"timeout_ns":1000000000`, `"timeout_ns":99000000000`}, {`"concurrency":1`, `"concurrency":-1`}, {`"concurrency":1`, `"concurrency":100000`},
-		{`"text":"\"next\""`, `"text":""`}, {`"cel":{`, `"exec":{`}, {`"pattern":"a.example"`, `"pattern":"a*b"`},
+		{`"text":"\"next\""`, `"text":""`}, {`"cel":{`, `"exec":{`}, {`"cel":{`, `"http":{"url":"https://a.example/","key_env":"A"},"cel":{`}, {`"asks":{`, `"asks":{},"ask":{`}, {`"pattern":"a.example"`, `"pattern":"a*b"`},
 	} {
 		forged := strings.Replace(string(b), c[0], c[1], 1)
 		if forged == string(b) {

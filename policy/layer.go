@@ -35,7 +35,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	m.secrets()
 	m.pins()
 	m.hooks()
-	m.webhooks()
+	m.hookVariables()
 	for _, f := range files {
 		m.d.Warnings = append(m.d.Warnings, f.warnings...)
 		if f.limits.set() && !f.joined {

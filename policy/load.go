@@ -266,19 +266,7 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	if f.joined {
 		return &c
 	}
-	c.hooks = slices.Clone(f.hooks)
-	for i := range c.hooks {
-		h := &c.hooks[i]
-		if h.HTTP == nil || h.HTTP.KeyFile == "" {
-			continue
-		}
-		w := *h.HTTP
-		var ok bool
-		if w.KeyFile, ok = r.path(w.KeyFile, own); !ok {
-			errs.add(h.From, "set HOME, or write the absolute path", "path %s: HOME is not set", quote(h.HTTP.KeyFile))
-		}
-		h.HTTP = &w
-	}
+	c.hooks = locateHooks(f.hooks, func(given string) (string, bool) { return r.path(given, own) }, errs)
 	c.fs = FilesystemSettings{
 		Write: grants(f.fs.Write, base), Read: grants(f.fs.Read, base),
 		Hide: grants(f.fs.Hide, base), Protect: grants(f.fs.Protect, base),

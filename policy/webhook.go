@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/penstock/penstock/hooks"
 )
 
@@ -41,24 +39,30 @@ func webhookOf(raw string) (w *Webhook, msg, hint string) {
 	return &Webhook{URL: u, target: r.Target}, "", ""
 }
 
-// hookURL reads the http: of a hook.
-func (p *parser) hookURL(h *Hook, n *yaml.Node) {
+// readWebhook reads http: and key: of a hook.
+func readWebhook(p *parser, h *hookNode) Runner {
+	n := h.values["http"]
 	s, ok := p.text(n, "http")
 	if !ok {
-		return
+		return nil
 	}
 	if p.lay == System {
 		// Its key would be read by the caller, and what the caller says of names and
 		// roots would decide who answers.
 		p.fail(n, "write it into the user's file", "a hook of the system's policy can't be a webhook yet")
-		return
+		return nil
 	}
 	w, msg, hint := webhookOf(s)
 	if msg != "" {
 		p.fail(n, hint, "%s", msg)
-		return
+		return nil
 	}
-	h.HTTP = w
+	if h.values["key"] == nil {
+		p.fail(h.Node, "add key: env:NAME or file:PATH, a secret that you share with who answers", "the hook has no key to sign its questions with")
+		return nil
+	}
+	w.KeyEnv, w.KeyFile = p.valueFrom(h.values["key"], "key", "a key")
+	return w
 }
 
 // keyText is where a webhook's key comes from, as it is written.
@@ -76,15 +80,44 @@ type wireWebhook struct {
 	KeyFile string `json:"key_file,omitempty"`
 }
 
-func (w *Webhook) wire() *wireWebhook {
-	if w == nil {
-		return nil
+func (*Webhook) kind() string { return "http" }
+func (w *Webhook) text() string {
+	return "http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText())
+}
+func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile} }
+func (w *Webhook) variable() string { return w.KeyEnv }
+
+func (w *Webhook) located(path func(string) (string, bool)) (Runner, string, bool) {
+	if w.KeyFile == "" {
+		return w, "", true
 	}
-	return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile}
+	own, ok := *w, false
+	own.KeyFile, ok = path(w.KeyFile)
+	return &own, w.KeyFile, ok
 }
 
-// webhook checks what travelled.
-func (w *wireWebhook) webhook() (*Webhook, error) {
+func (w *Webhook) outside(l *Limits) (what string, limit *Source) {
+	if l.reaches(&w.target) {
+		return "", nil
+	}
+	return "URL", &l.Egress.From
+}
+
+// reaches says whether a target is one that lower layers may name.
+func (l *Limits) reaches(t *hooks.Target) bool {
+	if t.Host != "" {
+		return l.hostAllowed(hostPattern{name: t.Host})
+	}
+	r, err := t.Addr.Prefix(t.Addr.BitLen())
+	return err == nil && l.rangeAllowed(r)
+}
+
+// believeWebhook checks what travelled.
+func believeWebhook(raw []byte, _ Source) (Runner, error) {
+	var w wireWebhook
+	if err := strictJSON(raw, &w); err != nil {
+		return nil, err
+	}
 	out, msg, _ := webhookOf(w.URL)
 	switch {
 	case msg != "":
@@ -94,34 +127,4 @@ func (w *wireWebhook) webhook() (*Webhook, error) {
 	}
 	out.KeyEnv, out.KeyFile = w.KeyEnv, w.KeyFile
 	return out, nil
-}
-
-// webhooks joins what hooks say with what other sections do.
-func (m *merge) webhooks() {
-	for _, h := range m.d.Hooks {
-		if h.HTTP == nil || h.HTTP.KeyEnv == "" {
-			continue
-		}
-		for _, p := range m.d.Environment.Pass {
-			if p.Pattern == h.HTTP.KeyEnv {
-				m.errs.add(p.From, "remove it: who has the key can answer for the hook", "%s is the key of hook %s (%s), so its value can't be passed to the pen", p.Pattern, h.Name, h.From.Ref())
-			}
-		}
-	}
-}
-
-// boundHooks holds the places that hooks of a lower layer ask within limits.egress.
-func (m *merge) boundHooks(l *Limits, low *File) {
-	for _, h := range low.hooks {
-		if h.HTTP == nil {
-			continue
-		}
-		r := Rule{host: hostPattern{name: h.HTTP.target.Host}}
-		if t := h.HTTP.target; t.Host == "" {
-			r.cidr, _ = t.Addr.Prefix(t.Addr.BitLen())
-		}
-		if r.cidr.IsValid() && !l.rangeAllowed(r.cidr) || !r.cidr.IsValid() && !l.hostAllowed(r.host) {
-			m.outside(h.From, l.Egress.From, "the URL of hook %s is outside limits.egress", h.Name)
-		}
-	}
 }

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"bytes"
 	"fmt"
+
+	"github.com/penstock/penstock/policy"
 )
 
 // hookKeys reads the keys of the policy's webhooks as the caller, whose they are.
@@ -11,8 +13,8 @@ import (
 func (s *session) hookKeys() (map[string][]byte, error) {
 	keys := map[string][]byte{}
 	for _, h := range s.cfg.Policy.Hooks() {
-		w := h.HTTP
-		if w == nil {
+		w, ok := h.Asks.(*policy.Webhook)
+		if !ok {
 			continue
 		}
 		var key []byte
