@@ -177,6 +177,7 @@ func (m *merge) secrets() {
 			}
 		}
 	}
+	m.ties()
 	for _, s := range m.d.Secrets {
 		for _, p := range m.d.Environment.Pass {
 			if p.Pattern == s.Name {
@@ -189,6 +190,28 @@ func (m *merge) secrets() {
 			}
 		}
 	}
+}
+
+// ties finds secrets of which nobody could say which one goes into a request. Of
+// such two the profile's yields here too.
+func (m *merge) ties() {
+	var yields []string
+	for i, b := range m.d.Secrets {
+		for _, a := range m.d.Secrets[:i] {
+			host := a.tiedWith(&b)
+			switch {
+			case host == "":
+			case a.From.Layer == Profile:
+				yields = append(yields, a.Name)
+			case b.From.Layer == Profile:
+				yields = append(yields, b.Name)
+			default:
+				m.errs.add(b.From, "leave one of them out, declare it in another place, or for other hosts: a longer pattern goes before a shorter one",
+					"secrets %s and %s (%s) both go in %s to %s", b.Name, a.Name, a.From.Ref(), b.place(), quote(host))
+			}
+		}
+	}
+	m.d.Secrets = slices.DeleteFunc(m.d.Secrets, func(s Secret) bool { return slices.Contains(yields, s.Name) })
 }
 
 func sameSecret(a, b Secret) bool {

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -216,6 +217,21 @@ func (s *Secret) place() string {
 		return "JSON field " + s.JSON
 	}
 	return "header " + s.Header
+}
+
+// tiedWith returns a pattern of hosts for which two secrets have one place and
+// different values, "" if there is none. Patterns that name one host alike are the
+// same.
+func (s *Secret) tiedWith(t *Secret) string {
+	if s.place() != t.place() || s.fromText() == t.fromText() {
+		return ""
+	}
+	for _, h := range s.Hosts {
+		if slices.Contains(t.Hosts, h) {
+			return h
+		}
+	}
+	return ""
 }
 
 // fromText is from: in YAML.

@@ -50,7 +50,7 @@ secrets:
   - {name: RUN, from: {command: [pass, show, "a b: \"c\""]}, hosts: [y.example], basic: {user: "a, b"}}
   - {name: CRED, from: "credential:c.d", hosts: [y.example], query: "a[b]"}
   - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
-  - {name: SHORT, from: "env:S", hosts: [y.example], bearer: true}
+  - {name: SHORT, from: "env:S", hosts: [z.example], bearer: true}
 limits:
   tier: bwrap
   memory: 8GiB

@@ -123,7 +123,7 @@ func codexKeys(doc []byte, _ time.Time) (map[string]string, bool) {
 	if json.Unmarshal(doc, &f) != nil {
 		return nil, false
 	}
-	return map[string]string{"OPENAI_API_KEY": f.Key, "CODEX_API_KEY": f.Key}, false
+	return map[string]string{"OPENAI_API_KEY": f.Key}, false
 }
 
 // opencodeKeys reads the API keys of opencode's providers.

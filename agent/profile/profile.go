@@ -104,8 +104,8 @@ func agents() []agent {
 			name:     "codex",
 			packages: []string{"@openai/codex"},
 			services: []service{
-				{"OPENAI_API_KEY", nil, []string{"api.openai.com"}, "Authorization", "Bearer "},
 				{"CODEX_API_KEY", []string{"OPENAI_API_KEY"}, []string{"api.openai.com"}, "Authorization", "Bearer "},
+				{"OPENAI_API_KEY", nil, []string{"api.openai.com"}, "Authorization", "Bearer "},
 			},
 			always:   []string{"api.openai.com"},
 			homeSet:  []Variable{{"CODEX_HOME", ".codex"}},
@@ -172,7 +172,8 @@ func services() []service {
 }
 
 // service is one model service: the variable that holds its key, further
-// variables of the host to take it from, and where the key may go.
+// variables of the host to take it from, and where the key may go. Of those that go
+// in one header to one host, the one that the agent prefers stands first.
 type service struct {
 	name   string
 	also   []string
@@ -233,12 +234,7 @@ func (a *agent) bind(environ []string) *Profile {
 			if env[from] == "" {
 				continue
 			}
-			p.Secrets = append(p.Secrets, Secret{Name: s.name, From: from, Hosts: s.hosts, Header: s.header, Prefix: s.prefix})
-			for _, h := range s.hosts {
-				if !slices.Contains(p.Hosts, h) {
-					p.Hosts = append(p.Hosts, h)
-				}
-			}
+			p.add(Secret{Name: s.name, From: from, Hosts: s.hosts, Header: s.header, Prefix: s.prefix})
 			break
 		}
 	}
@@ -261,6 +257,31 @@ func (a *agent) bind(environ []string) *Profile {
 		}
 	}
 	return p
+}
+
+// add grants a secret and its hosts, without those for which another value goes in
+// the same header already: a policy with both is refused.
+func (p *Profile) add(s Secret) {
+	other := ""
+	s.Hosts = slices.DeleteFunc(slices.Clone(s.Hosts), func(h string) bool {
+		for _, o := range p.Secrets {
+			if o.Header == s.Header && o.From != s.From && slices.Contains(o.Hosts, h) {
+				other = o.Name
+				return true
+			}
+		}
+		return false
+	})
+	if other != "" && len(s.Hosts) == 0 {
+		p.notes = append(p.notes, fmt.Sprintf("profile %s: %s is left out, because %s goes in the same header", p.Name, s.Name, other))
+		return
+	}
+	p.Secrets = append(p.Secrets, s)
+	for _, h := range s.Hosts {
+		if !slices.Contains(p.Hosts, h) {
+			p.Hosts = append(p.Hosts, h)
+		}
+	}
 }
 
 // Notes returns lines for the user: what is granted and what was left out.

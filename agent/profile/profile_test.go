@@ -114,6 +114,37 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestNoTies: whichever keys are in the environment, no two go in one place, and
+// of those that would the agent's own choice is left.
+func TestNoTies(t *testing.T) {
+	for _, a := range agents() {
+		env, seen := []string{"HOME=/home/u"}, map[string]string{}
+		for _, s := range a.services {
+			env = append(env, s.name+"=value-of-"+s.name)
+		}
+		p := a.bind(env)
+		if _, err := policy.Load(policy.LoadOptions{Profiles: []policy.Text{{Name: p.Source(), YAML: string(p.Policy())}}, Environ: func(string) string { return "/home/u" }, WorkDir: "/"}); err != nil {
+			t.Errorf("%s: %v", a.name, err)
+		}
+		for _, s := range p.Secrets {
+			for _, h := range s.Hosts {
+				seen[h+" "+s.Header] += s.From + " "
+			}
+		}
+		for place, from := range map[string]map[string]string{
+			"claude":   {"api.anthropic.com Authorization": "ANTHROPIC_AUTH_TOKEN ", "api.anthropic.com x-api-key": "ANTHROPIC_API_KEY "},
+			"codex":    {"api.openai.com Authorization": "CODEX_API_KEY "},
+			"gemini":   {"generativelanguage.googleapis.com x-goog-api-key": "GEMINI_API_KEY ", "aiplatform.googleapis.com x-goog-api-key": "GOOGLE_API_KEY "},
+			"opencode": {"generativelanguage.googleapis.com x-goog-api-key": "GEMINI_API_KEY "},
+			"aider":    {"generativelanguage.googleapis.com x-goog-api-key": "GEMINI_API_KEY "},
+		}[a.name] {
+			if seen[place] != from {
+				t.Errorf("%s: to %s goes %q, want %q", a.name, place, seen[place], from)
+			}
+		}
+	}
+}
+
 // TestGrants holds every profile to what the package comment promises.
 func TestGrants(t *testing.T) {
 	credential := func(n string) bool {
@@ -158,7 +189,7 @@ func TestGrants(t *testing.T) {
 			t.Errorf("%s: no credential file withheld", name)
 		}
 	}
-	if p, _ := ByName("codex", []string{"OPENAI_API_KEY=x"}); len(p.Secrets) != 2 || p.Secrets[1].From != "OPENAI_API_KEY" || p.Secrets[1].Name != "CODEX_API_KEY" {
+	if p, _ := ByName("codex", []string{"OPENAI_API_KEY=x"}); len(p.Secrets) != 2 || p.Secrets[0].From != "OPENAI_API_KEY" || p.Secrets[0].Name != "CODEX_API_KEY" {
 		t.Errorf("codex without CODEX_API_KEY: %+v", p.Secrets)
 	}
 	if _, ok := ByName("vim", nil); ok {
