@@ -125,6 +125,19 @@ func (m *merge) boundRest(l *Limits, low *File) {
 			m.outside(low.mode.From, l.Modes.From, "mode audit is outside limits.modes")
 		}
 	}
+	if l.Modes.Set && !slices.Contains(l.Modes.V, string(asking)) {
+		if low.def.V == "ask" {
+			m.outside(low.def.From, l.Modes.From, "default: ask is outside limits.modes")
+		}
+		if low.mode.V == string(asking) {
+			m.outside(low.mode.From, l.Modes.From, "mode ask is outside limits.modes")
+		}
+		for _, r := range low.rules {
+			if r.Ask {
+				m.outside(r.Source, l.Modes.From, "rule %s asks, which is outside limits.modes", r.Text)
+			}
+		}
+	}
 	if t := low.sandbox.Tier; l.Tier.Set && t.Set && t.V != "auto" && strength(t.V) < strength(l.Tier.V) {
 		m.outside(t.From, l.Tier.From, "tier %s is weaker than %s", t.V, l.Tier.V)
 	}

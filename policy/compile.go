@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -17,28 +18,31 @@ type Policy struct {
 	idx  index
 	ways routes
 	act  hooks.Action // the effective default
+	may  Limits       // what may be asked about
 
 	unions *unions
 }
 
 // data is what a Policy consists of and what travels as JSON.
 type data struct {
-	Rules       []*Rule             `json:"rules"` // higher layers first
-	Default     Value[string]       `json:"default"`
-	Mode        Value[string]       `json:"mode"`
-	Via         Value[string]       `json:"via"`
-	Upstreams   []Upstream          `json:"upstreams,omitempty"`
-	Hosts       []HostEntry         `json:"hosts,omitempty"`
-	CA          []PathGrant         `json:"ca,omitempty"`
-	Sandbox     SandboxSettings     `json:"sandbox"`
-	Filesystem  FilesystemSettings  `json:"filesystem"`
-	Environment EnvironmentSettings `json:"environment"`
-	Secrets     []Secret            `json:"secrets,omitempty"`
-	Hooks       []Hook              `json:"hooks,omitempty"`  // higher layers first
-	Limits      []Limits            `json:"limits,omitempty"` // of each file that has some, higher layers first
-	Warnings    []Warning           `json:"warnings,omitempty"`
-	Files       []FileRef           `json:"files,omitempty"`
-	Untrusted   *Untrusted          `json:"untrusted,omitempty"`
+	Rules       []*Rule              `json:"rules"` // higher layers first
+	Default     Value[string]        `json:"default"`
+	Mode        Value[string]        `json:"mode"`
+	AskTimeout  Value[time.Duration] `json:"ask_timeout"`
+	Via         Value[string]        `json:"via"`
+	Upstreams   []Upstream           `json:"upstreams,omitempty"`
+	Hosts       []HostEntry          `json:"hosts,omitempty"`
+	CA          []PathGrant          `json:"ca,omitempty"`
+	Sandbox     SandboxSettings      `json:"sandbox"`
+	Filesystem  FilesystemSettings   `json:"filesystem"`
+	Environment EnvironmentSettings  `json:"environment"`
+	Secrets     []Secret             `json:"secrets,omitempty"`
+	Hooks       []Hook               `json:"hooks,omitempty"`      // higher layers first
+	Limits      []Limits             `json:"limits,omitempty"`     // of each file that has some, higher layers first
+	AskWithin   *Limits              `json:"ask_within,omitempty"` // further limits of what is asked about: the caller's own, see UnderFloor
+	Warnings    []Warning            `json:"warnings,omitempty"`
+	Files       []FileRef            `json:"files,omitempty"`
+	Untrusted   *Untrusted           `json:"untrusted,omitempty"`
 
 	// What ~ and relative paths were resolved against, see UnderFloor. All paths
 	// are resolved, so it is no part of what the policy says.
@@ -55,8 +59,8 @@ type FileRef struct {
 
 // bucket holds the rules of one host pattern or range.
 type bucket struct {
-	deny, allow   []*Rule
-	pins, budgets []*Rule // those of allow that have one
+	deny, allow, ask []*Rule
+	pins, budgets    []*Rule // those of allow and ask that have one
 }
 
 // index finds the rules about a target with one map look-up per label of the
@@ -82,16 +86,20 @@ type prefixMap struct {
 }
 
 func (b *bucket) add(r *Rule) {
-	if r.Deny {
+	switch {
+	case r.Deny:
 		b.deny = append(b.deny, r)
-	} else {
+		return
+	case r.Ask:
+		b.ask = append(b.ask, r)
+	default:
 		b.allow = append(b.allow, r)
-		if r.pin != nil {
-			b.pins = append(b.pins, r)
-		}
-		if r.budget != nil {
-			b.budgets = append(b.budgets, r)
-		}
+	}
+	if r.pin != nil {
+		b.pins = append(b.pins, r)
+	}
+	if r.budget != nil {
+		b.budgets = append(b.budgets, r)
 	}
 }
 
@@ -140,6 +148,10 @@ func compile(d data) (*Policy, error) {
 	if err := p.compileRoutes(); err != nil {
 		return nil, err
 	}
+	p.may = p.Limits()
+	if w := d.AskWithin; w != nil {
+		p.may.narrow(w)
+	}
 	switch d.Default.V {
 	case "", "deny":
 	case "ask":
@@ -150,7 +162,7 @@ func compile(d data) (*Policy, error) {
 		return nil, fmt.Errorf("compile policy: default %s is unknown", quote(d.Default.V))
 	}
 	switch Mode(d.Mode.V) {
-	case "", Enforce:
+	case "", Enforce, asking:
 	case Audit:
 		p.act = hooks.Allow
 	default:

@@ -9,7 +9,7 @@ import (
 
 // Verdict is what the policy says about a request. The zero Verdict is a deny.
 type Verdict struct {
-	Action hooks.Action // Allow or Deny: nobody can be asked in this version
+	Action hooks.Action // Allow, Deny or Ask, which is a deny until a person has approved (Approval)
 	Rule   *Rule        // what decided; nil: the default, or a request that can't be judged
 	Reason string       // one line for a person, ASCII, with how to allow what is denied
 	Pin    *Pin         // nil: any credential may be in it
@@ -34,7 +34,9 @@ type search struct {
 	c       cursor
 	deny    *Rule // the first of those that match, in the order of the policy
 	allow   *Rule
+	ask     *Rule
 	dial    *Dial
+	asked   *Dial // of the rules that ask
 	pin     *Pin
 	budgets []*Budget
 	mode    mode
@@ -82,6 +84,16 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 			}
 		}
 	}
+	for _, r := range b.ask {
+		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
+			if s.ask == nil || r.index < s.ask.index {
+				s.ask = r
+			}
+			if r.Dial != s.asked && r.Dial != nil {
+				s.asked = s.p.join(s.asked, r.Dial)
+			}
+		}
+	}
 }
 
 // survey looks at the rules of one pattern without judging a request.
@@ -89,7 +101,7 @@ func (s *search) survey(b *bucket, denyOnly bool) {
 	if s.mode == collect {
 		s.all = append(s.all, b.deny...)
 		if !denyOnly {
-			s.all = append(s.all, b.allow...)
+			s.all = append(append(s.all, b.allow...), b.ask...)
 		}
 		return
 	}
@@ -104,11 +116,16 @@ func (s *search) survey(b *bucket, denyOnly bool) {
 			s.allow = r
 		}
 	}
+	for i := 0; i < len(b.ask) && s.ask == nil && !denyOnly; i++ {
+		if r := b.ask[i]; r.matchFlow(s.c.r.Protocol, s.c.r.Target.Port) && r.matchProcess(s.c.r.Process) {
+			s.ask = r
+		}
+	}
 }
 
 // Decide judges a request whose target is canonical (ParseTarget) and whose
 // path is, too (CanonicalPath). Any matching deny wins, else any matching allow,
-// else the default. It does not allocate when a rule allows, but for a path
+// else any matching ask, else the default. It does not allocate when a rule allows, but for a path
 // that can be read in several ways.
 func (p *Policy) Decide(r *hooks.Request) Verdict {
 	if reason := unfit(r); reason != "" {
@@ -122,8 +139,14 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
 		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.dial, p.static(&r.Target))}
+	case p.act != hooks.Allow && s.ask != nil || p.asksByDefault(&r.Target):
+		return p.asking(&s)
 	case p.act == hooks.Allow && r.Target.Host != HostInternal:
-		return Verdict{Action: hooks.Allow, Reason: reasonDefaultAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target)}
+		reason := reasonDefaultAllow
+		if s.ask != nil {
+			reason += "; otherwise " + s.ask.Ref() + " would ask"
+		}
+		return Verdict{Action: hooks.Allow, Reason: reason, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target)}
 	}
 	return Verdict{Reason: p.defaultReason(r), Pin: s.pin, Budgets: s.budgets} // audit mode may let it through
 }
@@ -205,13 +228,16 @@ type Connect struct {
 	PassThrough     *Rule
 	PassThroughDial *Dial
 	// HTTP and HTTPS: some request in clear, or in TLS that is terminated, could
-	// be allowed here; Decide says which.
+	// be allowed here, by a person too; Decide says which.
 	HTTP, HTTPS bool
+	// RawAsk: a rule with protocol tcp asks about this target, and no rule allows
+	// any request there: somebody has to approve before the first byte.
+	RawAsk bool
 }
 
 // Possible says whether anything at all could be allowed at the target.
 func (c *Connect) Possible() bool {
-	return c.HTTP || c.HTTPS || c.PassThrough != nil || c.TCP.Action == hooks.Allow
+	return c.HTTP || c.HTTPS || c.PassThrough != nil || c.TCP.Action == hooks.Allow || c.TCP.Action == hooks.Ask
 }
 
 // Connect says what could be allowed at a target, whatever is sent there, to a
@@ -234,19 +260,29 @@ func (p *Policy) ConnectBy(t hooks.Target, who *hooks.Process) Connect {
 	if tls.deny == nil && tls.allow != nil {
 		c.PassThrough, c.PassThroughDial = tls.allow, p.join(tls.dial, p.static(&t))
 	}
+	var http, https bool
 	r.Protocol = hooks.ProtocolHTTP
-	c.HTTP = p.possible(&r)
+	c.HTTP, http = p.possible(&r)
 	r.Protocol = hooks.ProtocolHTTPS
-	c.HTTPS = p.possible(&r)
+	c.HTTPS, https = p.possible(&r)
+	if p.act != hooks.Allow && tls.deny == nil && tls.allow == nil && tls.ask != nil && !https {
+		// What a rule allows of what can be read is not to be asked about.
+		c.PassThrough, c.PassThroughDial = tls.ask, p.join(tls.asked, p.static(&t))
+	}
+	c.RawAsk = c.TCP.Action == hooks.Ask && c.TCP.Rule != nil && !http && !https && tls.allow == nil
 	return c
 }
 
-// possible says whether some request of the protocol could be allowed.
-func (p *Policy) possible(r *hooks.Request) bool {
+// possible says whether some request of the protocol could be allowed, and
+// whether a rule would do so without a question.
+func (p *Policy) possible(r *hooks.Request) (some, byRule bool) {
 	s := search{p: p, mode: foresee}
 	s.c.r = r
 	p.idx.visit(&r.Target, &s)
-	return s.deny == nil && (s.allow != nil || p.act == hooks.Allow && r.Target.Host != HostInternal)
+	if s.deny != nil {
+		return false, false
+	}
+	return s.allow != nil || p.act != hooks.Allow && s.ask != nil || p.asksByDefault(&r.Target) || p.act == hooks.Allow && r.Target.Host != HostInternal, s.allow != nil
 }
 
 // rulesFor returns the rules about a target's name or address, in the order of
@@ -267,7 +303,7 @@ func (p *Policy) Host(name string) (netip.Addr, bool) {
 	return a, ok
 }
 
-// Default returns the effective default. Ask is handled as a deny.
+// Default returns the effective default.
 func (p *Policy) Default() hooks.Action { return p.act }
 
 // Mode returns Audit when what no rule decides is allowed.

@@ -9,8 +9,12 @@
 // # Semantics
 //
 // The order of rules never matters. Any matching deny wins; else any matching
-// allow; else the default. So adding a deny never widens and adding an allow
-// never narrows what a pen may do. A request that can't be understood (no
+// allow; else any matching ask; else the default. So adding a deny never widens,
+// adding an allow never narrows what a pen may do, and adding an ask does neither:
+// it is about what is otherwise the default's, a person's yes can allow no more
+// than a rule could that the limits of all layers let pass, and what a rule allows
+// is not asked about. Where the default is allow nobody is asked; a layer below the
+// rule's can't have that. A request that can't be understood (no
 // target, a name that is not canonical, a method in lower case) is denied before
 // any rule is looked at, also when the default is allow.
 //

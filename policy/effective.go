@@ -51,16 +51,13 @@ func (p *Policy) Effective() []Setting {
 	} else {
 		effectiveValue(e, "egress.default", d.Default, plainText, "deny")
 	}
+	effectiveValue(e, "egress.ask_timeout", d.AskTimeout, timeText, timeText(DefaultAskTime))
 	effectiveValue(e, "egress.via", d.Via, plainText, Direct)
 	for _, u := range d.Upstreams {
 		e.add("egress.upstreams", "{"+yamlText(u.Name)+": "+u.text()+"}", u.From)
 	}
 	for _, r := range d.Rules {
-		key := "egress.allow"
-		if r.Deny {
-			key = "egress.deny"
-		}
-		e.add(key, r.Text, r.Source)
+		e.add("egress."+r.list(), r.Text, r.Source)
 	}
 	for _, h := range d.Hosts {
 		e.add("egress.hosts", "{"+yamlText(h.Name)+": "+quoteYAML(h.Addr.String())+"}", h.From)

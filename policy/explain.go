@@ -64,9 +64,9 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 	for _, rule := range p.rulesFor(&r.Target) {
 		n := Near{Rule: rule.Ref(), Text: rule.Text}
 		switch why := mismatch(rule, &c); {
-		case why == "" && rule != v.Rule && rule.Deny == (v.Action != hooks.Allow):
+		case why == "" && rule != v.Rule && (rule.list() == v.Action.String() || v.Rule != nil && rule.list() == v.Rule.list()):
 			e.Also = append(e.Also, n)
-		case why != "" && !rule.Deny && v.Rule == nil:
+		case why != "" && !rule.Deny && (v.Rule == nil || v.Rule.Ask):
 			n.Why = why
 			e.Near = append(e.Near, n)
 		}
@@ -89,6 +89,15 @@ func (p *Policy) changes(r *hooks.Request, v Verdict, e *Explanation) []Change {
 		}
 	case v.Action == hooks.Allow:
 		return []Change{{What: "deny it, or set default: deny", YAML: suggestion(r, true).Text, Flag: "--deny " + shell(flagTarget(r, true))}}
+	case v.Action == hooks.Ask:
+		allow, deny := p.Approval(r, v).Rule, suggestion(r, true)
+		return []Change{
+			{What: "allow it without a question", YAML: allow.Text},
+			{What: "allow more, without a question", YAML: suggestion(r, false).Text, Flag: "--allow " + shell(flagTarget(r, false))},
+			{What: "deny it without a question", YAML: deny.Text, Flag: "--deny " + shell(flagTarget(r, true))},
+		}
+	case p.unaskable(r) != "" && (v.Rule == nil && p.asksByDefault(&r.Target) || v.Rule != nil && v.Rule.Ask):
+		return []Change{{What: "ask who set the limit: " + p.unaskable(r)}}
 	case v.Rule != nil:
 		what := "remove or narrow the rule at " + v.Rule.Ref() + ": a deny wins over every allow"
 		if v.Rule.Layer == System {
@@ -250,9 +259,6 @@ const maxNear = 64
 // flag that would allow it.
 func (p *Policy) defaultReason(r *hooks.Request) string {
 	s := "no rule allows " + r.Protocol.String() + " to " + r.Target.String()
-	if p.act == hooks.Ask {
-		s = "nobody to ask about " + r.Protocol.String() + " to " + r.Target.String()
-	}
 	c := cursor{r: r}
 	n := 0
 	for _, rule := range p.rulesFor(&r.Target) {

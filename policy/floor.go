@@ -56,6 +56,7 @@ func UnderFloor(floor *File, client *Policy) (*Policy, error) {
 	}
 	m.d.Files = append(m.d.Files, c.kept...)
 	m.d.Untrusted = c.d.Untrusted
+	m.d.AskWithin = c.within()
 	return compile(m.d)
 }
 
@@ -134,6 +135,24 @@ func (c *claims) refs() {
 	}
 }
 
+// within are the caller's own limits of what is asked about. They take away only,
+// so that nothing of them has to be believed.
+func (c *claims) within() *Limits {
+	var own Limits
+	for _, l := range c.d.Limits {
+		if !l.from(System) {
+			own.narrow(&l)
+		}
+	}
+	if c.d.AskWithin != nil {
+		own.narrow(c.d.AskWithin)
+	}
+	if !own.set() {
+		return nil
+	}
+	return &own
+}
+
 func (c *claims) egress() {
 	for _, r := range c.d.Rules {
 		if f := c.file(r.Source); f != nil {
@@ -145,6 +164,7 @@ func (c *claims) egress() {
 			f.def = d
 		}
 	}
+	claim(c, c.d.AskTimeout, validAskTime(c.d.AskTimeout.V), func(f *File) { f.askTime = c.d.AskTimeout })
 	if m := c.d.Mode; m.Set {
 		switch f := c.file(m.From); {
 		case f == nil:

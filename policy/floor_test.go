@@ -45,7 +45,7 @@ func (g *gen) limits() string {
 		out = append(out, "protocols: ["+g.one("https", "http, https", "https, tls", "tcp")+"]")
 	}
 	if g.IntN(4) == 0 {
-		out = append(out, "modes: [enforce]")
+		out = append(out, g.one("modes: [enforce]", "modes: [enforce, ask]", "modes: [enforce, audit]"))
 	}
 	if g.IntN(4) == 0 {
 		out = append(out, "memory: "+g.one("1GiB", "2GiB"), "hide: ["+g.one("/s", "~/.aws")+"]")
@@ -66,7 +66,7 @@ func (g *gen) layer(rules int) string {
 	if g.IntN(3) == 0 {
 		b.WriteString("  default: " + g.one("deny", "ask", "allow") + "\n")
 	}
-	fmt.Fprintf(&b, "  allow: [%s]\n  deny: [%s]\n", strings.Join(g.rules(g.IntN(rules+1), false), ", "), strings.Join(g.rules(g.IntN(2), true), ", "))
+	fmt.Fprintf(&b, "  allow: [%s]\n  ask: [%s]\n  deny: [%s]\n", strings.Join(g.rules(g.IntN(rules+1), false), ", "), strings.Join(g.rules(g.IntN(2), false), ", "), strings.Join(g.rules(g.IntN(2), true), ", "))
 	if g.IntN(3) == 0 {
 		b.WriteString("  hosts: {fixed.example: 10.0.0.7}\n")
 	}
@@ -93,7 +93,7 @@ func sameSettings(t *testing.T, got, want *Policy) {
 	t.Helper()
 	a, b := got.d, want.d
 	for _, d := range []*data{&a, &b} {
-		d.Warnings = nil
+		d.Warnings, d.AskWithin = nil, nil
 		// What a caller sets himself is his own affair.
 		d.Limits = slices.DeleteFunc(slices.Clone(d.Limits), func(l Limits) bool { return !l.from(System) })
 		d.Environment.Set = slices.Clone(d.Environment.Set)

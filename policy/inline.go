@@ -71,7 +71,7 @@ func parseInline(flags []Inline, errs *ErrorList) *File {
 				f.via = Value[string]{"command-line", at, true}
 			}
 		case "--mode":
-			words := []string{string(Enforce), string(Audit)}
+			words := []string{string(Enforce), string(asking), string(Audit)}
 			if !slices.Contains(words, in.Value) {
 				fail(hintWords(in.Value, words), "mode %s is unknown", quote(in.Value))
 				continue

@@ -13,6 +13,7 @@ import (
 type wireRule struct {
 	From      Source       `json:"from"`
 	Deny      bool         `json:"deny,omitempty"`
+	Ask       bool         `json:"ask,omitempty"`
 	Host      string       `json:"host,omitempty"`
 	CIDR      string       `json:"cidr,omitempty"`
 	Protocol  []string     `json:"protocol,omitempty"`
@@ -49,7 +50,7 @@ func (w *wireWhen) condition(in Source) (*condition, error) {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via}
+	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -85,7 +86,10 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if err := strictJSON(b, &w); err != nil {
 		return err
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, methods: w.Methods, pin: w.Pin, budget: w.Budget}
+	if w.Deny && w.Ask {
+		return errors.New("read rule: it denies and asks")
+	}
+	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

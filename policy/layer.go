@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // join makes one policy of the files, which may come in any order within a
@@ -45,6 +46,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 			m.d.Files = append(m.d.Files, FileRef{f.Name, f.Layer, f.SHA256})
 		}
 	}
+	m.unasked()
 	m.loosening()
 	m.bound()
 	if err := m.errs.err(); err != nil {
@@ -109,21 +111,46 @@ func (m *merge) defaults() {
 			m.warn(f.def.From, false, "default: "+f.def.V+" has no effect: "+cur.From.Ref()+" says "+cur.V)
 		}
 	}
+	m.d.AskTimeout = pick(m.files, func(f *File) Value[time.Duration] { return f.askTime })
 	for _, f := range m.files {
 		if !f.mode.Set {
 			continue
 		}
 		m.d.Mode = f.mode
-		if f.mode.V != string(Audit) {
+		def := "allow"
+		switch Mode(f.mode.V) {
+		case Audit:
+		case asking:
+			def = "ask"
+			m.d.Default = Value[string]{V: def, From: f.mode.From, Set: true}
+		default:
 			if m.d.Default.V == "allow" {
 				m.d.Default = Value[string]{V: "deny", From: f.mode.From, Set: true}
 			}
 			continue
 		}
 		for _, g := range m.files {
-			if g.Layer == System && g.def.Set && g.def.V != "allow" {
-				m.errs.add(f.mode.From, "the administrator decides", "mode audit is not allowed: %s says default: %s", g.def.From.Ref(), g.def.V)
+			if g.Layer == System && g.def.Set && strict(g.def.V) < strict(def) {
+				m.errs.add(f.mode.From, "the administrator decides", "mode %s is not allowed: %s says default: %s", f.mode.V, g.def.From.Ref(), g.def.V)
 			}
+		}
+	}
+}
+
+// unasked: audit mode asks nobody, so that it can't be had where a higher layer
+// has something asked about.
+func (m *merge) unasked() {
+	for _, r := range m.d.Rules {
+		if !r.Ask || m.d.Default.V != "allow" && m.d.Mode.V != string(Audit) {
+			continue
+		}
+		switch by, mode := m.d.Default.From, m.d.Mode.From; {
+		case m.d.Mode.V == string(Audit) && r.Layer == System:
+			m.errs.add(mode, "the administrator decides", "mode audit is not allowed: rule %s at %s asks", r.Text, r.Ref())
+		case m.d.Default.V == "allow" && r.Layer < by.Layer:
+			m.errs.add(by, "leave it out, or ask who wrote "+r.Ref()+" ("+r.Layer.String()+")", "default: allow lets out what rule %s at %s asks about", r.Text, r.Ref())
+		default:
+			m.warn(r.Source, false, "rule "+r.Text+" asks nobody in audit mode")
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,10 @@ func TestLimits(t *testing.T) {
 		{"default and protocols", `limits: {protocols: [http, https]}`, "egress: {default: allow}", "default: allow is outside limits.protocols, which has no tls"},
 		{"default and all protocols", `limits: {protocols: [http, https, tls, tcp]}`, "egress: {default: allow}", ""},
 		{"modes", `limits: {modes: [enforce]}`, "egress: {default: allow}", "default: allow is audit mode"},
-		{"modes with ask", `limits: {modes: [enforce]}`, "egress: {default: ask}", ""},
+		{"modes with ask", `limits: {modes: [enforce]}`, "egress: {default: ask}", "default: ask is outside limits.modes"},
+		{"modes and asking rule", `limits: {modes: [enforce, audit]}`, "egress: {ask: [{host: a.example}]}", "rule {host: a.example} asks, which is outside limits.modes"},
+		{"modes with asking", `limits: {modes: [enforce, ask]}`, "egress: {default: ask, ask: [{host: a.example}]}", ""},
+		{"asking outside", `limits: {egress: ["*.corp.example"]}`, "egress: {ask: [{host: a.example}]}", "rule {host: a.example} is outside limits.egress"},
 		{"protocols", `limits: {protocols: [https]}`, allow("{host: a.example, inspect: false}"), "has protocol tls"},
 		{"protocols tcp", `limits: {protocols: [http, https]}`, allow("{host: a.example, ports: [22], protocol: tcp}"), "has protocol tcp"},
 		{"protocols narrow", `limits: {protocols: [https]}`, allow("{host: a.example}"), ""},
@@ -147,8 +151,40 @@ func TestInvariant11Layers(t *testing.T) {
 	if _, err := layers(t, map[Layer]string{System: "limits: {egress: ['*.a']}"}, Inline{"--mode", "audit"}); err == nil {
 		t.Error("--mode audit against limits.egress")
 	}
-	if _, err := layers(t, map[Layer]string{System: "egress: {default: deny}"}, Inline{"--mode", "audit"}); err == nil {
-		t.Error("--mode audit against the system's default: deny")
+	for _, mode := range []string{"audit", "ask"} {
+		if _, err := layers(t, map[Layer]string{System: "egress: {default: deny}"}, Inline{"--mode", mode}); err == nil {
+			t.Errorf("--mode %s against the system's default: deny", mode)
+		}
+	}
+}
+
+// TestAuditAsksNobody: what a higher layer has asked about is not let out by a lower
+// layer's audit mode.
+func TestAuditAsksNobody(t *testing.T) {
+	const ask = "egress: {ask: [{host: a.example}]}"
+	for _, tt := range []struct {
+		texts  map[Layer]string
+		inline []Inline
+		want   string
+	}{
+		{map[Layer]string{System: ask}, []Inline{{"--mode", "audit"}}, "mode audit is not allowed: rule {host: a.example} at "},
+		{map[Layer]string{System: ask, User: "egress: {default: allow}"}, nil, "default: allow lets out what rule {host: a.example} at "},
+		{map[Layer]string{User: ask, Project: "egress: {default: allow}"}, nil, "default: allow lets out what"},
+		{map[Layer]string{User: ask}, []Inline{{"--mode", "audit"}}, ""},
+		{map[Layer]string{Project: ask, User: "egress: {default: allow}"}, nil, ""},
+	} {
+		p, err := layers(t, tt.texts, tt.inline...)
+		if tt.want == "" {
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := p.Decide(req(t, "https://a.example/"))
+			if v.Action != hooks.Allow || !strings.Contains(v.Reason, "would ask") || !strings.Contains(fmt.Sprint(p.Warnings()), "asks nobody in audit mode") {
+				t.Errorf("%v: %+v, %v", tt.texts, v, p.Warnings())
+			}
+		} else if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: %v", tt.texts, err)
+		}
 	}
 }
 
@@ -169,6 +205,9 @@ func TestDefaults(t *testing.T) {
 		{"allow", "", "", "enforce", hooks.Deny},
 		{"", "allow", "", "enforce", hooks.Deny},
 		{"", "ask", "", "enforce", hooks.Ask},
+		{"", "deny", "", "ask", hooks.Ask},
+		{"", "", "allow", "ask", hooks.Ask},
+		{"allow", "", "", "ask", hooks.Ask},
 	} {
 		texts := map[Layer]string{}
 		for l, d := range map[Layer]string{System: tt.system, User: tt.user, Project: tt.project} {
@@ -191,7 +230,7 @@ func TestDefaults(t *testing.T) {
 		if (got.Action == hooks.Allow) != (tt.want == hooks.Allow) {
 			t.Errorf("%+v: verdict %v", tt, got)
 		}
-		if tt.want == hooks.Ask && !strings.Contains(got.Reason, "nobody to ask") {
+		if tt.want == hooks.Ask && !strings.Contains(got.Reason, "nobody has approved") {
 			t.Errorf("ask: reason %q", got.Reason)
 		}
 	}

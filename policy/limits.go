@@ -96,16 +96,21 @@ func stricter[T any](a, b Value[T], more func(a, b T) bool) Value[T] {
 	return a
 }
 
+// narrow cuts the lists of what may be reached to what m has too.
+func (l *Limits) narrow(m *Limits) {
+	same := func(a, b string) bool { return a == b }
+	l.Egress = narrowed(l.Egress, m.Egress, LimitPattern.covers)
+	l.Protocols = narrowed(l.Protocols, m.Protocols, same)
+	l.Via = narrowed(l.Via, m.Via, same)
+	l.Modes = narrowed(l.Modes, m.Modes, same)
+}
+
 // Limits returns what binds a layer below all that set limits, each value with
 // the place that it is from.
 func (p *Policy) Limits() Limits {
 	var out Limits
-	same := func(a, b string) bool { return a == b }
 	for _, l := range p.d.Limits {
-		out.Egress = narrowed(out.Egress, l.Egress, LimitPattern.covers)
-		out.Protocols = narrowed(out.Protocols, l.Protocols, same)
-		out.Via = narrowed(out.Via, l.Via, same)
-		out.Modes = narrowed(out.Modes, l.Modes, same)
+		out.narrow(&l)
 		out.Write = narrowed(out.Write, l.Write, func(a, b PathGrant) bool { return below(b.Path, a.Path) })
 		for _, h := range l.Hide {
 			if !slices.ContainsFunc(out.Hide, func(g PathGrant) bool { return g.Path == h.Path }) {

@@ -157,7 +157,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 			set(p, &l.Write, n, v, true)
 		}},
 		{"modes", func(n *yaml.Node) {
-			p.words(n, "limits.modes", []string{string(Enforce), string(Audit)}, &l.Modes)
+			p.words(n, "limits.modes", []string{string(Enforce), string(asking), string(Audit)}, &l.Modes)
 			if l.Modes.Set && !slices.Contains(l.Modes.V, string(Enforce)) {
 				p.fail(n, "add enforce", "limits.modes without enforce would force everyone to allow everything")
 			}

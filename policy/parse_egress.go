@@ -16,10 +16,21 @@ func (p *parser) egress(f *File, n *yaml.Node) {
 			set(p, &f.def, n, v, ok)
 		}},
 		{"allow", func(n *yaml.Node) {
-			p.list(n, "egress.allow", func(n *yaml.Node) { p.rule(f, n, false) })
+			p.list(n, "egress.allow", func(n *yaml.Node) { p.rule(f, n, "allow") })
+		}},
+		{"ask", func(n *yaml.Node) {
+			p.list(n, "egress.ask", func(n *yaml.Node) { p.rule(f, n, "ask") })
 		}},
 		{"deny", func(n *yaml.Node) {
-			p.list(n, "egress.deny", func(n *yaml.Node) { p.rule(f, n, true) })
+			p.list(n, "egress.deny", func(n *yaml.Node) { p.rule(f, n, "deny") })
+		}},
+		{"ask_timeout", func(n *yaml.Node) {
+			v, ok := p.duration(n, "egress.ask_timeout")
+			if ok && !validAskTime(v) {
+				p.fail(n, "for example 60s", "egress.ask_timeout must be from %s to %s", minAskTime, maxAskTime)
+				ok = false
+			}
+			set(p, &f.askTime, n, v, ok)
 		}},
 		{"hosts", func(n *yaml.Node) { p.hosts(f, n) }},
 		{"ca", func(n *yaml.Node) { p.paths(n, "egress.ca", &f.ca) }},
@@ -47,17 +58,17 @@ func protocolOf(s string) protocols {
 	return 0
 }
 
-// rule reads one entry of allow or deny.
-func (p *parser) rule(f *File, n *yaml.Node, deny bool) {
-	what := "an allow rule"
-	if deny {
+// rule reads one entry of the list allow, ask or deny.
+func (p *parser) rule(f *File, n *yaml.Node, list string) {
+	r := &Rule{Source: p.at(n), Deny: list == "deny", Ask: list == "ask"}
+	what := "an " + list + " rule"
+	if r.Deny {
 		what = "a deny rule"
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
 		p.fail(n, "write {host: "+quote(n.Value)+"}", "%s must be a mapping, not %s", what, kind(n))
 		return
 	}
-	r := &Rule{Source: p.at(n), Deny: deny}
 	var inspect *bool
 	before := len(p.errs.Errors)
 	fields := []field{

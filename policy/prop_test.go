@@ -115,8 +115,10 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 	return r
 }
 
-func policyText(def string, allow, deny []string) string {
-	return "version: 1\nsecrets: [{name: K, from: 'env:K', hosts: [a.example, '*.a.example', '*.a.example.evil', " + HostInternal + "], header: x-k}]\negress:\n  default: " + def + "\n  allow: [" + strings.Join(allow, ", ") + "]\n  deny: [" + strings.Join(deny, ", ") + "]\n"
+func policyText(def string, allow, deny []string) string { return askText(def, allow, nil, deny) }
+
+func askText(def string, allow, ask, deny []string) string {
+	return "version: 1\nsecrets: [{name: K, from: 'env:K', hosts: [a.example, '*.a.example', '*.a.example.evil', " + HostInternal + "], header: x-k}]\negress:\n  default: " + def + "\n  allow: [" + strings.Join(allow, ", ") + "]\n  ask: [" + strings.Join(ask, ", ") + "]\n  deny: [" + strings.Join(deny, ", ") + "]\n"
 }
 
 // rangeOf says whether what the wider Dial reaches includes the narrower's.
@@ -144,16 +146,24 @@ func checkProperties(t *testing.T, seed uint64) {
 	g := newGen(seed)
 	def := g.one("deny", "deny", "ask", "allow")
 	allow, deny := g.rules(g.IntN(6), false), g.rules(g.IntN(3), true)
+	ask := g.rules(max(0, g.IntN(5)-2), false)
+	policyText := func(def string, allow, deny []string) string { return askText(def, allow, ask, deny) }
 	mustPolicy := func(t *testing.T, text string) *Policy { return resolved(t, mustPolicy(t, text)) }
 	p := mustPolicy(t, policyText(def, allow, deny))
 	shuffled, shuffledDeny := append([]string(nil), allow...), append([]string(nil), deny...)
 	g.Shuffle(len(allow), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
 	g.Shuffle(len(deny), func(i, j int) { shuffledDeny[i], shuffledDeny[j] = shuffledDeny[j], shuffledDeny[i] })
-	order := mustPolicy(t, policyText(def, shuffled, shuffledDeny))
+	shuffledAsk := slices.Clone(ask)
+	slices.Reverse(shuffledAsk)
+	order := mustPolicy(t, askText(def, shuffled, shuffledAsk, shuffledDeny))
 	moreDeny := mustPolicy(t, policyText(def, allow, append(deny[:len(deny):len(deny)], g.rule(true))))
 	another := g.rule(false)
 	pins := strings.Contains(another, "pin:") // which is a deny of what is not read, too
 	moreAllow := mustPolicy(t, policyText(def, append(allow[:len(allow):len(allow)], another), deny))
+	oneMore := g.rule(false)
+	morePins := strings.Contains(oneMore, "pin:")
+	moreAsk := mustPolicy(t, askText(def, allow, append(ask[:len(ask):len(ask)], oneMore), deny))
+	noAsk := mustPolicy(t, askText(def, allow, nil, deny))
 	split, err := layers(t, map[Layer]string{
 		System:  strings.TrimPrefix(policyText(def, nil, deny), "version: 1\n"),
 		Project: strings.TrimPrefix(policyText(def, allow, nil), "version: 1\n"),
@@ -182,6 +192,20 @@ func checkProperties(t *testing.T, seed uint64) {
 		} else if w.Action == hooks.Allow && v.Action == hooks.Allow && !spends(w, v) {
 			fail("an allow lifts a budget", w)
 		}
+		switch w := moreAsk.Decide(r); {
+		case v.Action == hooks.Allow && v.Rule != nil && w.Action != hooks.Allow && !(morePins && protocolBit(r.Protocol)&bitsWeb == 0):
+			fail("an ask takes what a rule allows", w)
+		case w.Action == hooks.Allow && v.Action != hooks.Allow:
+			fail("an ask widens", w)
+		}
+		if w := noAsk.Decide(r); v.Action == hooks.Allow && w.Action != hooks.Allow {
+			fail("an ask allows", w)
+		} else if def != "ask" && v.Action == hooks.Ask && v.Rule == nil {
+			fail("nobody asks for a question", w)
+		}
+		if v.Action == hooks.Ask {
+			approvalHolds(t, seed, p, r, v)
+		}
 		if v.Action == hooks.Allow && v.Rule != nil && v.Rule.budget != nil && !slices.Contains(v.Budgets, v.Rule.budget) {
 			fail("what is allowed by a rule does not count against its budget", v)
 		}
@@ -203,6 +227,48 @@ func checkProperties(t *testing.T, seed uint64) {
 	}
 }
 
+// approvalHolds: the rule that a person says yes to allows what was asked, no more
+// than the rule that asks, and is what ParseApproval takes for that target only.
+func approvalHolds(t *testing.T, seed uint64, p *Policy, r *hooks.Request, v Verdict) {
+	t.Helper()
+	a := p.Approval(r, v)
+	for _, rule := range []*Rule{a.Rule, a.Deny} {
+		got, err := ParseApproval(rule.Text, r.Target, rule.Deny)
+		if err != nil || got.Text != rule.Text {
+			t.Errorf("seed %d: %s: the rule of the answer: %s: %v", seed, describe(r), rule.Text, err)
+			return
+		}
+		other := r.Target
+		other.Port ^= 1
+		if _, err := ParseApproval(rule.Text, other, rule.Deny); err == nil && !rule.Deny {
+			t.Errorf("seed %d: %s is taken for %s", seed, rule.Text, other)
+		}
+		other = hooks.Target{Host: "x" + r.Target.Host, Port: r.Target.Port}
+		if _, err := ParseApproval(rule.Text, other, rule.Deny); err == nil {
+			t.Errorf("seed %d: %s is taken for %s", seed, rule.Text, other)
+		}
+	}
+	d := p.d
+	granted := *a.Rule
+	granted.Source = Source{File: "--allow x", Layer: CommandLine}
+	d.Rules = append(slices.Clone(d.Rules), &granted)
+	with, err := compile(d)
+	if err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+		return
+	}
+	if w := with.Decide(r); w.Action != hooks.Allow || !includes(w.Dial, v.Dial) && len(v.Rule.address) > 0 && v.Dial == v.Rule.Dial {
+		t.Errorf("seed %d: %s: with %s it is %v: %s", seed, describe(r), granted.Text, w.Action, w.Reason)
+	}
+	g := newGen(seed)
+	for range 20 {
+		q := g.request(t)
+		if w := with.Decide(q); w.Action == hooks.Allow && p.Decide(q).Action != hooks.Allow && (q.Target != r.Target || p.Decide(q).Action != hooks.Ask) {
+			t.Errorf("seed %d: %s: %s allows %s, which was not asked about", seed, describe(r), granted.Text, describe(q))
+		}
+	}
+}
+
 // spends says whether all budgets of v are among those of w.
 func spends(w, v Verdict) bool {
 	for _, b := range v.Budgets {
@@ -217,11 +283,16 @@ func spends(w, v Verdict) bool {
 func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
 	c := cursor{r: r}
 	action := p.act
-	if action != hooks.Allow || r.Target.Host == HostInternal {
+	if r.Target.Host == HostInternal || action == hooks.Ask && r.Target.Host == "" && r.Target.Addr.IsPrivate() {
 		action = hooks.Deny
 	}
 	for _, rule := range p.Rules() {
-		if !rule.Deny && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
+		if p.act != hooks.Allow && rule.Ask && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
+			action = hooks.Ask
+		}
+	}
+	for _, rule := range p.Rules() {
+		if !rule.Deny && !rule.Ask && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
 			action = hooks.Allow
 		}
 	}
@@ -251,11 +322,14 @@ func connectAgrees(t *testing.T, p *Policy, r *hooks.Request, v Verdict) {
 		}
 		return
 	}
+	if v.Action == hooks.Ask && !c.Possible() {
+		t.Errorf("%s is asked about, but not possible: %+v", describe(r), c)
+	}
 	inner := r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS || r.Protocol == hooks.ProtocolTLS
 	if inner && c.Raw {
 		t.Errorf("%s is denied, but raw TCP there is allowed", describe(r))
 	}
-	if r.Protocol == hooks.ProtocolHTTPS && c.PassThrough != nil {
+	if r.Protocol == hooks.ProtocolHTTPS && c.PassThrough != nil && !c.PassThrough.Ask {
 		t.Errorf("%s is denied, but TLS there is passed through", describe(r))
 	}
 }

@@ -23,10 +23,11 @@ const (
 // portRange is both ends included.
 type portRange struct{ from, to uint16 }
 
-// Rule is one entry of egress.allow or egress.deny. It is immutable.
+// Rule is one entry of egress.allow, egress.ask or egress.deny. It is immutable.
 type Rule struct {
 	Source
 	Deny bool
+	Ask  bool   // matches as an allow does; a person is asked before anything leaves
 	Text string // the rule on one line of YAML, canonical; safe for a terminal
 	Dial *Dial  // nil: public addresses only
 
@@ -64,7 +65,18 @@ func (r *Rule) about() string {
 	return r.host.String()
 }
 
-// covers returns the protocols that the rule decides about when it is an allow:
+// list is the list of egress that the rule stands in.
+func (r *Rule) list() string {
+	switch {
+	case r.Deny:
+		return "deny"
+	case r.Ask:
+		return "ask"
+	}
+	return "allow"
+}
+
+// covers returns the protocols that the rule decides about when it is no deny:
 // raw TCP may carry anything and TLS unread may carry HTTPS, so whoever allows
 // the outer allows the inner.
 func (r *Rule) covers() protocols {

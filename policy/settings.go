@@ -14,6 +14,7 @@ type Mode string
 const (
 	Enforce Mode = "enforce"
 	Audit   Mode = "audit" // what no rule decides is allowed and recorded; denies still deny
+	asking  Mode = "ask"   // enforced, with default: ask
 )
 
 // SandboxSettings is the effective sandbox section, bounded by the limits. Zero
@@ -202,6 +203,7 @@ type File struct {
 
 	rules     []*Rule
 	def       Value[string]
+	askTime   Value[time.Duration]
 	via       Value[string]
 	upstreams []Upstream
 	hosts     []HostEntry

@@ -174,6 +174,7 @@ func (p *Policy) showEgress(s *shower) {
 	default:
 		showValue(s, 1, "default", p.d.Default, plainText, "deny")
 	}
+	showValue(s, 1, "ask_timeout", p.d.AskTimeout, timeText, timeText(DefaultAskTime))
 	showValue(s, 1, "via", p.d.Via, plainText, Direct)
 	s.open(1, "upstreams")
 	for _, u := range p.d.Upstreams {
@@ -182,14 +183,10 @@ func (p *Policy) showEgress(s *shower) {
 	if len(s.pending) > 1 {
 		s.pending = s.pending[:1]
 	}
-	for _, deny := range []bool{false, true} {
-		key := "allow"
-		if deny {
-			key = "deny"
-		}
-		s.open(1, key)
+	for _, list := range []string{"allow", "ask", "deny"} {
+		s.open(1, list)
 		for _, r := range p.d.Rules {
-			if r.Deny == deny {
+			if r.list() == list {
 				s.line(2, "- "+r.Text, r.Source)
 			}
 		}
@@ -274,6 +271,9 @@ func (p *Policy) Grants() []Grant {
 	if d.Mode.Set {
 		add(d.Mode.From, "mode: %s", d.Mode.V)
 	}
+	if d.AskTimeout.Set {
+		add(d.AskTimeout.From, "ask_timeout: %s", d.AskTimeout.V)
+	}
 	if d.Via.Set {
 		add(d.Via.From, "via: %s", d.Via.V)
 	}
@@ -281,11 +281,7 @@ func (p *Policy) Grants() []Grant {
 		add(u.From, "upstream %s %s", u.Name, u.text())
 	}
 	for _, r := range d.Rules {
-		if r.Deny {
-			add(r.Source, "deny %s", r.Text)
-		} else {
-			add(r.Source, "allow %s", r.Text)
-		}
+		add(r.Source, "%s %s", r.list(), r.Text)
 	}
 	for _, s := range d.Secrets {
 		add(s.From, "secret %s", secretText(&s))

@@ -22,6 +22,7 @@ filesystem:
 environment: {pass: [LANG, "LC_*"], set: {CI: "1", GREETING: "a: \"b\"\n"}, proxy_variables: false}
 egress:
   default: ask
+  ask_timeout: 90s
   via: corp
   upstreams:
     corp: {url: "http://proxy.corp.example:3128", user: me, from: "env:PROXY_PASSWORD", addresses: [10.0.0.0/8], except: ["*.lab.example", 10.30.0.0/16]}
@@ -39,6 +40,9 @@ egress:
     - {host: api.example.com, ports: [8443], pin: {secret: API_KEY, header: authorization, pass_headers: [x-a], pass_query: ["b c"]}}
     - {host: b.example, budget: {requests: 5, bytes_out: 10MiB, bytes_in: 1GiB, per: hour, rate: 100/m}}
     - {host: "123.example", addresses: [10.0.0.0/8, "fd00::/8"]}
+  ask:
+    - {host: "*.ask.example", methods: [POST], paths: ["/x/**"], addresses: [10.0.0.0/8]}
+    - {cidr: 10.40.0.0/16, ports: [5432], protocol: tcp}
   deny:
     - host: gist.github.com
     - {host: "*", ports: [25]}

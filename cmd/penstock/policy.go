@@ -48,7 +48,7 @@ func (s *policySource) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&s.o.Deny, "deny", nil, "deny `HOST`")
 	f.StringArrayVar(&s.o.AddHost, "add-host", nil, "give a name a fixed address: `NAME:IP`")
 	f.StringVar(&s.o.Upstream, "upstream", "", "reach hosts by the proxy at this `URL`")
-	f.StringVar(&s.o.Mode, "mode", "", "enforce or audit")
+	f.StringVar(&s.o.Mode, "mode", "", "enforce, ask or audit")
 	f.StringVar(&s.o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
 	f.BoolVar(&s.o.TrustProject, "trust-project", false, "take the project's file as it is")
 	f.BoolVar(&s.json, "json", false, "print JSON")

@@ -136,8 +136,11 @@ func processOf(file string) (*hooks.Process, error) {
 func printExplanation(w io.Writer, e *policy.Explanation) error {
 	b := bufio.NewWriter(w)
 	word := "denied"
-	if e.Action == "allow" {
+	switch e.Action {
+	case "allow":
 		word = "allowed"
+	case "ask":
+		word = "would ask"
 	}
 	fmt.Fprintf(b, "%s: %s\n", word, e.Request)
 	if e.Rule != "" && !e.Hook {

@@ -65,7 +65,8 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.StringArrayVar(&o.Policies, "policy", nil, "use this policy `file` too; naming it here is trusting it")
 	f.StringArrayVar(&o.Allow, "allow", nil, "allow `HOST[:PORT]`, e.g. api.example.com or *.example.com:8443")
 	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
-	f.StringVar(&o.Mode, "mode", "", "enforce, or audit: allow what no rule denies, and record it")
+	f.StringVar(&o.Mode, "mode", "", "enforce, ask (see --ask), or audit: allow what no rule denies, and record it")
+	f.BoolVar(&o.Ask, "ask", false, "have a person asked about what no rule is about (default: ask)")
 	f.StringVar(&o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
 	f.StringArrayVar(&o.Write, "write", nil, "make `path` writable in the pen")
 	f.StringArrayVar(&o.Read, "read", nil, "make `path` readable in the pen")
@@ -91,7 +92,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.BoolVarP(&o.Quiet, "quiet", "q", false, "no summary and no hints, errors only")
 	f.BoolVarP(&o.Verbose, "verbose", "v", false, "print the capability report at the start")
 	cmd.MarkFlagFilename("policy", "yaml", "yml")
-	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "audit"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "ask", "audit"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("worktree-end", cobra.FixedCompletions([]string{config.Merge, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -24,6 +24,7 @@ type Options struct {
 	Policies     []string
 	Allow, Deny  []string
 	Mode         string
+	Ask          bool // mode ask
 	Workdir      string
 	Write, Read  []string
 	Hide         []string

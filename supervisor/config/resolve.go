@@ -87,6 +87,9 @@ func LoadOptions(o *Options, h *Host, workdir string) policy.LoadOptions {
 	if o.Mode != "" {
 		add("--mode", o.Mode)
 	}
+	if o.Ask && o.Mode == "" {
+		add("--mode", "ask")
+	}
 	if o.Sandbox != "" {
 		add("--sandbox", o.Sandbox)
 	}
@@ -105,6 +108,9 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	var err error
 	if c.Workdir, err = workdir(o.Workdir, h.Dir); err != nil {
 		return nil, err
+	}
+	if o.Ask && o.Mode != "" && o.Mode != "ask" {
+		return nil, &FlagError{Flag: "--ask", Value: "true", Why: "--mode " + o.Mode + " is there too", Fix: "leave one of them out"}
 	}
 	if o.Rootless && o.Supervised {
 		return nil, &FlagError{Flag: "--supervised", Value: "true", Why: "--rootless is there too", Fix: "leave one of them out; without both, the privileged supervisor is used where there is one"}
