@@ -74,7 +74,9 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		}
 	}
 	if err == nil && whole != nil {
-		err = f.fromProxy(resp, whole, login)
+		if err = f.fromProxy(resp, whole, login); err != nil {
+			t.CloseIdleConnections() // of which this one may be, with a login that does not hold
+		}
 	}
 	if err != nil {
 		return f.upstreamFailed(r, err), nil

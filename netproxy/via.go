@@ -75,9 +75,11 @@ func (f *flow) forProxy(r *http.Request, via *upstream.Upstream) (out *http.Requ
 		u.Opaque = "//" + out.Host + u.Opaque
 	}
 	out.URL = &u
-	if login, err = via.Authorization(r.Context()); login != "" {
+	if login, err = via.Authorization(r.Context()); via.LogsIn() && err == nil {
 		out.Header = r.Header.Clone()
-		out.Header["Proxy-Authorization"] = []string{login}
+		if login != "" {
+			out.Header["Proxy-Authorization"] = []string{login}
+		}
 		// An answer is searched for the login, which can't be done in a compressed one.
 		out.Header["Accept-Encoding"] = []string{"identity"}
 	}
@@ -97,7 +99,7 @@ func (f *flow) fromProxy(resp *http.Response, via *upstream.Upstream, login stri
 		resp.Body.Close()
 		return via.Failed(f.req.Target, upstream.Refusal(resp))
 	}
-	if login == "" {
+	if !via.LogsIn() {
 		return nil
 	}
 	body, err := f.p.cfg.Logins.Response(via.Name(), login, resp.Header, resp.Body)

@@ -38,6 +38,7 @@ type webProxy struct {
 	// answer, if set, is the whole answer to a request with an absolute URL.
 	answer   string
 	silent   bool          // it never answers
+	ntlm     bool          // it asks for a login by NTLM first
 	patience time.Duration // of the pen's side; 0 is the default
 }
 
@@ -50,7 +51,11 @@ func (x *webProxy) asked() []string {
 // newViaPen is a pen whose upstream is x; tunnels lead to the pen's origins.
 func newViaPen(t *testing.T, x *webProxy) *pen {
 	t.Helper()
-	pn := newPen(t, viaRules, func(c *Config) {
+	rules := viaRules
+	if x.ntlm {
+		rules = strings.Replace(rules, "user: corp", "auth: ntlm, user: corp", 1)
+	}
+	pn := newPen(t, rules, func(c *Config) {
 		c.Limits.UpstreamProxy = x.patience
 		logins, err := secrets.ResolveLogins(c.Policy.Upstreams(), secrets.Source{Lookup: func(string) (string, bool) { return viaLogin, true }})
 		if err != nil {
@@ -90,6 +95,10 @@ func (x *webProxy) serve(pn *pen, c net.Conn) {
 		x.heads = append(x.heads, head.String())
 		x.mu.Unlock()
 		if x.silent {
+			continue
+		}
+		if x.ntlm && strings.Contains(head.String(), "NTLM TlRMTVNTUAABAAAA") {
+			io.WriteString(c, "HTTP/1.1 407 No\r\nContent-Length: 0\r\nProxy-Authenticate: NTLM TlRMTVNTUAACAAAABAAEADgAAAAFgooCp5ewkchyY28AAAAAAAAAACwALAA8AAAABgEAAAAAAA9WAE0AAgAEAFYATQABAAQAVgBNAAQAAAADAAQAdgBtAAcACABulmmhJ3vdAQAAAAA=\r\n\r\n")
 			continue
 		}
 		method, rest, _ := strings.Cut(head.String(), " ")
@@ -233,6 +242,27 @@ func TestViaReflection(t *testing.T) {
 			t.Errorf("%s: the audit has it: %s", name, dump)
 		}
 		pn.records.mu.Unlock()
+	}
+}
+
+// TestViaNTLMReflection: nor does it get a response of NTLM, from which the
+// password could be guessed.
+func TestViaNTLMReflection(t *testing.T) {
+	for name, answer := range map[string]string{
+		"header": "HTTP/1.1 200 OK\r\nX-Echo: NTLM TlRMTVNTUAADAAAAGAAYAHQAAAA\r\nContent-Length: 0\r\n\r\n",
+		"body":   "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n" + strings.Repeat("x", 33) + "TlRMTVNTUAADAAAAGAAYAHQAAAA",
+		"407":    "HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM TlRMTVNTUAADAAAAGAAYAHQAAAA\r\nContent-Length: 0\r\n\r\n",
+	} {
+		x := &webProxy{answer: answer, ntlm: true}
+		pn := newViaPen(t, x)
+		c := pn.dial("web.test:80")
+		io.WriteString(c, "GET /a HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+		if b, _ := io.ReadAll(c); strings.Contains(string(b), "TlRM") || strings.HasPrefix(string(b), "HTTP/1.1 407") {
+			t.Errorf("%s: the pen got %q", name, b)
+		}
+		if asked := x.asked(); len(asked) != 2 || !strings.Contains(asked[1], "Proxy-Authorization: NTLM TlRMTVNTUAADAAAA") {
+			t.Errorf("%s: the proxy was asked %q", name, asked)
+		}
 	}
 }
 

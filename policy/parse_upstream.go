@@ -84,7 +84,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 		}},
 		{"from", func(n *yaml.Node) { u.Env, u.File = p.valueFrom(n, "from", "a proxy's password") }},
 		{"auth", func(n *yaml.Node) {
-			if v, ok := p.enum(n, "auth", []string{"basic", Negotiate}); ok && v == Negotiate {
+			if v, ok := p.enum(n, "auth", []string{"basic", Negotiate, NTLM}); ok && v != "basic" {
 				u.Auth = v
 			}
 		}},

@@ -26,9 +26,9 @@ type Upstream struct {
 	User string `json:"user,omitempty"`
 	Env  string `json:"env,omitempty"`
 	File string `json:"file,omitempty"` // absolute
-	// Auth is "" for a password (Basic, or SOCKS5's), or Negotiate; then Env or File
-	// says where a Kerberos credential cache is, and KDC which hosts have tickets,
-	// HOST:PORT.
+	// Auth is "" for a password (Basic, or SOCKS5's), NTLM for one that is not sent,
+	// or Negotiate; then Env or File says where a Kerberos credential cache is, and
+	// KDC which hosts have tickets, HOST:PORT.
 	Auth string   `json:"auth,omitempty"`
 	KDC  []string `json:"kdc,omitempty"`
 	// Addresses are what names of proxies may resolve to beside public ones.
@@ -43,8 +43,11 @@ type Upstream struct {
 	kdcs    []Proxy
 }
 
-// Negotiate is the word for Kerberos in auth.
-const Negotiate = "negotiate"
+// Words of auth: Kerberos, and NTLM of version 2.
+const (
+	Negotiate = "negotiate"
+	NTLM      = "ntlm"
+)
 
 // Proxy is one address of an upstream.
 type Proxy struct {
@@ -162,13 +165,17 @@ func (u *Upstream) finish() error {
 	return nil
 }
 
-// checkAuth says why a login by Kerberos can't be.
+// checkAuth says why a login by Kerberos or NTLM can't be.
 func (u *Upstream) checkAuth() (msg, hint string) {
 	if u.Auth != Negotiate {
-		if u.Auth != "" {
+		switch scheme, _, _, _, _ := parseProxy(u.URLs[0]); {
+		case u.Auth != "" && u.Auth != NTLM:
 			return "logs in in a way that is not known", ""
-		}
-		if len(u.KDC) > 0 {
+		case u.Auth == NTLM && !u.LogsIn():
+			return "has auth and no credentials", "add from: env:NAME or file:PATH"
+		case u.Auth == NTLM && scheme == "socks5":
+			return "logs in by NTLM, which is for http and https", ""
+		case len(u.KDC) > 0:
 			return "has a kdc and does not log in by Kerberos", "add auth: negotiate"
 		}
 		return "", ""

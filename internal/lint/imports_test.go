@@ -70,6 +70,7 @@ var outside = map[string][]string{
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
 	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},
+	"golang.org/x/crypto":                {"netproxy/secrets"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},
 	"golang.org/x/sys":                   {"agent", "audit", "cmd", "ebpf", "internal", "netproxy", "policy", "sandbox", "supervisor"},
 	"golang.org/x/term":                  {"cmd", "supervisor"},

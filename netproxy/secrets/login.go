@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"unicode/utf16"
+
+	"golang.org/x/crypto/md4" //nolint:staticcheck // what the protocol is made of
 
 	"github.com/penstock/penstock/policy"
 )
@@ -18,7 +21,7 @@ type Login struct {
 	Upstream string
 	User     string
 	Password Value
-	Kerberos bool // Password is a credential cache, as kinit writes it
+	Auth     string // "" or as in a policy; with Negotiate Password is a credential cache, as kinit writes it
 }
 
 // Logins are the credentials for the upstream proxies of a session. They are
@@ -39,7 +42,7 @@ func NewLogins(list []Login) (*Logins, error) {
 	l := &Logins{list: list}
 	var values []Secret
 	for _, c := range list {
-		if c.Kerberos {
+		if c.Auth == policy.Negotiate {
 			continue
 		}
 		if strings.ContainsAny(c.User, ":\r\n\x00") {
@@ -71,7 +74,7 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 			if err != nil {
 				return nil, fmt.Errorf("use upstream %s (%s): %w", u.Name, u.From.Ref(), err)
 			}
-			list = append(list, Login{Upstream: u.Name, Password: NewValue(string(raw)), Kerberos: true})
+			list = append(list, Login{Upstream: u.Name, Password: NewValue(string(raw)), Auth: u.Auth})
 			clear(raw)
 			continue
 		}
@@ -82,7 +85,7 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 		if v == "" {
 			return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Env: u.Env, File: u.File}
 		}
-		c := Login{Upstream: u.Name, User: u.User}
+		c := Login{Upstream: u.Name, User: u.User, Auth: u.Auth}
 		if c.User == "" {
 			user, password, ok := strings.Cut(v, ":")
 			if !ok || password == "" {
@@ -171,10 +174,18 @@ func (l *Logins) Response(upstream, sent string, h http.Header, body io.ReadClos
 	if l == nil {
 		return body, nil
 	}
-	if l.Of(upstream).Kerberos {
-		// A token is of this request only.
-		_, token, _ := strings.Cut(sent, " ")
-		one, err := New([]Secret{{Name: loginName(upstream), Hosts: []string{"proxy.invalid"}, Header: "Proxy-Authorization", Value: NewValue(token[:min(len(token), maxValue)])}})
+	token := ""
+	switch l.Of(upstream).Auth {
+	case policy.Negotiate:
+		// Of this request only.
+		_, token, _ = strings.Cut(sent, " ")
+		token = token[:min(len(token), maxValue)]
+	case policy.NTLM:
+		// The password is in none, but can be guessed from any that comes back.
+		token = ntlmToken
+	}
+	if token != "" {
+		one, err := New([]Secret{{Name: loginName(upstream), Hosts: []string{"proxy.invalid"}, Header: "Proxy-Authorization", Value: NewValue(token)}})
 		if err != nil {
 			return nil, err
 		}
@@ -182,6 +193,9 @@ func (l *Logins) Response(upstream, sent string, h http.Header, body io.ReadClos
 	}
 	return l.set.Response(h, body, []Swapped{{Secret: loginName(upstream)}})
 }
+
+// ntlmToken is how each AUTHENTICATE_MESSAGE of NTLM begins, in base64.
+const ntlmToken = "TlRMTVNTUAADAAAA"
 
 // Format prints a fixed text for every verb.
 func (*Logins) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
@@ -209,14 +223,14 @@ type donatedLogin struct {
 	Upstream string `json:"upstream"`
 	User     string `json:"user"`
 	Value    []byte `json:"value"` // not always text
-	Kerberos bool   `json:"kerberos,omitempty"`
+	Auth     string `json:"auth,omitempty"`
 }
 
 // MarshalJSON encodes the values.
 func (d *LoginDonation) MarshalJSON() ([]byte, error) {
 	out := make([]donatedLogin, len(d.list))
 	for i, c := range d.list {
-		out[i] = donatedLogin{c.Upstream, c.User, []byte(c.Password.reveal()), c.Kerberos}
+		out[i] = donatedLogin{c.Upstream, c.User, []byte(c.Password.reveal()), c.Auth}
 	}
 	return json.Marshal(out)
 }
@@ -230,7 +244,7 @@ func (d *LoginDonation) UnmarshalJSON(doc []byte) error {
 	}
 	d.list = nil
 	for _, c := range in {
-		d.list = append(d.list, Login{c.Upstream, c.User, NewValue(string(c.Value)), c.Kerberos})
+		d.list = append(d.list, Login{c.Upstream, c.User, NewValue(string(c.Value)), c.Auth})
 	}
 	return nil
 }
@@ -241,10 +255,21 @@ func (*LoginDonation) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) 
 // Cache returns the Kerberos credential cache of a login that has one, nil
 // otherwise. Its bytes are keys: they are parsed, and sent nowhere.
 func (c *Login) Cache() []byte {
-	if !c.Kerberos {
+	if c.Auth != policy.Negotiate {
 		return nil
 	}
 	return []byte(c.Password.reveal())
+}
+
+// NTHash returns the hash of the password that NTLM makes its responses of
+// ([MS-NLMP] section 3.3.2). It is as good as the password: it is sent nowhere.
+func (c *Login) NTHash() (hash [16]byte) {
+	h := md4.New()
+	for _, u := range utf16.Encode([]rune(c.Password.reveal())) {
+		h.Write([]byte{byte(u), byte(u >> 8)}) //nolint:errcheck // a hash does not fail
+	}
+	h.Sum(hash[:0])
+	return hash
 }
 
 // cacheFile is where a variable such as KRB5CCNAME says that the cache is.

@@ -12,18 +12,30 @@ import (
 )
 
 // connect asks an HTTP proxy for a tunnel (RFC 9110 section 9.3.6).
-func connect(c net.Conn, t hooks.Target, login string) (net.Conn, error) {
+func (u *Upstream) connect(c net.Conn, i int, t hooks.Target, login string) (net.Conn, error) {
 	authority := t.String()
+	more := ""
+	if u.account != nil {
+		var err error
+		if login, err = u.ntlm(c, i, http.MethodConnect, authority, authority); err != nil {
+			return c, err
+		}
+		more = "Proxy-Connection: Keep-Alive\r\n"
+	}
 	var b strings.Builder
 	b.WriteString("CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n")
 	if login != "" {
-		b.WriteString("Proxy-Authorization: " + login + "\r\n")
+		b.WriteString("Proxy-Authorization: " + login + "\r\n" + more)
 	}
 	b.WriteString("\r\n")
 	if _, err := io.WriteString(c, b.String()); err != nil {
 		return c, err
 	}
 	rest, err := readAnswer(c)
+	var status *StatusError
+	if u.account != nil && errors.As(err, &status) && status.Status == http.StatusProxyAuthRequired {
+		u.ntlmRefused()
+	}
 	if err != nil || len(rest) == 0 {
 		return c, err
 	}
@@ -35,7 +47,24 @@ func connect(c net.Conn, t hooks.Target, login string) (net.Conn, error) {
 func readAnswer(r io.Reader) ([]byte, error) {
 	// The size of the buffer is what may be read beyond the head.
 	br := bufio.NewReaderSize(io.LimitReader(r, maxAnswer), 4<<10)
-	req := &http.Request{Method: http.MethodConnect}
+	resp, err := readResponse(br, http.MethodConnect)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, Refusal(resp)
+	}
+	// Length and encoding of a 2xx mean nothing: the tunnel begins.
+	rest := make([]byte, br.Buffered())
+	if _, err := io.ReadFull(br, rest); err != nil {
+		return nil, err
+	}
+	return rest, nil
+}
+
+// readResponse reads the head of a final answer to a request.
+func readResponse(br *bufio.Reader, method string) (*http.Response, error) {
+	req := &http.Request{Method: method}
 	for range 8 { // informational ones are as good as none
 		resp, err := http.ReadResponse(br, req)
 		if err != nil {
@@ -48,18 +77,9 @@ func readAnswer(r io.Reader) ([]byte, error) {
 			}
 			return nil, errBadAnswer // net/http's text quotes the peer
 		}
-		if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
-			continue
+		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, nil
 		}
-		if resp.StatusCode < 200 || resp.StatusCode > 299 {
-			return nil, Refusal(resp)
-		}
-		// Length and encoding of a 2xx mean nothing: the tunnel begins.
-		rest := make([]byte, br.Buffered())
-		if _, err := io.ReadFull(br, rest); err != nil {
-			return nil, err
-		}
-		return rest, nil
 	}
 	return nil, errBadAnswer
 }

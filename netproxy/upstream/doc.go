@@ -8,8 +8,9 @@
 // inside the tunnel. A proxy that lies can refuse, delay and see where traffic
 // goes, and it reads and changes what is http in clear.
 //
-// Proxies are logged in to by Basic, by SOCKS5's password (RFC 1929), or by
-// Negotiate with Kerberos, for which a KDC is asked that the policy names.
+// Proxies are logged in to by Basic, by SOCKS5's password (RFC 1929), by NTLM of
+// version 2, which logs in a connection, or by Negotiate with Kerberos, for which a
+// KDC is asked that the policy names.
 //
 // Its hazard is the login, which is in the bytes that are sent to the proxy and
 // nowhere else: no error quotes what was sent, nor the text of an answer.
@@ -19,7 +20,9 @@
 // To learn the login: by asking the proxy itself, as a target or by another path
 // (that is a target like any other, and a login is sent to upstreams only); by an
 // origin or a proxy that sends it back (the answer is searched for it); by having
-// the proxy ask for another kind of login (407 never reaches the pen). To reach
+// the proxy ask for another kind of login (407 never reaches the pen), or for one
+// of NTLM version 1, from which the password can be found (none is made). To lock the
+// user's account by trying again (after a refusal NTLM rests for a minute). To reach
 // by the proxy what the guard refuses directly: a name that the proxy would read
 // as an address, another spelling, or a line break in the request's head (targets
 // are canonical; Delegate of the guard looks once more), a Host that differs from

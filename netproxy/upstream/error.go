@@ -13,6 +13,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/policy"
 )
 
 // Error says which upstream did not do what was asked of it, and why.
@@ -21,7 +22,7 @@ type Error struct {
 	Proxy    string       // URL
 	Target   hooks.Target // zero: the proxy itself could not be reached
 	Login    bool         // it was given credentials,
-	Kerberos bool         // which are a ticket
+	Auth     string       // in this way of a policy; "" is a password
 	Err      error
 	others   int // proxies that failed before this one
 }
@@ -54,8 +55,11 @@ func (e *Error) Timeout() bool {
 }
 
 func (e *Error) scheme() string {
-	if e.Kerberos {
+	switch e.Auth {
+	case policy.Negotiate:
 		return "Negotiate"
+	case policy.NTLM:
+		return "NTLM"
 	}
 	return "Basic"
 }
@@ -64,7 +68,9 @@ func (e *Error) scheme() string {
 func (e *Error) answered() bool {
 	var status *StatusError
 	var socks SOCKSError
-	return errors.As(e.Err, &status) || errors.As(e.Err, &socks) || errors.Is(e.Err, errSOCKSMethod) || errors.Is(e.Err, errSOCKSLogin)
+	return errors.As(e.Err, &status) || errors.As(e.Err, &socks) || slices.ContainsFunc([]error{
+		errSOCKSMethod, errSOCKSLogin, errNTLMForm, errNTLMv1, errNTLMNone, errNTLMEnds, errNTLMRest,
+	}, func(v error) bool { return errors.Is(e.Err, v) })
 }
 
 // Hint says what can be done about it.
@@ -82,6 +88,12 @@ func (e *Error) Hint() string {
 		return kerberos.hint
 	case errors.As(e.Err, &tlsErr):
 		return "if the proxy's authority is your company's, name its certificate under ca: in the policy"
+	case errors.Is(e.Err, errNTLMv1):
+		return "who runs the proxy has to turn on NTLMv2: version 1 gives the password away"
+	case errors.Is(e.Err, errNTLMNone):
+		return "leave auth: and from: out of " + entry + ", or except: what the proxy lets through without a login"
+	case errors.Is(e.Err, errNTLMRest):
+		return "look at what from: in " + entry + " names, before the account is locked"
 	case errors.Is(e.Err, errSOCKSLogin), errors.As(e.Err, &status) && status.Status == http.StatusProxyAuthRequired && e.Login:
 		if status != nil && len(status.Schemes) > 0 && !slices.Contains(status.Schemes, e.scheme()) {
 			return "the proxy takes " + strings.Join(status.Schemes, " or ") + ", and is given " + e.scheme() + ": see auth: in " + entry

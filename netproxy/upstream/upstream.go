@@ -45,9 +45,11 @@ type Config struct {
 type Upstream struct {
 	cfg        Config
 	negotiator *negotiator // nil: a password, or nothing
+	account    *ntlmLogin  // nil: no NTLM
 
-	mu   sync.Mutex
-	rest []time.Time // until when each proxy is asked last
+	mu        sync.Mutex
+	rest      []time.Time // until when each proxy is asked last
+	ntlmUntil time.Time   // until when nobody logs in by NTLM
 }
 
 // New returns the upstream.
@@ -56,7 +58,11 @@ func New(c Config) *Upstream {
 		c.Answer = DefaultAnswer
 	}
 	u := &Upstream{cfg: c, rest: make([]time.Time, len(c.Proxy.Proxies()))}
-	if c.Login != nil && c.Login.Kerberos {
+	if c.Login != nil && c.Login.Auth == policy.NTLM {
+		u.account = &ntlmLogin{hash: c.Login.NTHash()}
+		u.account.domain, u.account.user = splitDomain(c.Login.User)
+	}
+	if c.Login != nil && c.Login.Auth == policy.Negotiate {
 		u.negotiator = &negotiator{
 			service: types.NewPrincipalName(nametype.KRB_NT_SRV_HST, "HTTP/"+c.Proxy.Proxies()[0].Target.Host),
 			kdcs:    c.Proxy.KDCs(), cache: c.Login.Cache(),
@@ -72,14 +78,14 @@ func (u *Upstream) Name() string { return u.cfg.Proxy.Name }
 // Web says whether it takes requests with an absolute URL.
 func (u *Upstream) Web() bool { return u.cfg.Proxy.Scheme() != "socks5" }
 
-// LogsIn says whether Authorization gives something.
+// LogsIn says whether it gets credentials.
 func (u *Upstream) LogsIn() bool { return u.cfg.Login != nil }
 
 // Authorization returns the value of Proxy-Authorization for one request, "" for
-// none. With Kerberos it may ask a KDC.
+// none, or if connections log in by themselves. With Kerberos it may ask a KDC.
 func (u *Upstream) Authorization(ctx context.Context) (string, error) {
 	switch {
-	case u.cfg.Login == nil:
+	case u.cfg.Login == nil || u.account != nil:
 		return "", nil
 	case u.negotiator == nil:
 		return u.cfg.Login.Basic(), nil
@@ -105,7 +111,7 @@ func (u *Upstream) Tunnel(ctx context.Context, t hooks.Target) (net.Conn, error)
 		end := within(ctx, c, u.cfg.Answer)
 		var err error
 		if u.Web() {
-			c, err = connect(c, t, login)
+			c, err = u.connect(c, i, t, login)
 		} else {
 			err = u.socks(c, t)
 		}
@@ -120,7 +126,12 @@ func (u *Upstream) Tunnel(ctx context.Context, t hooks.Target) (net.Conn, error)
 // Dial returns a connection to the first proxy that can be reached, for requests
 // with absolute URLs.
 func (u *Upstream) Dial(ctx context.Context) (net.Conn, error) {
-	return u.try(ctx, func(_ int, c net.Conn) (net.Conn, error) { return c, nil })
+	return u.try(ctx, func(i int, c net.Conn) (net.Conn, error) {
+		if u.account != nil {
+			return newNTLMConn(c, u, i), nil
+		}
+		return c, nil
+	})
 }
 
 // try has use make something of a connection to each proxy in turn.
@@ -228,5 +239,9 @@ func (u *Upstream) Failed(t hooks.Target, err error) error {
 
 // fail says at which proxy and for which target something failed.
 func (u *Upstream) fail(i int, t hooks.Target, err error) *Error {
-	return &Error{Upstream: u.Name(), Proxy: u.cfg.Proxy.URLs[i], Target: t, Login: u.cfg.Login != nil, Kerberos: u.negotiator != nil, Err: err}
+	e := &Error{Upstream: u.Name(), Proxy: u.cfg.Proxy.URLs[i], Target: t, Err: err}
+	if u.cfg.Login != nil {
+		e.Login, e.Auth = true, u.cfg.Login.Auth
+	}
+	return e
 }

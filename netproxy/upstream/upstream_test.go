@@ -74,11 +74,17 @@ func dead(t *testing.T) string {
 // newUpstream is one as a policy makes it, dialled by the real guard.
 func newUpstream(t *testing.T, login bool, urls ...string) *Upstream {
 	t.Helper()
-	from := ""
+	keys := ""
 	if login {
-		from = `, user: corp, from: "env:X"`
+		keys = `, user: corp, from: "env:X"`
 	}
-	f, err := policy.Parse("p.yaml", policy.User, fmt.Appendf(nil, "version: 1\negress: {upstreams: {corp: {urls: [%s]%s}}}\n", strings.Join(urls, ", "), from))
+	return newUpstreamWith(t, keys, urls...)
+}
+
+// newUpstreamWith is newUpstream with further keys of its entry.
+func newUpstreamWith(t *testing.T, keys string, urls ...string) *Upstream {
+	t.Helper()
+	f, err := policy.Parse("p.yaml", policy.User, fmt.Appendf(nil, "version: 1\negress: {upstreams: {corp: {urls: [%s]%s}}}\n", strings.Join(urls, ", "), keys))
 	if err != nil {
 		t.Fatal(err)
 	}
