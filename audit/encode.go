@@ -139,6 +139,9 @@ func (l *line) hooks(list []hooks.Trace) {
 		}
 		l.buf = append(l.buf, `{"hook":`...)
 		l.quoted(h.Hook, maxName)
+		if h.Point != hooks.PointRequest {
+			l.str("point", h.Point.String(), maxName)
+		}
 		l.str("decision", h.Decision, maxName)
 		l.str("reason", h.Reason, maxText)
 		l.duration("duration_us", h.Duration)
@@ -156,6 +159,7 @@ func (l *line) flowClose(e *FlowClose) {
 	l.addrPort("upstream", e.Upstream)
 	l.str("class", e.Class, maxName)
 	l.str("error", e.Error, maxText)
+	l.hooks(e.Hooks)
 }
 
 func (l *line) dns(e *DNS) {

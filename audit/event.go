@@ -193,6 +193,8 @@ type FlowClose struct {
 	Upstream  netip.AddrPort // address that was dialled: with Via, the proxy's
 	Class     string         // class of the error ("dial", "tls", "guard", "timeout", …), "" for none
 	Error     string
+	// Hooks are those that were asked after the flow was let out, in their order.
+	Hooks []hooks.Trace
 }
 
 // Drop counts packets that are neither TCP nor a question to our resolver, per destination.

@@ -9,9 +9,10 @@ import (
 // Hook decides about requests that the policy allows. It can only take away: it
 // says Next, Deny or Reply, and everything else is a deny.
 type Hook interface {
-	// Decide judges one request before anything of it has left. It returns soon
-	// after ctx is done; an error is a deny. It is called concurrently, and does
-	// not change the request nor keep it.
+	// Decide judges one request at its point: before anything of it has left, or
+	// before anything of its answer is the pen's. It returns soon after ctx is done;
+	// an error is a deny. It is called concurrently, and does not change the request
+	// nor keep it.
 	Decide(ctx context.Context, r *Request) (Decision, error)
 }
 
@@ -28,6 +29,7 @@ const MaxAnswer = 64 << 10
 // Trace is what one hook did with a request, for the audit.
 type Trace struct {
 	Hook     string // name
+	Point    Point
 	Decision string // "next", "deny", "reply", or "failed" for a deny that is no answer of the hook
 	Reason   string // printable ASCII, "" for next
 	Duration time.Duration

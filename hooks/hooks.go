@@ -121,6 +121,9 @@ type Request struct {
 	Query  string // raw query without '?', forwarded as it is
 	Header http.Header
 	Size   int64 // declared body length in bytes; -1 if unknown
+
+	Point    Point     // what a Hook is asked about
+	Response *Response // PointResponse only
 }
 
 // Decision is the answer to a Request. The zero value is a deny without reason.

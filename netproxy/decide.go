@@ -19,7 +19,7 @@ import (
 func HooksOf(p *policy.Policy, asker func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
 	var entries []chain.Entry
 	for _, h := range p.Hooks() {
-		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency}
+		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), On: h.Points(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency}
 		if _, ok := h.Asks.(*policy.Expression); !ok {
 			var err error
 			if e.Hook, err = asker(&h); err != nil {

@@ -154,6 +154,7 @@ func classOf(err error) string {
 		refused *dialguard.RefusedError
 		resolve *dialguard.ResolveError
 		over    *overBudget
+		hook    *hookDenied
 		de      *dialError
 		te      *upstreamTLSError
 		via     *upstream.Error
@@ -167,6 +168,8 @@ func classOf(err error) string {
 		return "resolve"
 	case errors.As(err, &over):
 		return "budget"
+	case errors.As(err, &hook):
+		return "hook"
 	case errors.As(err, &de):
 		return "dial"
 	case errors.As(err, &te), isTLSError(err):

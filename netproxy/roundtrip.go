@@ -109,7 +109,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		}}
 	}
 	resp.Body = &responseBody{resp.Body, &f.web}
-	return resp, nil
+	return f.respond(r, resp), nil
 }
 
 // trailerGuard searches a response's trailers for a real value: they are known
@@ -286,5 +286,5 @@ func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
 	takeResponseHopHeaders(resp.Header)
 	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	resp.Body = rwc
-	return resp
+	return f.respond(r, resp)
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/penstock/penstock/hooks"
 )
 
 // web is the HTTP half of a flow: the response writer that the chain writes to,
@@ -116,10 +118,11 @@ func (x *web) flushBlocked() {
 	}
 }
 
-// informational passes 1xx responses on. The server answers 100 itself, when the
-// transport begins to read the body because the upstream has asked for it.
+// informational passes 1xx responses on, but where hooks are asked about answers:
+// they are not about these. The server answers 100 itself, when the transport
+// begins to read the body because the upstream has asked for it.
 func (x *web) informational(code int, h textproto.MIMEHeader) error {
-	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
+	if code == http.StatusContinue || code == http.StatusSwitchingProtocols || x.f.asks(hooks.PointResponse) {
 		return nil
 	}
 	x.mu.Lock()

@@ -20,15 +20,11 @@ const (
 	maxConcurrency = 1024
 )
 
-// PointRequest is when a hook is asked: a request's header is there, and nothing
-// of it has left.
-const PointRequest = "request"
-
 // Hook is one entry of hooks: who is asked about requests that the rules allow.
 // It can only deny or answer, never allow.
 type Hook struct {
 	Name        string
-	On          []string       // points, see PointRequest
+	On          []string       // names of the points at which it is asked, see Points
 	Hosts       []LimitPattern // nil: any
 	Asks        Runner         // who is asked
 	Timeout     time.Duration  // 0: the default
@@ -61,6 +57,17 @@ func (h *Hook) About(t *hooks.Target) bool {
 	return false
 }
 
+// Points returns when the hook is asked.
+func (h *Hook) Points() []hooks.Point {
+	out := make([]hooks.Point, 0, len(h.On))
+	for _, s := range h.On {
+		if p, ok := hooks.PointNamed(s); ok {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // Hooks returns the hooks in the order in which they are asked: higher layers
 // first.
 func (p *Policy) Hooks() []Hook { return p.d.Hooks }
@@ -81,7 +88,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 			}},
 			{"on", func(n *yaml.Node) {
 				var v Value[[]string]
-				p.words(n, "on", []string{PointRequest}, &v)
+				p.words(n, "on", hooks.PointNames(), &v)
 				if h.On = v.V; v.Set && len(v.V) == 0 {
 					p.fail(n, "write on: [request]", "on is empty: the hook would never be asked")
 				}
@@ -185,7 +192,7 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 	switch {
 	case !validHookName(w.Name):
 		return errors.New("read hook: " + quote(w.Name) + " is not a name")
-	case len(w.On) == 0 || len(slices.Compact(on)) != len(w.On) || slices.ContainsFunc(w.On, func(s string) bool { return s != PointRequest }):
+	case len(w.On) == 0 || len(slices.Compact(on)) != len(w.On) || len((&Hook{On: w.On}).Points()) != len(w.On):
 		return errors.New("read hook " + w.Name + ": it is never asked")
 	case w.Hosts != nil && len(w.Hosts) == 0:
 		return errors.New("read hook " + w.Name + ": it is about no host")

@@ -170,7 +170,7 @@ func compileHooks(list []Hook, lang hooks.Language, errs *ErrorList) []Hook {
 		}
 		own := *e
 		var err error
-		if own.asks, err = lang.CompileHook(e.Text); err != nil {
+		if own.asks, err = lang.CompileHook(e.Text, out[i].Points()...); err != nil {
 			own.asks = nil
 			errs.expression(e.at, "cel", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -102,7 +103,7 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 	}
 	// Nothing is contacted: a webhook is taken to have nothing against it.
 	c, err := netproxy.HooksOf(p, func(h *policy.Hook) (hooks.Hook, error) {
-		if h.About(&r.Target) {
+		if h.About(&r.Target) && slices.Contains(h.Points(), r.Point) {
 			fmt.Fprintf(warn, "penstock: hook %s (%s) would be asked too, and could deny it\n", h.Name, h.From.Ref())
 		}
 		return nothingAgainst{}, nil

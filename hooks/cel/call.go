@@ -161,7 +161,7 @@ func (p *parser) sizeOf(v value, at int) (value, error) {
 			return int64(utf8.RuneCountInString(s)), err
 		}
 	case tHeaders:
-		n.i = func(x *run) (int64, error) { return int64(len(x.r.Header)), nil }
+		n.i = func(x *run) (int64, error) { return int64(len(v.header(x.r))), nil }
 	default:
 		return n, p.mismatch(at, "size()", v)
 	}
@@ -220,7 +220,7 @@ func (p *parser) fold(v value, all bool, at int) (value, error) {
 	}
 	name := p.tok
 	switch {
-	case name.kind != word || name.text == variable || name.text == "true" || name.text == "false" || slices.Contains(reserved(), name.text):
+	case name.kind != word || objectAt(name.text, p.on) != nil || name.text == "true" || name.text == "false" || slices.Contains(reserved(), name.text):
 		return v, p.unexpected("a name for the list's elements")
 	case len(p.vars) == maxNesting:
 		return v, p.fail(at, "exists() and all() nest too deeply", "write several rules")

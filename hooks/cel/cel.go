@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -23,9 +24,6 @@ const (
 	maxPattern = 1000 // instructions of a regular expression, about
 )
 
-// variable is the name of the one thing that an expression can look at.
-const variable = "request"
-
 // Language compiles expressions. It has no state.
 type Language struct{}
 
@@ -33,7 +31,7 @@ var _ hooks.Language = Language{}
 
 // Compile implements hooks.Language.
 func (Language) Compile(expression string) (hooks.Condition, error) {
-	v, err := compile(expression, tBool, `compare something, for example request.method == "GET"`)
+	v, err := compile(expression, tBool, `compare something, for example request.method == "GET"`, []hooks.Point{hooks.PointRequest})
 	if err != nil {
 		return nil, err
 	}
@@ -41,16 +39,16 @@ func (Language) Compile(expression string) (hooks.Condition, error) {
 }
 
 // CompileHook implements hooks.Language.
-func (Language) CompileHook(expression string) (hooks.Hook, error) {
-	v, err := compile(expression, tString, `for example request.size > 1000000 ? "deny: too large" : "next"`)
+func (Language) CompileHook(expression string, on ...hooks.Point) (hooks.Hook, error) {
+	v, err := compile(expression, tString, `for example request.size > 1000000 ? "deny: too large" : "next"`, on)
 	if err != nil {
 		return nil, err
 	}
-	return hook{v.s}, nil
+	return hook{v.s, on}, nil
 }
 
 // compile reads an expression of a type.
-func compile(expression string, want typ, hint string) (value, error) {
+func compile(expression string, want typ, hint string, on []hooks.Point) (value, error) {
 	switch {
 	case strings.TrimSpace(expression) == "":
 		return value{}, fail("", 0, "the expression is empty", hint)
@@ -59,7 +57,7 @@ func compile(expression string, want typ, hint string) (value, error) {
 	case !utf8.ValidString(expression):
 		return value{}, fail("", 0, "the expression is not UTF-8", "")
 	}
-	p := &parser{lexer: lexer{src: expression}}
+	p := &parser{lexer: lexer{src: expression}, on: on}
 	if err := p.advance(); err != nil {
 		return value{}, err
 	}
@@ -87,13 +85,19 @@ func (c condition) Holds(r *hooks.Request) (bool, error) {
 }
 
 // hook is a compiled expression that says what to do.
-type hook struct{ says func(*run) (string, error) }
+type hook struct {
+	says func(*run) (string, error)
+	on   []hooks.Point
+}
 
 // Prompt says that Decide ends by itself: its cost is limited.
 func (h hook) Prompt() {}
 
 // Decide implements hooks.Hook.
 func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error) {
+	if !slices.Contains(h.on, r.Point) {
+		return hooks.Decision{}, errPoint
+	}
 	x := run{r: r, left: MaxCost}
 	says, err := h.says(&x)
 	if err != nil {
@@ -108,5 +112,7 @@ func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error
 	}
 	return hooks.Decision{}, errAction
 }
+
+var errPoint = errors.New("its expression was not made for this point")
 
 var errAction = errors.New(`its expression says neither "next" nor "deny"`)

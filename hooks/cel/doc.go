@@ -1,6 +1,6 @@
 // Package cel is the language of conditions: a part of CEL (cel.dev), the
-// expression language of Kubernetes' and Envoy's policies, over one variable,
-// request. It is a hooks.Language.
+// expression language of Kubernetes' and Envoy's policies, over the variable
+// request and, of hooks that are asked then, response. It is a hooks.Language.
 //
 // What it accepts means what it means in CEL: tests compare each expression's
 // type and value with cel-go's. That one is not linked, see RATIONALE.md. Not

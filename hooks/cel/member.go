@@ -1,7 +1,6 @@
 package cel
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,7 +52,7 @@ func (p *parser) index(v value, at int) (value, error) {
 	if v.typ != tHeaders || key.typ != tString {
 		return v, p.mismatch(at, "[]", v, key)
 	}
-	found := lookup(key, v.pos)
+	found := lookup(v, key, v.pos)
 	found.has = nil // CEL's has() is about names only; this is "name" in headers
 	return found, nil
 }
@@ -61,15 +60,15 @@ func (p *parser) index(v value, at int) (value, error) {
 // selection is value.name.
 func (p *parser) selection(v value, name string, pos int) (value, error) {
 	switch v.typ {
-	case tRequest:
-		f, ok := field(name, v.pos)
+	case tObject:
+		f, ok := v.object.field(name, v.pos)
 		if !ok {
-			return v, p.fail(pos, "request has no field "+strconv.QuoteToASCII(name), "it has "+strings.Join(fieldNames(), ", "))
+			return v, p.fail(pos, v.object.name+" has no field "+strconv.QuoteToASCII(name), "it has "+strings.Join(v.object.fieldNames(), ", "))
 		}
 		return f, nil
 	case tHeaders:
 		key := value{typ: tString, text: &name, s: func(*run) (string, error) { return name, nil }}
-		return lookup(key, v.pos), nil
+		return lookup(v, key, v.pos), nil
 	}
 	return v, p.fail(pos, "a "+v.typ.String()+" has no field "+strconv.QuoteToASCII(name), "")
 }
@@ -121,14 +120,11 @@ func (p *parser) primary() (value, error) {
 	case "true", "false":
 		is := t.text == "true"
 		return value{typ: tBool, pos: t.pos, b: func(*run) (bool, error) { return is, nil }}, nil
-	case variable:
-		return value{typ: tRequest, pos: t.pos}, nil
 	}
-	hint := `an expression is about request, for example request.path.startsWith("/x/")`
-	if slices.Contains(fieldNames(), t.text) {
-		hint = "write request." + t.text
+	if o := objectAt(t.text, p.on); o != nil {
+		return value{typ: tObject, pos: t.pos, object: o}, nil
 	}
-	return value{}, p.fail(t.pos, "nothing is called "+strconv.QuoteToASCII(t.text), hint)
+	return value{}, p.fail(t.pos, "nothing is called "+strconv.QuoteToASCII(t.text), unknownName(t.text, p.on))
 }
 
 // number reads a whole number, decimal or hexadecimal.

@@ -20,7 +20,7 @@ import (
 // view is a request as cel-go sees it.
 type view struct{ r *hooks.Request }
 
-func (v view) ResolveName(name string) (any, bool) { return v, name == variable }
+func (v view) ResolveName(name string) (any, bool) { return v, name == "request" }
 func (v view) Parent() cel.Activation              { return nil }
 
 func (v view) get(name string) (any, bool) {
@@ -75,7 +75,7 @@ func (p provider) FindStructFieldType(_, name string) (*types.FieldType, bool) {
 				return nil, errors.New("not set")
 			}
 			return x, nil
-		}}, slices.Contains(fieldNames(), name)
+		}}, slices.Contains(requestObject().fieldNames(), name)
 }
 
 func oracle(t testing.TB) *cel.Env {
@@ -85,7 +85,7 @@ func oracle(t testing.TB) *cel.Env {
 		t.Fatal(err)
 	}
 	p := provider{reg, types.NewObjectType("penstock.Request")}
-	env, err := cel.NewEnv(cel.CustomTypeAdapter(reg), cel.CustomTypeProvider(p), cel.Variable(variable, p.typ), ext.Strings())
+	env, err := cel.NewEnv(cel.CustomTypeAdapter(reg), cel.CustomTypeProvider(p), cel.Variable("request", p.typ), ext.Strings())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/penstock/penstock/hooks"
 )
 
 // parser reads an expression by CEL's grammar and makes values of it at once: a
@@ -13,6 +15,7 @@ type parser struct {
 	tok   token
 	depth int
 	vars  []variableOf
+	on    []hooks.Point // when the expression is asked
 }
 
 // variableOf is a name that all() or exists() gives to a list's element.
@@ -163,7 +166,7 @@ func (p *parser) relation() (value, error) {
 		b := value{typ: tBool, pos: v.pos}
 		switch {
 		case in && v.typ == tString && w.typ == tHeaders:
-			b.b = lookup(v, at).has
+			b.b = lookup(w, v, at).has
 		case in && (w.typ == tStrings || w.typ == tInts) && v.typ == w.typ.element():
 			b.b = among(v, w.list)
 		case !in && v.typ == w.typ && v.typ <= tString:

@@ -21,8 +21,8 @@ const (
 	tString
 	tStrings // a list literal
 	tInts
-	tHeaders // request.headers
-	tRequest
+	tHeaders // of a request or a response
+	tObject
 )
 
 func (t typ) String() string {
@@ -40,7 +40,7 @@ func (t typ) String() string {
 	case tHeaders:
 		return "map(string, string)"
 	}
-	return "request"
+	return "object"
 }
 
 // element is what a list's elements are.
@@ -63,6 +63,10 @@ type value struct {
 	text   *string                  // of a text in quotes
 	number *int64                   // of a number that is written out
 	has    func(*run) (bool, error) // of a selection: whether it is there
+	object *object                  // of tObject
+	// Of tHeaders: whose they are, and where.
+	of     string
+	header func(*hooks.Request) http.Header
 }
 
 // run is one evaluation.
@@ -76,7 +80,6 @@ type run struct {
 // errors of an evaluation. They hold no bytes of the pen.
 var (
 	errCost    = errors.New("it costs more than is allowed for one request")
-	errSize    = errors.New("request.size is not known: the body's length is not declared")
 	errRange   = errors.New("a number is out of range")
 	errDivide  = errors.New("division by zero")
 	errConvert = errors.New("int() of a text that is not a number")
@@ -84,13 +87,13 @@ var (
 
 // noKey says that there is no such header field. A key that the pen chose is not
 // repeated.
-type noKey struct{ name string }
+type noKey struct{ of, name string }
 
 func (e *noKey) Error() string {
 	if e.name == "" {
-		return "request.headers has no such key"
+		return e.of + ".headers has no such key"
 	}
-	return "request.headers has no " + e.name
+	return e.of + ".headers has no " + e.name
 }
 
 // pay takes the cost of one step over so many bytes.
@@ -99,49 +102,6 @@ func (x *run) pay(bytes int) error {
 		return errCost
 	}
 	return nil
-}
-
-// fieldNames lists what a request has.
-func fieldNames() []string {
-	return []string{"headers", "host", "method", "path", "port", "protocol", "query", "size"}
-}
-
-// field returns a field of the request.
-func field(name string, pos int) (value, bool) {
-	text := func(get func(*hooks.Request) string) value {
-		return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }}
-	}
-	var v value
-	switch name {
-	case "host":
-		v = text(func(r *hooks.Request) string { return r.Target.Name() })
-	case "method":
-		v = text(func(r *hooks.Request) string { return r.Method })
-	case "path":
-		v = text(func(r *hooks.Request) string { return r.Path })
-	case "protocol":
-		v = text(func(r *hooks.Request) string { return r.Protocol.String() })
-	case "query":
-		v = text(func(r *hooks.Request) string { return r.Query })
-	case "port":
-		v = value{typ: tInt, i: func(x *run) (int64, error) { return int64(x.r.Target.Port), nil }}
-	case "headers":
-		v = value{typ: tHeaders}
-	case "size":
-		// A length that is not declared is no number: -1 would pass for a small one.
-		v = value{typ: tInt, i: func(x *run) (int64, error) {
-			if x.r.Size < 0 {
-				return 0, errSize
-			}
-			return x.r.Size, nil
-		}, has: func(x *run) (bool, error) { return x.r.Size >= 0, nil }}
-	default:
-		return v, false
-	}
-	if v.pos = pos; v.has == nil {
-		v.has = func(*run) (bool, error) { return true, nil }
-	}
-	return v, true
 }
 
 // header looks a field up by its name in lower case; several values are joined by
@@ -160,9 +120,9 @@ func header(h http.Header, name, canonical string) (string, bool) {
 	return strings.Join(list, ", "), true
 }
 
-// lookup is request.headers[key].
-func lookup(key value, pos int) value {
-	missing, canonical := &noKey{}, ""
+// lookup is headers[key].
+func lookup(headers, key value, pos int) value {
+	missing, canonical := &noKey{of: headers.of}, ""
 	if key.text != nil {
 		missing.name = strconv.QuoteToASCII(*key.text)
 		canonical = textproto.CanonicalMIMEHeaderKey(*key.text)
@@ -179,7 +139,7 @@ func lookup(key value, pos int) value {
 		if key.text == nil {
 			c = textproto.CanonicalMIMEHeaderKey(name)
 		}
-		found, ok = header(x.r.Header, name, c)
+		found, ok = header(headers.header(x.r), name, c)
 		return found, ok, x.pay(len(found))
 	}
 	return value{typ: tString, pos: pos,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type Entry struct {
 	Name string
 	Rule string // "file:line" that it stands in
 	Hook hooks.Hook
+	On   []hooks.Point // when it is asked; none: PointRequest
 	// About says whether the hook is asked about a target; nil: about each.
 	About       func(*hooks.Target) bool
 	Timeout     time.Duration // for one decision, waiting for its turn included
@@ -31,11 +33,20 @@ type Entry struct {
 
 // Chain asks hooks in their order. It is safe for concurrent use; the nil Chain
 // has no hooks.
-type Chain struct{ links []*link }
+type Chain struct {
+	links  []*link
+	points pointSet // at which any of them is asked
+}
+
+// pointSet has a bit for each point.
+type pointSet uint16
+
+func (s pointSet) has(p hooks.Point) bool { return s>>p&1 == 1 }
 
 // link is a hook with its state.
 type link struct {
 	Entry
+	points  pointSet
 	room    chan struct{} // one token for each decision that runs
 	prompt  bool          // Decide ends by itself
 	breaker breaker
@@ -51,6 +62,8 @@ func New(entries []Entry) (*Chain, error) {
 			return nil, fmt.Errorf("make hook %s: there is nothing to ask", printable(e.Name))
 		case e.Timeout < 0 || e.Timeout > MaxTimeout || e.Concurrency < 0 || e.Concurrency > MaxConcurrency:
 			return nil, fmt.Errorf("make hook %s: its limits are out of bounds", printable(e.Name))
+		case slices.ContainsFunc(e.On, func(p hooks.Point) bool { return p.String() == "unknown" }):
+			return nil, fmt.Errorf("make hook %s: it is asked at a point that is not known", printable(e.Name))
 		}
 		if e.Timeout == 0 {
 			e.Timeout = DefaultTimeout
@@ -59,7 +72,14 @@ func New(entries []Entry) (*Chain, error) {
 			e.Concurrency = DefaultConcurrency
 		}
 		_, prompt := e.Hook.(interface{ Prompt() })
-		c.links = append(c.links, &link{Entry: e, prompt: prompt, room: make(chan struct{}, e.Concurrency)})
+		l := &link{Entry: e, prompt: prompt, room: make(chan struct{}, e.Concurrency)}
+		for _, p := range e.On {
+			l.points |= 1 << p
+		}
+		if len(e.On) == 0 {
+			l.points = 1 << hooks.PointRequest
+		}
+		c.links, c.points = append(c.links, l), c.points|l.points
 	}
 	return c, nil
 }
@@ -72,46 +92,70 @@ func (c *Chain) Len() int {
 	return len(c.links)
 }
 
-// Request asks the hooks about a request that the policy allows. The decision is
-// Next when all of them say so; else it is the first other one, a Deny or a
-// Reply, with a reason that names the hook. The trace has each hook that was
+// Asks says whether any hook is asked at a point about a target.
+func (c *Chain) Asks(p hooks.Point, t *hooks.Target) bool {
+	if c == nil || !c.points.has(p) {
+		return false
+	}
+	for _, l := range c.links {
+		if l.asked(p, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
+	return l.points.has(p) && (l.About == nil || l.About(t))
+}
+
+// Request asks the hooks about a request that the policy allows, at its point. The
+// decision is Next when all of them say so; else it is the first other one, a Deny
+// or a Reply, with a reason that names the hook. The trace has each hook that was
 // asked.
 func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, []hooks.Trace) {
 	var trace []hooks.Trace
-	if c == nil {
+	if c == nil || !c.points.has(r.Point) {
 		return hooks.Decision{Action: hooks.Next}, nil
 	}
 	for _, l := range c.links {
-		if l.About != nil && !l.About(&r.Target) {
+		if !l.asked(r.Point, &r.Target) {
 			continue
 		}
-		start := time.Now()
-		d, err := l.decide(ctx, r)
-		t := hooks.Trace{Hook: l.Name, Decision: d.Action.String()}
-		if err != nil {
-			d, t.Decision = hooks.Decision{Reason: err.Error()}, "failed"
+		d, t := l.ask(ctx, r)
+		if trace = append(trace, t); d.Action != hooks.Next {
+			return d, trace
 		}
-		d.Reason = clean(d.Reason)
-		t.Reason, t.Duration = d.Reason, time.Since(start)
-		trace = append(trace, t)
-		l.tally(d, err)
-		if d.Action == hooks.Next {
-			continue
-		}
-		d.Rule = l.Rule
-		switch {
-		case err != nil:
-			d.Reason = "hook " + l.Name + " failed, which denies: " + d.Reason
-		case d.Action == hooks.Reply:
-			d.Reason = "answered by hook " + l.Name
-		case d.Reason == "":
-			d.Reason = "denied by hook " + l.Name
-		default:
-			d.Reason = "denied by hook " + l.Name + ": " + d.Reason
-		}
-		return d, trace
 	}
 	return hooks.Decision{Action: hooks.Next}, trace
+}
+
+// ask asks one hook and says in whose name it is denied.
+func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks.Trace) {
+	start := time.Now()
+	d, err := l.decide(ctx, r)
+	t := hooks.Trace{Hook: l.Name, Point: r.Point, Decision: d.Action.String()}
+	if err != nil {
+		d, t.Decision = hooks.Decision{Reason: err.Error()}, "failed"
+	}
+	d.Reason = clean(d.Reason)
+	t.Reason, t.Duration = d.Reason, time.Since(start)
+	l.tally(d, err)
+	if d.Action == hooks.Next {
+		return d, t
+	}
+	d.Rule = l.Rule
+	switch {
+	case err != nil:
+		d.Reason = "hook " + l.Name + " failed, which denies: " + d.Reason
+	case d.Action == hooks.Reply:
+		d.Reason = "answered by hook " + l.Name
+	case d.Reason == "":
+		d.Reason = "denied by hook " + l.Name
+	default:
+		d.Reason = "denied by hook " + l.Name + ": " + d.Reason
+	}
+	return d, t
 }
 
 func (l *link) tally(d hooks.Decision, err error) {
@@ -133,6 +177,7 @@ var (
 	errOpen   = errors.New("it failed several times in a row and is not asked for a while")
 	errAction = errors.New("it answered with an action that is not known")
 	errAnswer = errors.New("its reply can't be sent: it needs a status from 200 to 599 and at most 64 KiB")
+	errReply  = errors.New("it answered with a reply where there can be none")
 	errGone   = errors.New("the client is gone")
 )
 
@@ -144,7 +189,7 @@ func (l *link) decide(ctx context.Context, r *hooks.Request) (d hooks.Decision, 
 		d, err = l.guarded(ctx, r)
 	}
 	if err == nil {
-		d, err = check(d)
+		d, err = check(r.Point, d)
 	}
 	return d, err
 }
@@ -207,12 +252,11 @@ func (l *link) await(ctx context.Context, r *hooks.Request) (hooks.Decision, err
 		d   hooks.Decision
 		err error
 	}
-	own := *r
-	own.Header = r.Header.Clone() // it may still read them when the request is over
+	own := own(r)
 	done := make(chan result, 1)
 	go func() {
 		defer func() { <-l.room }()
-		d, err := ask(ctx, l.Hook, &own)
+		d, err := ask(ctx, l.Hook, own)
 		done <- result{d, err}
 	}()
 	select {
@@ -226,6 +270,19 @@ func (l *link) await(ctx context.Context, r *hooks.Request) (hooks.Decision, err
 	}
 }
 
+// own copies what changes when the request is over: a hook that does not come
+// back in time may still read it.
+func own(r *hooks.Request) *hooks.Request {
+	q := *r
+	q.Header = r.Header.Clone()
+	if r.Response != nil {
+		resp := *r.Response
+		resp.Header = resp.Header.Clone()
+		q.Response = &resp
+	}
+	return &q
+}
+
 // ask calls a hook; a panic is an error.
 func ask(ctx context.Context, h hooks.Hook, r *hooks.Request) (d hooks.Decision, err error) {
 	defer func() {
@@ -237,12 +294,15 @@ func ask(ctx context.Context, h hooks.Hook, r *hooks.Request) (d hooks.Decision,
 }
 
 // check refuses answers that mean nothing, and makes a reply one that can be sent.
-func check(d hooks.Decision) (hooks.Decision, error) {
+func check(p hooks.Point, d hooks.Decision) (hooks.Decision, error) {
 	switch d.Action {
 	case hooks.Next, hooks.Deny:
 		d.Answer = nil
 		return d, nil
 	case hooks.Reply:
+		if !p.Replies() {
+			return hooks.Decision{}, errReply
+		}
 		a, err := answer(d.Answer)
 		d.Answer = a
 		return d, err

@@ -105,6 +105,7 @@ func Run(t *testing.T, start Start) {
 			}
 		})
 	}
+	points(t, start)
 	t.Run("flood", func(t *testing.T) { flood(t, start) })
 	t.Run("bytes that JSON has not", func(t *testing.T) {
 		r := Request()
@@ -117,7 +118,7 @@ func Run(t *testing.T, start Start) {
 
 func newChain(t *testing.T, h hooks.Hook) *chain.Chain {
 	t.Helper()
-	c, err := chain.New([]chain.Entry{{Name: "h", Hook: h, Timeout: timeout, Concurrency: 8}})
+	c, err := chain.New([]chain.Entry{{Name: "h", Hook: h, On: all(), Timeout: timeout, Concurrency: 8}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -44,6 +45,13 @@ type request struct {
 	Headers  map[string][]string `json:"headers"`
 	Size     *int64              `json:"size,omitempty"`
 	Process  *process            `json:"process,omitempty"`
+	Response *response           `json:"response,omitempty"`
+}
+
+type response struct {
+	Status  int                 `json:"status"`
+	Headers map[string][]string `json:"headers"`
+	Size    *int64              `json:"size,omitempty"`
 }
 
 type process struct {
@@ -52,17 +60,48 @@ type process struct {
 	SHA256 string `json:"sha256,omitempty"`
 }
 
-var errText = errors.New("the request has bytes that are not UTF-8, which can't be told to the hook as they are")
+var errText = errors.New("the request or its answer has bytes that are not UTF-8, which can't be told to the hook as they are")
 
-// Request renders the question that one hook is asked. id is to come back.
+// Request renders the question that one hook is asked at the request's point. id
+// is to come back.
 func Request(id, hook string, r *hooks.Request) ([]byte, error) {
-	q := request{Version: Version, ID: id, Hook: hook, Point: "request", Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
-		Host: r.Target.Host, Port: r.Target.Port, Method: r.Method, Path: r.Path, Query: r.Query, Headers: make(map[string][]string, len(r.Header))}
+	q := request{Version: Version, ID: id, Hook: hook, Point: r.Point.String(), Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
+		Host: r.Target.Host, Port: r.Target.Port, Method: r.Method, Path: r.Path, Query: r.Query, Size: size(r.Size)}
 	if r.Target.Host == "" {
 		q.Address = r.Target.Name()
 	}
 	valid := utf8.ValidString(r.Method) && utf8.ValidString(r.Path) && utf8.ValidString(r.Query)
-	for k, list := range r.Header {
+	var ok bool
+	q.Headers, ok = headers(r.Header)
+	valid = valid && ok
+	if p := r.Response; p != nil {
+		q.Response = &response{Status: p.Status, Size: size(p.Size)}
+		q.Response.Headers, ok = headers(p.Header)
+		valid = valid && ok
+	}
+	if !valid {
+		return nil, errText
+	}
+	if p := r.Process; p != nil {
+		// A path may be any bytes; nothing that leaves depends on it.
+		q.Process = &process{p.PID, strings.ToValidUTF8(p.Exe.Path, "?"), p.Exe.SHA256}
+	}
+	return json.Marshal(&q)
+}
+
+// size is a length that is known.
+func size(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+// headers has the fields by their names in lower case. false: JSON can't hold
+// them.
+func headers(h http.Header) (out map[string][]string, valid bool) {
+	out, valid = make(map[string][]string, len(h)), true
+	for k, list := range h {
 		if list == nil {
 			continue // a mark for the transport, no field
 		}
@@ -71,19 +110,9 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 			valid = valid && utf8.ValidString(v)
 		}
 		name := strings.ToLower(k)
-		q.Headers[name] = append(q.Headers[name], list...)
+		out[name] = append(out[name], list...)
 	}
-	if !valid {
-		return nil, errText
-	}
-	if r.Size >= 0 {
-		q.Size = &r.Size
-	}
-	if p := r.Process; p != nil {
-		// A path may be any bytes; nothing that leaves depends on it.
-		q.Process = &process{p.PID, strings.ToValidUTF8(p.Exe.Path, "?"), p.Exe.SHA256}
-	}
-	return json.Marshal(&q)
+	return out, valid
 }
 
 type decision struct {

@@ -1,0 +1,123 @@
+package cel
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// object is a thing that an expression can look at.
+type object struct {
+	name   string
+	fields map[string]func() value
+}
+
+// fieldNames lists what it has.
+func (o *object) fieldNames() []string {
+	out := make([]string, 0, len(o.fields))
+	for name := range o.fields {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// field returns one of its fields.
+func (o *object) field(name string, pos int) (value, bool) {
+	get, ok := o.fields[name]
+	if !ok {
+		return value{}, false
+	}
+	v := get()
+	if v.pos = pos; v.has == nil {
+		v.has = func(*run) (bool, error) { return true, nil }
+	}
+	return v, true
+}
+
+// objectAt returns what has a name at each of the points, nil if there is nothing.
+func objectAt(name string, on []hooks.Point) *object {
+	switch name {
+	case "request":
+		return requestObject()
+	case "response":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return p != hooks.PointResponse }) {
+			return responseObject()
+		}
+	}
+	return nil
+}
+
+// objectNames lists what an expression can look at.
+func objectNames(on []hooks.Point) []string {
+	return slices.DeleteFunc([]string{"request", "response"}, func(s string) bool { return objectAt(s, on) == nil })
+}
+
+func requestObject() *object {
+	text := func(get func(*hooks.Request) string) func() value {
+		return func() value { return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }} }
+	}
+	return &object{"request", map[string]func() value{
+		"host":     text(func(r *hooks.Request) string { return r.Target.Name() }),
+		"method":   text(func(r *hooks.Request) string { return r.Method }),
+		"path":     text(func(r *hooks.Request) string { return r.Path }),
+		"protocol": text(func(r *hooks.Request) string { return r.Protocol.String() }),
+		"query":    text(func(r *hooks.Request) string { return r.Query }),
+		"port":     integer(func(r *hooks.Request) int64 { return int64(r.Target.Port) }),
+		"headers":  fields("request", func(r *hooks.Request) http.Header { return r.Header }),
+		"size":     length("request", func(r *hooks.Request) int64 { return r.Size }),
+	}}
+}
+
+// responseObject is there only where each request has a Response.
+func responseObject() *object {
+	return &object{"response", map[string]func() value{
+		"status":  integer(func(r *hooks.Request) int64 { return int64(r.Response.Status) }),
+		"headers": fields("response", func(r *hooks.Request) http.Header { return r.Response.Header }),
+		"size":    length("response", func(r *hooks.Request) int64 { return r.Response.Size }),
+	}}
+}
+
+func integer(get func(*hooks.Request) int64) func() value {
+	return func() value { return value{typ: tInt, i: func(x *run) (int64, error) { return get(x.r), nil }} }
+}
+
+// fields is a header.
+func fields(of string, get func(*hooks.Request) http.Header) func() value {
+	return func() value { return value{typ: tHeaders, of: of, header: get} }
+}
+
+// length is that of a body. One that is not declared is no number: -1 would pass
+// for a small one.
+func length(of string, get func(*hooks.Request) int64) func() value {
+	unknown := errors.New(of + ".size is not known: the body's length is not declared")
+	return func() value {
+		return value{typ: tInt, i: func(x *run) (int64, error) {
+			n := get(x.r)
+			if n < 0 {
+				return 0, unknown
+			}
+			return n, nil
+		}, has: func(x *run) (bool, error) { return get(x.r) >= 0, nil }}
+	}
+}
+
+// unknownName says what may stand in a name's place.
+func unknownName(name string, on []hooks.Point) string {
+	var with []string
+	for _, o := range objectNames(on) {
+		if _, ok := objectAt(o, on).fields[name]; ok {
+			with = append(with, "write "+o+"."+name)
+		}
+	}
+	switch {
+	case len(with) > 0:
+		return strings.Join(with, ", or ")
+	case objectAt(name, []hooks.Point{hooks.PointResponse}) != nil:
+		return "it is there for hooks with on: [response] only"
+	}
+	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.path.startsWith("/x/")`
+}

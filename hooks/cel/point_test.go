@@ -1,0 +1,62 @@
+package cel
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// TestPoints: an expression sees what is there whenever it is asked, and nothing
+// else compiles or answers.
+func TestPoints(t *testing.T) {
+	request, response := hooks.PointRequest, hooks.PointResponse
+	for _, tt := range []struct {
+		text, message, hint string
+		on                  []hooks.Point
+	}{
+		{`response.status == 200 ? "next" : "deny"`, "", "", []hooks.Point{response}},
+		{`request.path == "/" && "x-a" in response.headers ? response.headers["x-a"] : "deny"`, "", "", []hooks.Point{response}},
+		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "on: [response] only", []hooks.Point{request}},
+		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "on: [response] only", []hooks.Point{request, response}},
+		{`response.path == "/" ? "next" : "deny"`, `response has no field "path"`, "it has headers, size, status", []hooks.Point{response}},
+		{`status == 200 ? "next" : "deny"`, `nothing is called "status"`, "write response.status", []hooks.Point{response}},
+		{`size == 200 ? "next" : "deny"`, `nothing is called "size"`, "write request.size, or write response.size", []hooks.Point{response}},
+		{`["a"].exists(response, true) ? "next" : "deny"`, "", "", []hooks.Point{request}},
+		{`["a"].exists(response, true) ? "next" : "deny"`, "a name for the list's elements", "", []hooks.Point{response}},
+		{`response == response ? "next" : "deny"`, "== is not there for object", "", []hooks.Point{response}},
+	} {
+		_, err := Language{}.CompileHook(tt.text, tt.on...)
+		var e *hooks.ConditionError
+		if tt.message == "" && err == nil {
+			continue
+		}
+		if !errors.As(err, &e) || tt.message == "" || !strings.Contains(e.Message, tt.message) || !strings.Contains(e.Hint, tt.hint) {
+			t.Errorf("%s at %v: %v %+v", tt.text, tt.on, err, e)
+		}
+	}
+	if _, err := (Language{}).Compile(`response.status == 200`); err == nil {
+		t.Error("a condition of a rule sees an answer")
+	}
+	h, err := Language{}.CompileHook(`response.headers["x-a"] + (has(response.size) ? string(response.size) : "") == "b" ? "next" : "deny: " + string(response.status)`, response)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &hooks.Request{Point: response, Header: http.Header{"X-A": {"z"}}, Response: &hooks.Response{Status: 200, Header: http.Header{"X-A": {"b"}}, Size: -1}}
+	if d, err := h.Decide(t.Context(), r); d.Action != hooks.Next || err != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+	r.Response.Size = 5
+	if d, err := h.Decide(t.Context(), r); d.Action != hooks.Deny || d.Reason != "200" || err != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+	r.Response.Header = nil
+	if _, err := h.Decide(t.Context(), r); err == nil || err.Error() != `response.headers has no "x-a"` {
+		t.Error(err)
+	}
+	if d, err := h.Decide(t.Context(), &hooks.Request{}); d.Action != hooks.Deny || err == nil {
+		t.Errorf("asked about a request: %+v, %v", d, err)
+	}
+}

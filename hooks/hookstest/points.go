@@ -1,0 +1,70 @@
+package hookstest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+)
+
+// At returns the request that hooks are asked about at a point.
+func At(p hooks.Point) *hooks.Request {
+	r := Request()
+	if r.Point = p; p == hooks.PointResponse {
+		r.Response = &hooks.Response{Status: 404, Header: http.Header{"X-B": {"c"}}, Size: 7}
+	}
+	return r
+}
+
+// all are the points.
+func all() (out []hooks.Point) {
+	for _, name := range hooks.PointNames() {
+		p, _ := hooks.PointNamed(name)
+		out = append(out, p)
+	}
+	return out
+}
+
+// points asks at each point: the other side is told which it is and what is there,
+// and nothing that it says means more than it does there.
+func points(t *testing.T, start Start) {
+	for _, p := range all() {
+		for name, c := range map[string]struct {
+			answer string
+			want   hooks.Action
+		}{
+			"next":                  {`{"version":1,"id":"ID","decision":"next"}`, hooks.Next},
+			"deny":                  {`{"version":1,"id":"ID","decision":"deny"}`, hooks.Deny},
+			"reply":                 {`{"version":1,"id":"ID","decision":"reply","reply":{"status":418}}`, map[bool]hooks.Action{true: hooks.Reply}[p.Replies()]},
+			"another question's id": {`{"version":1,"id":"x","decision":"next"}`, hooks.Deny},
+			"another point":         {`{"version":1,"id":"ID","decision":"next","point":"request"}`, hooks.Deny},
+		} {
+			t.Run(p.String()+": "+name, func(t *testing.T) {
+				asked := make(chan []byte, 1)
+				d, trace := newChain(t, start(t, Behaviour{Answer: func(q []byte) []byte {
+					asked <- q
+					return []byte(strings.ReplaceAll(c.answer, "ID", ID(q)))
+				}})).Request(t.Context(), At(p))
+				if d.Action != c.want || len(trace) != 1 || trace[0].Point != p {
+					t.Errorf("%+v %+v", d, trace)
+				}
+				var q struct {
+					Point, Path string
+					Response    *struct {
+						Status  int
+						Headers map[string][]string
+						Size    int
+					}
+				}
+				if err := json.Unmarshal(<-asked, &q); err != nil || q.Point != p.String() {
+					t.Errorf("asked %+v, %v", q, err)
+				}
+				if r := q.Response; (r != nil) != (p == hooks.PointResponse) || r != nil && (r.Status != 404 || r.Size != 7 || len(r.Headers["x-b"]) != 1) {
+					t.Errorf("told of the answer %+v", r)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package hooks
+
+import (
+	"net/http"
+	"slices"
+)
+
+// Point is when a hook is asked. The zero value is PointRequest, before anything
+// has left.
+type Point uint8
+
+// The points.
+const (
+	PointRequest  Point = iota // a request's header is there, and nothing of it has left
+	PointResponse              // the header of the answer is there, and nothing of it is the pen's
+	points
+)
+
+var pointNames = [points]string{"request", "response"}
+
+// String returns the point's name as it stands in policies, questions and in the
+// audit.
+func (p Point) String() string {
+	if p < points {
+		return pointNames[p]
+	}
+	return "unknown"
+}
+
+// PointNames returns the names of all points.
+func PointNames() []string { return slices.Clone(pointNames[:]) }
+
+// PointNamed returns the point of a name.
+func PointNamed(s string) (p Point, ok bool) {
+	i := slices.Index(pointNames[:], s)
+	return Point(max(i, 0)), i >= 0
+}
+
+// Replies says whether a hook may answer itself at the point.
+func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
+
+// Response is what an upstream answers a request with.
+type Response struct {
+	Status int // final: 101 and 200 to 999
+	Header http.Header
+	Size   int64 // declared body length in bytes; -1 if unknown
+}
