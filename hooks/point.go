@@ -13,10 +13,13 @@ type Point uint8
 const (
 	PointRequest  Point = iota // a request's header is there, and nothing of it has left
 	PointResponse              // the header of the answer is there, and nothing of it is the pen's
+	// PointConnect is before a connection is made for the pen: one that is not read,
+	// or the first request of one of the pen's to its target.
+	PointConnect
 	points
 )
 
-var pointNames = [points]string{"request", "response"}
+var pointNames = [points]string{"request", "response", "connect"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -38,6 +41,10 @@ func PointNamed(s string) (p Point, ok bool) {
 
 // Replies says whether a hook may answer itself at the point.
 func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
+
+// Web says whether there is a request at the point: method, path, query, header and
+// size.
+func (p Point) Web() bool { return p != PointConnect }
 
 // Response is what an upstream answers a request with.
 type Response struct {

@@ -2,10 +2,12 @@ package netproxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
@@ -76,21 +78,69 @@ func (f *flow) decide(r *http.Request) *http.Response {
 	if f.gen.hooks.Len() == 0 {
 		return nil
 	}
+	if l, ok := r.Context().Value(linkKey{}).(*link); !ok || !f.meets(r.Context(), l.pen) {
+		return f.deny(r, policy.Verdict{Reason: f.open.Reason})
+	}
 	d, trace := f.gen.hooks.Request(r.Context(), &f.req)
-	f.open.Hooks = trace
+	f.open.Hooks = append(f.open.Hooks, trace...)
 	if d.Action == hooks.Next {
 		return nil
 	}
-	// Like a rule that denies, a hook holds in audit mode too.
-	v = policy.Verdict{Reason: f.p.cfg.Secrets.Redact(d.Reason)}
-	f.verdict(v, false)
-	f.open.Rule, f.class = d.Rule, "hook"
-	resp := f.deny(r, v)
+	f.overrule(d)
+	resp := f.deny(r, policy.Verdict{Reason: f.open.Reason})
 	if d.Action == hooks.Reply && f.begun {
 		resp.Body.Close()
 		return replied(r, d.Answer)
 	}
 	return resp
+}
+
+// overrule takes an allow back because a hook says so. Like a rule that denies, a
+// hook holds in audit mode too.
+func (f *flow) overrule(d hooks.Decision) {
+	f.refuse(f.p.cfg.Secrets.Redact(d.Reason), "hook")
+	f.open.Rule = d.Rule
+}
+
+// met is what hooks have nothing against that a connection of the pen meets.
+type met struct {
+	mu      sync.Mutex
+	gen     *generation // whose hooks they are
+	targets map[hooks.Target]struct{}
+}
+
+// maxMet bounds the targets that are remembered of one connection.
+const maxMet = 64
+
+// meets asks the hooks about a connection of the pen to the flow's target, unless
+// they were. false: one denied it, which is the flow's verdict.
+func (f *flow) meets(ctx context.Context, c *conn) bool {
+	if !f.asks(hooks.PointConnect) {
+		return true
+	}
+	m := &c.met
+	m.mu.Lock()
+	if m.gen != f.gen || len(m.targets) >= maxMet {
+		m.gen, m.targets = f.gen, map[hooks.Target]struct{}{}
+	}
+	_, ok := m.targets[f.req.Target]
+	m.mu.Unlock()
+	if ok {
+		return true
+	}
+	q := hooks.Request{Session: f.p.cfg.Session, Flow: f.req.Flow, Protocol: f.req.Protocol, Target: f.req.Target, Process: f.req.Process, Point: hooks.PointConnect}
+	d, trace := f.gen.hooks.Request(ctx, &q)
+	f.open.Hooks = append(f.open.Hooks, trace...)
+	if d.Action != hooks.Next {
+		f.overrule(d)
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.gen == f.gen {
+		m.targets[f.req.Target] = struct{}{}
+	}
+	return true
 }
 
 // replied is a hook's own answer. What is recorded is the refusal.

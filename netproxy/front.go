@@ -111,6 +111,7 @@ type conn struct {
 	waits  waits
 	probe  probe
 	cork   cork
+	met    met
 }
 
 // Read gives what was read already, then what comes.

@@ -13,11 +13,14 @@ import (
 	"github.com/penstock/penstock/policy"
 )
 
-// opens applies a verdict and the budgets to a connection that is not read, and
+// opens applies a verdict, the hooks and the budgets to a connection that is not read, and
 // records that it leaves. false: it was refused, and the pen's end is reset.
 func (p *Proxy) opens(c *conn, f *flow, v policy.Verdict, would bool) bool {
 	f.verdict(v, would)
-	if f.allowed {
+	if f.asks(hooks.PointConnect) {
+		f.req.Flow = p.flows.Add(1)
+	}
+	if f.allowed && f.meets(p.ending, c) {
 		if err := f.admit(0, 0); err != nil {
 			f.refuse(err.Error(), "budget")
 		}

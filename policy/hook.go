@@ -224,7 +224,7 @@ func (m *merge) hooks() {
 	for i := range m.d.Hooks {
 		h := &m.d.Hooks[i]
 		for _, r := range m.d.Rules {
-			if !r.Deny && !r.Inspects() && h.meets(r) {
+			if !r.Deny && !r.Inspects() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
 				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")
 			}
 		}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -45,6 +46,9 @@ func TestHooks(t *testing.T) {
 	}
 	if all := strings.Join(unread, "\n"); len(unread) != 3 || strings.Count(all, "hook root-s") != 2 || strings.Count(all, "hook user-s") != 1 {
 		t.Errorf("warnings:\n%s", all)
+	}
+	if q, err := layers(t, map[Layer]string{User: "hooks: [{name: h, on: [connect], cel: b}]\negress: {allow: [{host: a.example, inspect: false}]}"}); err != nil || strings.Contains(fmt.Sprint(q.Warnings()), "unread") {
+		t.Errorf("a hook that is asked about connections does not see one: %v, %v", q.Warnings(), err)
 	}
 	if h := roundTrip(t, p).Hooks(); h[0].Compiled() != nil {
 		t.Error("what travels is compiled")

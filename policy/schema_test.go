@@ -32,7 +32,7 @@ var (
 		"version: 1\nsecrets: [{name: A, from: 'credential:a.b', hosts: [a.example], bearer: true}, {name: B, from: {command: [pass, show, 'x y', '']}, hosts: [a.example], basic: {user: x-access-token}}, {name: C, from: {command: [/usr/bin/env]}, hosts: [a.example], query: 'api key'}, {name: D, from: 'env:D', hosts: [a.example], json: auth.key}]",
 		"version: 1\negress: {via: corp, allow: [{host: a.example, via: direct}], upstreams: {corp: {url: 'http://proxy.corp.example:3128/', user: me, from: 'env:P', addresses: [10.0.0.0/8], except: ['*.lab', 10.0.0.0/8]}, k: {url: 'https://p.example:1', auth: negotiate, from: 'env:KRB5CCNAME', kdc: [kdc.example, 'kdc2.example:88']}, n: {urls: ['http://1.2.3.4:1', 'http://b.example:1'], user: 'CORP\\agent', auth: ntlm, from: 'env:X'}, d: {url: 'http://1.2.3.4:1', auth: basic, from: 'env:X'}, b: {urls: ['socks5://[::1]:1080', 'socks5h://h.example:1'], from: 'file:~/p'}}}\nlimits: {via: [corp, direct]}",
 		"version: 1\nhooks: [{name: a, on: [request], http: 'https://a.example:8443/x?y', key: 'file:~/k'}]",
-		"version: 1\nhooks: [{name: a, on: [response, request], cel: b}, {name: b, on: [response], cel: b}]",
+		"version: 1\nhooks: [{name: a, on: [response, request], cel: b}, {name: b, on: [response], cel: b}, {name: c, on: [connect], cel: b}]",
 		"version: 1\nhooks: []", "version: 1\nhooks: [{name: a-1, on: [request], hosts: ['*.b.example', 10.0.0.0/8], cel: '\"next\"', timeout: 100ms, concurrency: 4}]",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}

@@ -97,13 +97,16 @@ func askedOf(r *hooks.Request, headers []string, size int64) error {
 
 // askHooks has the hooks judge what the rules allow.
 func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
-	web := r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS
-	if e.Action != hooks.Allow.String() || !web {
+	if e.Action != hooks.Allow.String() {
 		return nil
+	}
+	points := []hooks.Point{hooks.PointConnect}
+	if r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS {
+		points = append(points, hooks.PointRequest)
 	}
 	// Nothing is contacted: a webhook is taken to have nothing against it.
 	c, err := netproxy.HooksOf(p, func(h *policy.Hook) (hooks.Hook, error) {
-		if h.About(&r.Target) && slices.Contains(h.Points(), r.Point) {
+		if h.About(&r.Target) && slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return slices.Contains(points, p) }) {
 			fmt.Fprintf(warn, "penstock: hook %s (%s) would be asked too, and could deny it\n", h.Name, h.From.Ref())
 		}
 		return nothingAgainst{}, nil
@@ -111,9 +114,16 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 	if err != nil {
 		return err
 	}
-	if d, _ := c.Request(ctx, r); d.Action != hooks.Next {
+	for _, point := range points {
+		q := *r
+		q.Point = point
+		d, _ := c.Request(ctx, &q)
+		if d.Action == hooks.Next {
+			continue
+		}
 		*e = policy.Explanation{Request: e.Request, Action: hooks.Deny.String(), Rule: d.Rule, Reason: d.Reason, Hook: true,
 			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": what a hook denies no rule allows"}}}
+		break
 	}
 	return nil
 }

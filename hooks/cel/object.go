@@ -42,7 +42,7 @@ func (o *object) field(name string, pos int) (value, bool) {
 func objectAt(name string, on []hooks.Point) *object {
 	switch name {
 	case "request":
-		return requestObject()
+		return requestObject(!slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Web() }))
 	case "response":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return p != hooks.PointResponse }) {
 			return responseObject()
@@ -56,20 +56,24 @@ func objectNames(on []hooks.Point) []string {
 	return slices.DeleteFunc([]string{"request", "response"}, func(s string) bool { return objectAt(s, on) == nil })
 }
 
-func requestObject() *object {
+// requestObject has what all points have and, with web, what a request has.
+func requestObject(web bool) *object {
 	text := func(get func(*hooks.Request) string) func() value {
 		return func() value { return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }} }
 	}
-	return &object{"request", map[string]func() value{
+	o := &object{"request", map[string]func() value{
 		"host":     text(func(r *hooks.Request) string { return r.Target.Name() }),
-		"method":   text(func(r *hooks.Request) string { return r.Method }),
-		"path":     text(func(r *hooks.Request) string { return r.Path }),
 		"protocol": text(func(r *hooks.Request) string { return r.Protocol.String() }),
-		"query":    text(func(r *hooks.Request) string { return r.Query }),
 		"port":     integer(func(r *hooks.Request) int64 { return int64(r.Target.Port) }),
-		"headers":  fields("request", func(r *hooks.Request) http.Header { return r.Header }),
-		"size":     length("request", func(r *hooks.Request) int64 { return r.Size }),
 	}}
+	if web {
+		o.fields["method"] = text(func(r *hooks.Request) string { return r.Method })
+		o.fields["path"] = text(func(r *hooks.Request) string { return r.Path })
+		o.fields["query"] = text(func(r *hooks.Request) string { return r.Query })
+		o.fields["headers"] = fields("request", func(r *hooks.Request) http.Header { return r.Header })
+		o.fields["size"] = length("request", func(r *hooks.Request) int64 { return r.Size })
+	}
+	return o
 }
 
 // responseObject is there only where each request has a Response.
@@ -119,5 +123,5 @@ func unknownName(name string, on []hooks.Point) string {
 	case objectAt(name, []hooks.Point{hooks.PointResponse}) != nil:
 		return "it is there for hooks with on: [response] only"
 	}
-	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.path.startsWith("/x/")`
+	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`
 }

@@ -12,7 +12,7 @@ import (
 // TestPoints: an expression sees what is there whenever it is asked, and nothing
 // else compiles or answers.
 func TestPoints(t *testing.T) {
-	request, response := hooks.PointRequest, hooks.PointResponse
+	request, response, connect := hooks.PointRequest, hooks.PointResponse, hooks.PointConnect
 	for _, tt := range []struct {
 		text, message, hint string
 		on                  []hooks.Point
@@ -27,6 +27,9 @@ func TestPoints(t *testing.T) {
 		{`["a"].exists(response, true) ? "next" : "deny"`, "", "", []hooks.Point{request}},
 		{`["a"].exists(response, true) ? "next" : "deny"`, "a name for the list's elements", "", []hooks.Point{response}},
 		{`response == response ? "next" : "deny"`, "== is not there for object", "", []hooks.Point{response}},
+		{`request.port == 22 && request.protocol == "tcp" ? "deny" : "next"`, "", "", []hooks.Point{connect, request}},
+		{`request.path == "/" ? "next" : "deny"`, `request has no field "path"`, "it has host, port, protocol", []hooks.Point{request, connect}},
+		{`path == "/" ? "next" : "deny"`, `nothing is called "path"`, "request.host", []hooks.Point{connect}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)
 		var e *hooks.ConditionError

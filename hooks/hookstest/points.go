@@ -12,8 +12,11 @@ import (
 // At returns the request that hooks are asked about at a point.
 func At(p hooks.Point) *hooks.Request {
 	r := Request()
-	if r.Point = p; p == hooks.PointResponse {
+	switch r.Point = p; p {
+	case hooks.PointResponse:
 		r.Response = &hooks.Response{Status: 404, Header: http.Header{"X-B": {"c"}}, Size: 7}
+	case hooks.PointConnect:
+		r.Protocol, r.Method, r.Path, r.Query, r.Header, r.Size = hooks.ProtocolTCP, "", "", "", nil, 0
 	}
 	return r
 }
@@ -52,6 +55,7 @@ func points(t *testing.T, start Start) {
 				}
 				var q struct {
 					Point, Path string
+					Headers     map[string][]string
 					Response    *struct {
 						Status  int
 						Headers map[string][]string
@@ -60,6 +64,9 @@ func points(t *testing.T, start Start) {
 				}
 				if err := json.Unmarshal(<-asked, &q); err != nil || q.Point != p.String() {
 					t.Errorf("asked %+v, %v", q, err)
+				}
+				if (q.Path != "") != p.Web() || (q.Headers != nil) != p.Web() {
+					t.Errorf("told of a request %+v", q)
 				}
 				if r := q.Response; (r != nil) != (p == hooks.PointResponse) || r != nil && (r.Status != 404 || r.Size != 7 || len(r.Headers["x-b"]) != 1) {
 					t.Errorf("told of the answer %+v", r)

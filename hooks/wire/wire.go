@@ -29,30 +29,33 @@ const Version = 1
 const MaxDecision = 128 << 10
 
 type request struct {
-	Version  int                 `json:"version"`
-	ID       string              `json:"id"`
-	Hook     string              `json:"hook"`
-	Point    string              `json:"point"`
-	Session  string              `json:"session"`
-	Flow     uint64              `json:"flow"`
-	Protocol string              `json:"protocol"`
-	Host     string              `json:"host,omitempty"`
-	Address  string              `json:"address,omitempty"`
-	Port     uint16              `json:"port"`
-	Method   string              `json:"method"`
-	Path     string              `json:"path"`
-	Query    string              `json:"query,omitempty"`
-	Headers  map[string][]string `json:"headers"`
-	Size     *int64              `json:"size,omitempty"`
-	Process  *process            `json:"process,omitempty"`
-	Response *response           `json:"response,omitempty"`
+	Version  int       `json:"version"`
+	ID       string    `json:"id"`
+	Hook     string    `json:"hook"`
+	Point    string    `json:"point"`
+	Session  string    `json:"session"`
+	Flow     uint64    `json:"flow"`
+	Protocol string    `json:"protocol"`
+	Host     string    `json:"host,omitempty"`
+	Address  string    `json:"address,omitempty"`
+	Port     uint16    `json:"port"`
+	Method   string    `json:"method,omitempty"`
+	Path     string    `json:"path,omitempty"`
+	Query    string    `json:"query,omitempty"`
+	Headers  *header   `json:"headers,omitempty"`
+	Size     *int64    `json:"size,omitempty"`
+	Process  *process  `json:"process,omitempty"`
+	Response *response `json:"response,omitempty"`
 }
 
 type response struct {
-	Status  int                 `json:"status"`
-	Headers map[string][]string `json:"headers"`
-	Size    *int64              `json:"size,omitempty"`
+	Status  int    `json:"status"`
+	Headers header `json:"headers"`
+	Size    *int64 `json:"size,omitempty"`
 }
+
+// header has the fields by their names in lower case.
+type header map[string][]string
 
 type process struct {
 	PID    int    `json:"pid"`
@@ -66,14 +69,17 @@ var errText = errors.New("the request or its answer has bytes that are not UTF-8
 // is to come back.
 func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 	q := request{Version: Version, ID: id, Hook: hook, Point: r.Point.String(), Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
-		Host: r.Target.Host, Port: r.Target.Port, Method: r.Method, Path: r.Path, Query: r.Query, Size: size(r.Size)}
+		Host: r.Target.Host, Port: r.Target.Port}
 	if r.Target.Host == "" {
 		q.Address = r.Target.Name()
 	}
-	valid := utf8.ValidString(r.Method) && utf8.ValidString(r.Path) && utf8.ValidString(r.Query)
-	var ok bool
-	q.Headers, ok = headers(r.Header)
-	valid = valid && ok
+	valid, ok := true, false
+	if r.Point.Web() {
+		var h header
+		h, valid = headers(r.Header)
+		valid = valid && utf8.ValidString(r.Method) && utf8.ValidString(r.Path) && utf8.ValidString(r.Query)
+		q.Method, q.Path, q.Query, q.Headers, q.Size = r.Method, r.Path, r.Query, &h, size(r.Size)
+	}
 	if p := r.Response; p != nil {
 		q.Response = &response{Status: p.Status, Size: size(p.Size)}
 		q.Response.Headers, ok = headers(p.Header)
@@ -97,10 +103,9 @@ func size(n int64) *int64 {
 	return &n
 }
 
-// headers has the fields by their names in lower case. false: JSON can't hold
-// them.
-func headers(h http.Header) (out map[string][]string, valid bool) {
-	out, valid = make(map[string][]string, len(h)), true
+// headers returns the fields of a header. false: JSON can't hold them.
+func headers(h http.Header) (out header, valid bool) {
+	out, valid = make(header, len(h)), true
 	for k, list := range h {
 		if list == nil {
 			continue // a mark for the transport, no field
