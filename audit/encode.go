@@ -19,6 +19,8 @@ func typeName(e Event) string {
 		name, ok = TypeDNS, e != nil
 	case *SecretUse:
 		name, ok = TypeSecretUse, e != nil
+	case *SecretRenewal:
+		name, ok = TypeRenewal, e != nil
 	case *SessionStart:
 		name, ok = TypeSessionStart, e != nil
 	case *SessionEnd:
@@ -58,6 +60,10 @@ func (l *line) encode(e Event) {
 		l.str("name", e.Name, maxName)
 		l.str("host", e.Host, maxName)
 		l.str("header", e.Header, maxName)
+	case *SecretRenewal:
+		l.str("name", e.Name, maxName)
+		l.str("action", e.Action, maxName)
+		l.str("reason", e.Reason, maxText)
 	case *SessionStart:
 		l.sessionStart(e)
 	case *SessionEnd:

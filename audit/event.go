@@ -25,6 +25,7 @@ const (
 	TypeFlowClose    = "flow_close"
 	TypeDrop         = "drop"
 	TypeSecretUse    = "secret_use"
+	TypeRenewal      = "secret_renewal"
 	TypeViolation    = "violation"
 	TypeLimit        = "limit"
 	TypeControl      = "control"
@@ -213,6 +214,14 @@ type SecretUse struct {
 	Header string
 }
 
+// SecretRenewal says what became of a secret's value while the session runs. It
+// never holds the value.
+type SecretRenewal struct {
+	Name   string
+	Action string // "renewed", "failed" (the old value is kept) or "expired"
+	Reason string // why it failed
+}
+
 // Violation is something that no honest tool does: a placeholder sent to a
 // wrong host, a name that changes within a connection, a malformed message.
 type Violation struct {
@@ -262,16 +271,17 @@ type Loss struct {
 	Torn   []byte // start of a line that a killed writer left unfinished
 }
 
-func (*SessionStart) event() {}
-func (*SessionEnd) event()   {}
-func (*Process) event()      {}
-func (*DNS) event()          {}
-func (*FlowOpen) event()     {}
-func (*FlowClose) event()    {}
-func (*Drop) event()         {}
-func (*SecretUse) event()    {}
-func (*Violation) event()    {}
-func (*Limit) event()        {}
-func (*Control) event()      {}
-func (*Publish) event()      {}
-func (*Loss) event()         {}
+func (*SessionStart) event()  {}
+func (*SessionEnd) event()    {}
+func (*Process) event()       {}
+func (*DNS) event()           {}
+func (*FlowOpen) event()      {}
+func (*FlowClose) event()     {}
+func (*Drop) event()          {}
+func (*SecretUse) event()     {}
+func (*SecretRenewal) event() {}
+func (*Violation) event()     {}
+func (*Limit) event()         {}
+func (*Control) event()       {}
+func (*Publish) event()       {}
+func (*Loss) event()          {}

@@ -48,6 +48,13 @@ func TestSecretsGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPen(t, w)
+	changing := p.home.Write(t, ".config/example/changing", other)
+	w.HTTPS("rotate.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if err := os.WriteFile(changing, []byte(value), 0o644); err != nil {
+			t.Error(err)
+		}
+		fmt.Fprintln(rw, "the service has another key now")
+	}))
 	p.home.Write(t, ".config/example/key", value+"\n")
 	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
@@ -67,6 +74,7 @@ func TestSecretsGuide(t *testing.T) {
 		file := p.home.Write(t, "policy.yaml", blocks["yaml"])
 		p.ran = true
 		for _, version := range []string{"--http1.1", "--http2"} {
+			p.home.Write(t, ".config/example/changing", other)
 			r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c",
 				strings.ReplaceAll(blocks["sh"], "curl -sS", "curl -sS "+version))
 			out := world.Lines(r.Stdout)

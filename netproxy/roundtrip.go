@@ -202,7 +202,9 @@ func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, e
 		used = append(used, more...)
 	}
 	if f.pin != nil {
-		used = set.Inject(f.pin, out.Header, used)
+		if used, err = set.Inject(f.pin, out.Header, used); err != nil {
+			return nil, nil, err
+		}
 	}
 	if len(used) > 0 {
 		// Response can't look into a compressed answer.

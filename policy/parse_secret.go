@@ -20,7 +20,7 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 					p.fail(n, "letters, digits and _, not beginning with a digit", "%s is not a name of a variable", quote(s.Name))
 				}
 			}},
-			{"from", func(n *yaml.Node) { p.secretFrom(&s, n) }},
+			{"from", func(n *yaml.Node) { s.Origin = p.origin(n, "from") }},
 			{"hosts", func(n *yaml.Node) { p.secretHosts(&s, n) }},
 			{"header", func(n *yaml.Node) {
 				if v, ok := p.text(n, "header"); ok {
@@ -95,55 +95,6 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 	})
 }
 
-// secretFrom reads env:NAME, file:PATH, credential:NAME or {command: [...]}.
-func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
-	if n.Kind == yaml.MappingNode {
-		p.secretCommand(s, n)
-		return
-	}
-	v, ok := p.text(n, "from")
-	if !ok {
-		return
-	}
-	if strings.HasPrefix(v, "env:") || strings.HasPrefix(v, "file:") {
-		s.Env, s.File = p.valueFrom(n, "from", "a secret's value")
-		return
-	}
-	if name, ok := strings.CutPrefix(v, "credential:"); ok {
-		if !validCredential(name) {
-			p.fail(n, "write credential:NAME", "%s is not a name of a credential", quote(name))
-		}
-		s.Credential = name
-		return
-	}
-	// Not quoted: it may be the credential itself.
-	p.fail(n, "write env:NAME, file:PATH, credential:NAME or {command: [PROGRAM, ARGUMENT]}; a secret's value never stands in a policy",
-		"from is neither env:, file:, credential: nor a command")
-}
-
-func (p *parser) secretCommand(s *Secret, n *yaml.Node) {
-	seen := p.fields(n, "from", []field{{"command", func(n *yaml.Node) {
-		p.list(n, "from.command", func(c *yaml.Node) {
-			if v, ok := p.text(c, "an entry of from.command"); ok {
-				s.Command = append(s.Command, v)
-			}
-		})
-		switch {
-		case !mayCommand(p.lay):
-			p.fail(n, "declare the secret in your own policy", "a project's policy can't have a command executed on the host")
-		case !validCommand(s.Command):
-			p.fail(n, "for example command: [pass, show, example/key]", "from.command is not a program, by name or absolute path, and its arguments")
-		}
-	}}})
-	if seen != nil && seen["command"] == nil {
-		p.fail(n, "for example {command: [pass, show, example/key]}", "from has no command")
-	}
-}
-
-// mayCommand says whose file may have a command executed outside the pen: that of
-// a person who would execute it anyway.
-func mayCommand(l Layer) bool { return l == System || l == User || l == CommandLine }
-
 func (p *parser) secretBasic(s *Secret, n *yaml.Node) {
 	s.Header, s.Basic = "Authorization", true
 	seen := p.fields(n, "basic", []field{{"user", func(n *yaml.Node) {
@@ -162,22 +113,6 @@ func (p *parser) secretBasic(s *Secret, n *yaml.Node) {
 // validUser is what RFC 7617 lets stand before the colon, in ASCII.
 func validUser(s string) bool {
 	return s != "" && len(s) <= 128 && isPrintableASCII(s) && !strings.Contains(s, ":")
-}
-
-// validCredential says whether s can name a file in $CREDENTIALS_DIRECTORY, see
-// systemd.exec(5).
-func validCredential(s string) bool {
-	return s != "" && len(s) <= 255 && isPrintableASCII(s) && !strings.ContainsAny(s, "/\\ ") && s[0] != '.'
-}
-
-// validCommand says whether argv is a program by name or absolute path, with
-// arguments.
-func validCommand(argv []string) bool {
-	ok := len(argv) > 0 && len(argv) <= 64 && argv[0] != "" && (!strings.Contains(argv[0], "/") || strings.HasPrefix(argv[0], "/"))
-	for _, a := range argv {
-		ok = ok && len(a) <= 4096 && !strings.ContainsAny(a, "\x00\n\r")
-	}
-	return ok
 }
 
 // validJSONPath says whether s is the key of a field, or keys of objects in each
@@ -235,21 +170,7 @@ func (s *Secret) tiedWith(t *Secret) string {
 }
 
 // fromText is from: in YAML.
-func (s *Secret) fromText() string {
-	switch {
-	case s.File != "":
-		return quoteYAML("file:" + s.File)
-	case s.Credential != "":
-		return quoteYAML("credential:" + s.Credential)
-	case len(s.Command) > 0:
-		args := make([]string, len(s.Command))
-		for i, a := range s.Command {
-			args[i] = quoteYAML(a)
-		}
-		return "{command: [" + strings.Join(args, ", ") + "]}"
-	}
-	return quoteYAML("env:" + s.Env)
-}
+func (s *Secret) fromText() string { return s.Origin.text() }
 
 // placeText is the place in YAML.
 func (s *Secret) placeText() string {
@@ -286,14 +207,4 @@ func (s *Secret) validPlace() bool {
 }
 
 // validSource says whether a secret has one source, as the parser makes it.
-func (s *Secret) validSource() bool {
-	n := 0
-	for _, is := range []bool{s.Env != "", s.File != "", s.Credential != "", len(s.Command) > 0} {
-		if is {
-			n++
-		}
-	}
-	return n == 1 && (s.Env == "" || validEnv(s.Env)) && (s.File == "" || plainPath(s.File)) &&
-		(s.Credential == "" || validCredential(s.Credential)) &&
-		(len(s.Command) == 0 || validCommand(s.Command) && mayCommand(s.From.Layer))
-}
+func (s *Secret) validSource() bool { return s.Origin.valid(s.From.Layer) }

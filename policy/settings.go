@@ -112,13 +112,7 @@ type Secret struct {
 	Name  string   `json:"name"`  // variable in the pen
 	Hosts []string `json:"hosts"` // canonical names or *.name
 
-	// Where the value is, one of them: a variable of the host, the absolute path of
-	// a file, a systemd credential, or what a command writes that is executed
-	// outside the pen.
-	Env        string   `json:"env,omitempty"`
-	File       string   `json:"file,omitempty"`
-	Credential string   `json:"credential,omitempty"`
-	Command    []string `json:"command,omitempty"`
+	Origin // where the value is
 
 	// Where the value goes: into a header, a query parameter or a field of a JSON
 	// body. Basic says that it is the password of User in the header.

@@ -52,7 +52,7 @@ egress:
 secrets:
   - {name: API_KEY, from: "env:HOST_KEY", hosts: [api.example.com, "*.api.example.com"], header: authorization, prefix: "Bearer "}
   - {name: OTHER, from: "file:/run/secret", hosts: [x.example], header: X-Key}
-  - {name: RUN, from: {command: [pass, show, "a b: \"c\""]}, hosts: [y.example], basic: {user: "a, b"}}
+  - {name: RUN, from: {command: [pass, show, "a b: \"c\""], every: 10m, expires: 1h}, hosts: [y.example], basic: {user: "a, b"}}
   - {name: CRED, from: "credential:c.d", hosts: [y.example], query: "a[b]"}
   - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
   - {name: SHORT, from: "env:S", hosts: [z.example], bearer: true}

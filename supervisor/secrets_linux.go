@@ -13,16 +13,18 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/renewal"
 )
 
 // resolveSecrets reads the real values. A secret whose source is empty is left
 // out, with a hint: its variable is not in the pen at all.
 func (s *session) resolveSecrets() error {
-	from := secretSource(&s.cfg.Host, s.cfg.DryRun, append(paths(s.cfg.Policy.Filesystem().Write), s.cfg.Workdir))
+	from := secretSource(context.Background(), &s.cfg.Host, s.cfg.DryRun, s.writable())
 	if !s.cfg.EphemeralCA {
 		// The same secret has the same placeholder as long as the authority lives:
 		// agents ask again for each key that they have not seen.
@@ -43,6 +45,85 @@ func (s *session) resolveSecrets() error {
 	return nil
 }
 
+// writable is where the pen can write.
+func (s *session) writable() []string {
+	return append(paths(s.cfg.Policy.Filesystem().Write), s.cfg.Workdir)
+}
+
+// renewals are the secrets that may change while the session runs. What the pen
+// can write to is not read anew: it could lead anywhere.
+func (s *session) renewals(ctx context.Context) (list []renewal.Source) {
+	from := secretSource(ctx, &s.cfg.Host, false, s.writable())
+	for _, d := range s.cfg.Policy.Secrets() {
+		for name, o := range d.Origins() {
+			first, ok := s.secrets.Current(name)
+			if !ok {
+				continue // it had no value
+			}
+			r := renewal.Source{Name: name, First: first, File: o.File, Every: o.Every, Expires: o.Expires, Read: func() (secrets.Value, error) { return from.Value(o) }}
+			if o.Credential != "" {
+				r.File = filepath.Join(s.cfg.Host.Getenv("CREDENTIALS_DIRECTORY"), o.Credential)
+			}
+			if r.File != "" {
+				if dir := writableBy(r.File, s.writable()); dir != "" {
+					if s.cfg.Verbose {
+						s.say.line("secret %s is not read anew: the pen can write to %s", name, escape(dir))
+					}
+					continue
+				}
+			} else if r.Every == 0 {
+				continue
+			}
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// renew keeps the secrets as new as their sources are until the returned function
+// is called.
+func (s *session) renew(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	list := s.renewals(ctx)
+	if len(list) == 0 {
+		return cancel
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		renewal.Run(ctx, list, renewed{s})
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// renewed is what is done with renewed values: the proxy puts them in force and
+// records them.
+type renewed struct{ s *session }
+
+// Renew implements renewal.Sink.
+func (r renewed) Renew(name string, v secrets.Value) error {
+	// Not the renewals' context: an answer that is not waited for would be the next
+	// call's.
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if v.Empty() {
+		r.s.notice("secret " + name + " has expired: it could not be read anew in time")
+	}
+	return r.s.proxy.client.Renew(ctx, &secrets.Renewal{Name: name, Value: v})
+}
+
+// Failed implements renewal.Sink.
+func (r renewed) Failed(name string, err error) {
+	if !r.s.proxy.running() {
+		return // of which there is other news
+	}
+	r.s.notice("secret " + name + " could not be read anew, so the old value is kept: " + err.Error())
+	r.s.monitor.record(audit.TypeRenewal, &audit.SecretRenewal{Name: name, Action: "failed", Reason: err.Error()})
+}
+
 // holdsLogin tells whether a variable has an upstream proxy's credentials, which
 // not even "*" passes.
 func holdsLogin(p *policy.Policy, name string) bool {
@@ -57,7 +138,7 @@ const (
 
 // secretSource is where the session's user has values. writable is what the pen can
 // write to.
-func secretSource(h *config.Host, dryRun bool, writable []string) secrets.Source {
+func secretSource(ctx context.Context, h *config.Host, dryRun bool, writable []string) secrets.Source {
 	return secrets.Source{
 		Lookup: h.Lookup,
 		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
@@ -76,7 +157,7 @@ func secretSource(h *config.Host, dryRun bool, writable []string) secrets.Source
 			if dryRun {
 				return []byte("not executed"), nil // the value is not used
 			}
-			return runForSecret(h, argv, writable)
+			return runForSecret(ctx, h, argv, writable)
 		},
 	}
 }
@@ -86,8 +167,8 @@ func secretSource(h *config.Host, dryRun bool, writable []string) secrets.Source
 // pen has written, and nothing of what a pen can write: neither the program, wherever
 // PATH finds it, nor an argument that names a file. What it says on its standard error is dropped: it may hold a
 // part of the value.
-func runForSecret(h *config.Host, argv, writable []string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), secretCommand)
+func runForSecret(ctx context.Context, h *config.Host, argv, writable []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, secretCommand)
 	defer cancel()
 	fail := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("execute %s: %w; try it by itself", text.Escape(argv[0]), err)

@@ -77,6 +77,8 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 	}
 	s.monitor.start()
 	defer s.monitor.stop()
+	stopRenewing := s.renew(ctx)
+	defer stopRenewing()
 	if err := s.line.WaitExec(ctx); err != nil {
 		var not *shim.ExecError
 		if errors.As(err, &not) {
@@ -104,6 +106,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 			if s.reason == "exit" && over(died) && !s.daemon.ending() {
 				return nil, s.abandon(s.proxy.why())
 			}
+			stopRenewing()
 			return s.finish()
 		case sig := <-sigs.c:
 			s.tool.signal(sig.(syscall.Signal))

@@ -328,6 +328,8 @@ func describe(r *audit.Record) (colour string, words []string) {
 		colour, w = red, []string{"dropped", r.Protocol, r.Destination, fmt.Sprintf("%d packets", r.Count)}
 	case audit.TypeSecretUse:
 		colour, w = yellow, []string{"secret", r.Name, "to " + r.Host, r.Header}
+	case audit.TypeRenewal:
+		colour, w = yellow, []string{"secret", r.Name, r.Action, r.Reason}
 	case audit.TypeViolation:
 		colour, w = red, []string{"VIOLATION", r.Kind, r.Detail, r.Target(), r.Action, by("by @", r.Process)}
 	case audit.TypeLimit:

@@ -58,7 +58,7 @@ func (s *Set) Response(h http.Header, body io.ReadCloser, used []Swapped) (io.Re
 	for _, u := range used {
 		for i := range s.secrets {
 			if s.secrets[i].Name == u.Secret {
-				groups = append(groups, s.reflections[i]()...)
+				groups = append(groups, s.secrets[i].reflections(i, u.value)...)
 			}
 		}
 	}

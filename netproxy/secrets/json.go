@@ -48,7 +48,10 @@ func (s *Set) SwapBody(r *http.Request, target hooks.Target, confidential bool) 
 		r.Body = s.scanned(readCloser{io.MultiReader(bytes.NewReader(doc), body), body})
 		return nil, nil
 	}
-	out, rest, done := s.swapJSON(doc, target)
+	out, rest, done, err := s.swapJSON(doc, target)
+	if err != nil {
+		return nil, err
+	}
 	if i, enc := s.scan.find(rest); i >= 0 {
 		return nil, &Violation{Secret: s.secrets[i].Name, Where: "body", Encoding: enc, Reason: s.reason(i, target)}
 	}
@@ -73,7 +76,7 @@ type readCloser struct {
 
 // swapJSON puts values into a document's declared fields. rest is the document
 // without what was replaced. What is not JSON is returned as it is.
-func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done []Swapped) {
+func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done []Swapped, err error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	var (
 		path  []string // keys of the objects that are open; "" for an array
@@ -91,7 +94,7 @@ func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done 
 			switch t {
 			case '{', '[':
 				if len(path) > 2*maxDepth {
-					return append(out, doc[from:]...), append(rest, doc[from:]...), done
+					return append(out, doc[from:]...), append(rest, doc[from:]...), done, nil
 				}
 				path = append(path, key)
 				if key = "\x00"; t == '{' { // no declared key has one
@@ -108,11 +111,15 @@ func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done 
 				continue
 			}
 			if c := s.field(path, key, t, target); c != nil {
+				value, err := c.value()
+				if err != nil {
+					return nil, nil, nil, err
+				}
 				start := before + bytes.IndexByte(doc[before:], '"')
-				out = append(append(out, doc[from:start]...), jsonText(c.Value.reveal())...)
+				out = append(append(out, doc[from:start]...), jsonText(value.reveal())...)
 				rest = append(rest, doc[from:start]...)
 				from = int(dec.InputOffset())
-				done = append(done, Swapped{c.Name, c.place()})
+				done = append(done, Swapped{c.Name, c.place(), value})
 			}
 		}
 		// A value has ended: in an object a key comes next.
@@ -123,7 +130,7 @@ func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done 
 			key = "\x00"
 		}
 	}
-	return append(out, doc[from:]...), append(rest, doc[from:]...), done
+	return append(out, doc[from:]...), append(rest, doc[from:]...), done, nil
 }
 
 // field returns the secret whose placeholder value is, at its declared place.

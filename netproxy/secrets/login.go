@@ -78,7 +78,7 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 			clear(raw)
 			continue
 		}
-		v, err := from.value(&policy.Secret{Env: u.Env, File: u.File})
+		v, err := from.value(&policy.Origin{Env: u.Env, File: u.File})
 		if err != nil {
 			return nil, fmt.Errorf("use upstream %s (%s): %w", u.Name, u.From.Ref(), err)
 		}

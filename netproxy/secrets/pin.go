@@ -135,13 +135,17 @@ func (s *Set) pinnedQuery(p *policy.Pin, query string, target hooks.Target) erro
 
 // Inject puts the pinned secret into h, which must be a copy that only goes
 // upstream, when the request came without it. Call it after Pinned and Swap.
-func (s *Set) Inject(p *policy.Pin, h http.Header, used []Swapped) []Swapped {
+func (s *Set) Inject(p *policy.Pin, h http.Header, used []Swapped) ([]Swapped, error) {
 	c := s.named(p.Secret)
 	if c == nil || len(h[c.Header]) > 0 {
-		return used
+		return used, nil
 	}
-	h[c.Header] = []string{c.complete()}
-	return append(used, Swapped{c.Name, c.Header})
+	value, err := c.value()
+	if err != nil {
+		return nil, err
+	}
+	h[c.Header] = []string{c.complete(value)}
+	return append(used, Swapped{c.Name, c.Header, value}), nil
 }
 
 func (s *Set) named(name string) *Secret {

@@ -32,16 +32,16 @@ func (c *Secret) place() string {
 }
 
 // complete returns the whole value of the secret's header.
-func (c *Secret) complete() string {
+func (c *Secret) complete(v Value) string {
 	if c.Basic {
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.User+":"+c.Value.reveal()))
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.User+":"+v.reveal()))
 	}
-	return c.Prefix + c.Value.reveal()
+	return c.Prefix + v.reveal()
 }
 
-// spellings returns how else the value is written where it goes out.
-func (c *Secret) spellings() (out []string) {
-	v := c.Value.reveal()
+// spellings returns how else a value is written where it goes out.
+func (c *Secret) spellings(value Value) (out []string) {
+	v := value.reveal()
 	other := v
 	switch {
 	case c.Query != "":

@@ -68,9 +68,13 @@ func (s *Set) SwapQuery(query string, target hooks.Target, confidential bool) (s
 		if !confidential {
 			return "", nil, &Violation{Secret: c.Name, Where: c.place(), Reason: "the real value would travel in clear text"}
 		}
+		value, err := c.value()
+		if err != nil {
+			return "", nil, err
+		}
 		name, _, _ := strings.Cut(part, "=")
-		parts[n] = name + "=" + url.QueryEscape(c.Value.reveal())
-		done = append(done, Swapped{c.Name, c.place()})
+		parts[n] = name + "=" + url.QueryEscape(value.reveal())
+		done = append(done, Swapped{c.Name, c.place(), value})
 	}
 	return strings.Join(parts, "&"), done, nil
 }

@@ -28,7 +28,7 @@ type Source struct {
 func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string, err error) {
 	var list []Secret
 	for _, d := range declared {
-		v, err := from.value(&d)
+		v, err := from.value(&d.Origin)
 		if err != nil {
 			return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
 		}
@@ -46,8 +46,14 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 	return set, missing, err
 }
 
+// Value reads what an origin has now; the empty value is none.
+func (from *Source) Value(o *policy.Origin) (Value, error) {
+	v, err := from.value(o)
+	return NewValue(v), err
+}
+
 // value reads a value; "" is none.
-func (from *Source) value(d *policy.Secret) (string, error) {
+func (from *Source) value(d *policy.Origin) (string, error) {
 	if d.Env != "" {
 		v, _ := from.Lookup(d.Env)
 		return v, nil
@@ -63,7 +69,7 @@ func (from *Source) value(d *policy.Secret) (string, error) {
 }
 
 // bytes reads a value that is not in a variable.
-func (from *Source) bytes(d *policy.Secret) ([]byte, error) {
+func (from *Source) bytes(d *policy.Origin) ([]byte, error) {
 	switch {
 	case d.File != "":
 		return from.Read(d.File)

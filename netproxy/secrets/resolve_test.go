@@ -27,7 +27,7 @@ func TestResolve(t *testing.T) {
 		Seed: []byte("0123456789abcdef"),
 	}
 	decl := func(name, env, file string) policy.Secret {
-		return policy.Secret{Name: name, Env: env, File: file, Hosts: []string{"a.example"}, Header: "X-" + name}
+		return policy.Secret{Name: name, Origin: policy.Origin{Env: env, File: file}, Hosts: []string{"a.example"}, Header: "X-" + name}
 	}
 	set, missing, err := Resolve([]policy.Secret{decl("A", "K", ""), decl("B", "UNSET", ""), decl("C", "EMPTY", ""), decl("D", "", "/run/k")}, src)
 	if err != nil || fmt.Sprint(missing) != "[B C]" {

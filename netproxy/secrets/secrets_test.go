@@ -187,7 +187,7 @@ func TestValueIsNeverPrinted(t *testing.T) {
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		// The last ones are how a set looks inside another package's struct, where
 		// fmt can't call its methods.
-		for _, v := range []any{c, &c, c.Value, s, s.Donate(), struct{ set Set }{*s}, struct{ d *Donation }{s.Donate()}, s.reflections, s.secrets} {
+		for _, v := range []any{c, &c, c.Value, s, s.Donate(), struct{ set Set }{*s}, struct{ d *Donation }{s.Donate()}, s.secrets, &Renewal{"A", NewValue("REAL")}, struct{ r *Renewal }{&Renewal{"A", NewValue("REAL")}}} {
 			if out := fmt.Sprintf(f, v); strings.Contains(out, "REAL") || strings.Contains(out, fmt.Sprintf("%x", "REAL")) {
 				t.Errorf("%s prints the value: %s", f, out)
 			}

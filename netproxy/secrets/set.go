@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Secret is one declared credential.
@@ -27,9 +28,18 @@ type Secret struct {
 	User   string
 	Query  string
 	JSON   string
-	Value  Value
+	// Value is what the secret is at first. Later Set.Replace says.
+	Value Value
+	// Late says that the value may come later, by Set.Replace.
+	Late bool
+	// Parts are values that never go out as they are and that the secret is made
+	// with, by their names.
+	Parts map[string]Value
 	// Placeholder is what the pen gets; New fills it in when empty.
 	Placeholder string
+
+	held  *held // once it is in a Set
+	parts map[string]*held
 }
 
 // minRedact is the least length of a value that is searched for in logs, in
@@ -40,15 +50,13 @@ const minRedact = 8
 // maxValue bounds a value; servers refuse longer header lines.
 const maxValue = 16 << 10
 
-// Set is the secrets of a session. It is immutable and safe for concurrent use;
-// the nil Set has no secrets.
+// Set is the secrets of a session. Only their values change. It is safe for
+// concurrent use; the nil Set has no secrets.
 type Set struct {
-	secrets []Secret
-	cores   []string // cores[i] is the searched part of secrets[i].Placeholder
-	scan    *scanner
-	// reflections[i] returns what finds the real value of secrets[i] in an
-	// answer: a function, because fmt prints the address of one, see Value.
-	reflections []func() []group
+	secrets   []Secret // without values
+	replacing *sync.Mutex
+	cores     []string // cores[i] is the searched part of secrets[i].Placeholder
+	scan      *scanner
 }
 
 // New checks the secrets and gives each one without a placeholder a new one.
@@ -56,7 +64,7 @@ func New(list []Secret) (*Set, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	s := &Set{secrets: slices.Clone(list)}
+	s := &Set{secrets: slices.Clone(list), replacing: new(sync.Mutex)}
 	seen := make(map[string]bool, len(list))
 	for i := range s.secrets {
 		c := &s.secrets[i]
@@ -64,7 +72,7 @@ func New(list []Secret) (*Set, error) {
 			return nil, fmt.Errorf("use secret %q: the name is empty or declared twice", c.Name)
 		}
 		seen[c.Name] = true
-		if err := checkValue(c.Value.reveal()); err != nil {
+		if err := checkValue(c.Value.reveal()); err != nil && !(c.Late && c.Value.reveal() == "") {
 			return nil, fmt.Errorf("use secret %q: %w", c.Name, err)
 		}
 		if !c.onePlace() || len(c.Hosts) == 0 {
@@ -84,9 +92,19 @@ func New(list []Secret) (*Set, error) {
 		s.cores = append(s.cores, core)
 	}
 	s.scan = newScanner(s.cores)
-	for i, c := range s.secrets {
-		g := newReflection(i, c.Value.reveal(), c.spellings()...)
-		s.reflections = append(s.reflections, func() []group { return g })
+	for i := range s.secrets {
+		c := &s.secrets[i]
+		c.held, c.parts = &held{}, map[string]*held{}
+		if err := s.Replace(c.Name, c.Value); err != nil {
+			return nil, err
+		}
+		for part, v := range c.Parts {
+			c.parts[part] = &held{}
+			if err := s.Replace(PartName(c.Name, part), v); err != nil {
+				return nil, err
+			}
+		}
+		c.Value, c.Parts = Value{}, nil
 	}
 	return s, nil
 }
@@ -204,10 +222,21 @@ func (s *Set) Redact(text string) string {
 	if s == nil {
 		return text
 	}
-	for _, c := range s.secrets {
-		for _, v := range append(c.spellings(), c.Value.reveal()) {
+	redact := func(name string, spellings ...string) {
+		for _, v := range spellings {
 			if len(v) >= minRedact && strings.Contains(text, v) {
-				text = strings.ReplaceAll(text, v, "[redacted "+c.Name+"]")
+				text = strings.ReplaceAll(text, v, "[redacted "+name+"]")
+			}
+		}
+	}
+	for i := range s.secrets {
+		c := &s.secrets[i]
+		for _, v := range c.held.all() {
+			redact(c.Name, append(c.spellings(v), v.reveal())...)
+		}
+		for _, h := range c.parts {
+			for _, v := range h.all() {
+				redact(c.Name, v.reveal())
 			}
 		}
 	}

@@ -40,6 +40,7 @@ func (v *Violation) Hint() string {
 type Swapped struct {
 	Secret string
 	Header string // or the query parameter or JSON field, in words
+	value  Value
 }
 
 // Swap puts real values in the place of placeholders in h, which must be a copy
@@ -67,7 +68,11 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 			case !confidential:
 				return nil, refuse("the real value would travel in clear text")
 			}
-			out, ok := c.replace(v)
+			value, err := c.value()
+			if err != nil {
+				return nil, err
+			}
+			out, ok := c.replace(v, value)
 			if !ok && c.Basic {
 				return nil, refuse("it must be the password of user " + c.User + " in Basic credentials")
 			}
@@ -75,26 +80,26 @@ func (s *Set) Swap(h http.Header, target hooks.Target, confidential bool) ([]Swa
 				return nil, refuse("it must stand alone, after a scheme such as Bearer, or in Basic credentials")
 			}
 			values[j] = out
-			done = append(done, Swapped{c.Name, c.Header})
+			done = append(done, Swapped{c.Name, c.Header, value})
 		}
 	}
 	return done, nil
 }
 
-// replace returns the header value with the real value in it; false says that
+// replace returns the header value with the real one in it; false says that
 // the placeholder does not stand there in a known form.
-func (c *Secret) replace(v string) (string, bool) {
+func (c *Secret) replace(v string, value Value) (string, bool) {
 	t := strings.TrimSpace(v)
 	if c.Basic {
-		return c.complete(), c.exactly(t)
+		return c.complete(value), c.exactly(t)
 	}
 	if t == c.Placeholder {
-		return c.complete(), true
+		return c.complete(value), true
 	}
 	if n := len(c.Prefix); n > 0 {
 		// Schemes are case-insensitive (RFC 9110, 11.1).
 		ok := len(t) == n+len(c.Placeholder) && strings.EqualFold(t[:n], c.Prefix) && t[n:] == c.Placeholder
-		return c.Prefix + c.Value.reveal(), ok
+		return c.Prefix + value.reveal(), ok
 	}
 	scheme, rest, ok := strings.Cut(t, " ")
 	if !ok || !isToken(scheme) {
@@ -102,7 +107,7 @@ func (c *Secret) replace(v string) (string, bool) {
 	}
 	rest = strings.TrimSpace(rest)
 	if rest == c.Placeholder {
-		return scheme + " " + c.Value.reveal(), true
+		return scheme + " " + value.reveal(), true
 	}
 	if !strings.EqualFold(scheme, "Basic") {
 		return "", false
@@ -116,9 +121,9 @@ func (c *Secret) replace(v string) (string, bool) {
 	case !ok:
 		return "", false
 	case user == c.Placeholder && !strings.Contains(pass, marker):
-		user = c.Value.reveal()
+		user = value.reveal()
 	case pass == c.Placeholder && !strings.Contains(user, marker):
-		pass = c.Value.reveal()
+		pass = value.reveal()
 	default:
 		return "", false
 	}

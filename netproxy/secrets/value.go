@@ -22,6 +22,12 @@ func (v Value) reveal() string {
 	return *v.p
 }
 
+// Empty says whether there is no value.
+func (v Value) Empty() bool { return v.reveal() == "" }
+
+// Equal says whether two values are the same.
+func (v Value) Equal(w Value) bool { return v.reveal() == w.reveal() }
+
 const redacted = "[redacted]"
 
 // String returns a fixed text.

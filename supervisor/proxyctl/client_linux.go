@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/netproxy/secrets"
 )
 
 // Client is the supervisor's side. Its methods may be called concurrently.
@@ -73,7 +74,7 @@ func (c *Client) read(notice func(string)) {
 				c.err = err
 				return
 			}
-		case OpConfigured, OpListening, OpRecorded, OpEnded:
+		case OpConfigured, OpListening, OpRecorded, OpRenewed, OpEnded:
 			select {
 			case c.replies <- m:
 			default:
@@ -176,6 +177,12 @@ func (c *Client) Record(ctx context.Context, kind string, event any) error {
 		return fmt.Errorf("encode %s event: %w", kind, err)
 	}
 	_, err = c.call(ctx, &Message{Op: OpRecord, Kind: kind, Event: raw}, OpRecorded)
+	return err
+}
+
+// Renew gives a secret another value, or none, and returns when it is in force.
+func (c *Client) Renew(ctx context.Context, r *secrets.Renewal) error {
+	_, err := c.call(ctx, &Message{Op: OpRenew, Renewal: r}, OpRenewed)
 	return err
 }
 

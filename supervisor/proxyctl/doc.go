@@ -3,7 +3,8 @@
 //
 // The proxy parses hostile bytes, so the supervisor treats what comes back as
 // hostile too: a message that is too long, unknown or out of turn ends the
-// session closed. The supervisor never sends a secret here (they go with the
-// role's configuration, see internal/donate) and never receives traffic. Only
-// the supervisor and the proxy role import it.
+// session closed. Secrets go with the role's configuration (internal/donate); of a
+// value that changes later the new one goes here, in secrets.Renewal and nothing
+// else, and never comes back. The supervisor never receives traffic. Only the
+// supervisor and the proxy role import it.
 package proxyctl

@@ -28,6 +28,9 @@ const (
 	OpCount Op = "count"
 	// OpEnd asks the proxy to close its flows and the audit; answered by OpEnded.
 	OpEnd Op = "end"
+	// OpRenew gives a secret another value, or none; answered by OpRenewed when it
+	// is in force and recorded.
+	OpRenew Op = "renew"
 	// OpProcess answers OpWho.
 	OpProcess Op = "process"
 )
@@ -39,6 +42,7 @@ const (
 	OpConfigured Op = "configured"
 	OpListening  Op = "listening"
 	OpRecorded   Op = "recorded"
+	OpRenewed    Op = "renewed"
 	// OpCounted is how many flows there were.
 	OpCounted Op = "counted"
 	// OpViolation tells of one that was recorded, Kind and Text; it can come at any
@@ -57,11 +61,13 @@ type Message struct {
 	Op    Op              `json:"op"`
 	Kind  string          `json:"kind,omitempty"`  // OpRecord: the event's type; OpViolation: its kind
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
-	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpEnded
+	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpRenewed, OpEnded
 	Text  string          `json:"text,omitempty"`  // OpNotice, OpViolation
 	// Acted is in OpViolation: what the privileged supervisor does about it, freeze
 	// or kill; "" is nothing.
 	Acted string `json:"acted,omitempty"`
+	// Renewal is in OpRenew.
+	Renewal *secrets.Renewal `json:"renewal,omitempty"`
 	// Counts is in OpCounted.
 	Counts *Counts `json:"counts,omitempty"`
 	Who    *Who    `json:"who,omitempty"`   // OpWho
@@ -92,7 +98,7 @@ func Decode(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("decode message: %w", err)
 	}
 	switch m.Op {
-	case OpListen, OpRecord, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpCounted, OpViolation, OpNotice, OpEnded, OpWho, OpProcess:
+	case OpListen, OpRecord, OpRenew, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpRenewed, OpCounted, OpViolation, OpNotice, OpEnded, OpWho, OpProcess:
 		return &m, nil
 	case "":
 		return nil, errors.New("decode message: no op")

@@ -40,6 +40,7 @@ type engine struct {
 	over     chan struct{} // closed with the flows
 	proxy    *netproxy.Proxy
 	names    *dns.Table
+	secrets  *secrets.Set
 	sockets  *net.UnixConn
 	publish  []publisher
 	notice   func(string)
@@ -104,9 +105,8 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	}
 	files[proxyctl.FileCACert].Close()
 	files[proxyctl.FileCAKey].Close()
-	var values *secrets.Set
 	if cfg.Secrets != nil {
-		if values, err = cfg.Secrets.Set(); err != nil {
+		if e.secrets, err = cfg.Secrets.Set(); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +129,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Names:       e.names,
 		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
 		Leaves:      authority,
-		Secrets:     values,
+		Secrets:     e.secrets,
 		Logins:      logins,
 		HookKeys:    cfg.HookKeys,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },

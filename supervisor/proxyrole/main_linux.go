@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
@@ -89,6 +90,8 @@ func (e *engine) converse(conn *proxyctl.Conn) error {
 			reply = answer(proxyctl.OpListening, e.listen())
 		case proxyctl.OpRecord:
 			reply = answer(proxyctl.OpRecorded, e.record(m))
+		case proxyctl.OpRenew:
+			reply = answer(proxyctl.OpRenewed, e.renew(m.Renewal))
 		case proxyctl.OpCount:
 			reply = &proxyctl.Message{Op: proxyctl.OpCounted, Counts: e.counts()}
 		case proxyctl.OpEnd:
@@ -142,6 +145,8 @@ func (e *engine) record(m *proxyctl.Message) error {
 		ev = &audit.Control{}
 	case audit.TypePublish:
 		ev = &audit.Publish{}
+	case audit.TypeRenewal:
+		ev = &audit.SecretRenewal{}
 	default:
 		return fmt.Errorf("record event: unknown kind %.40q", m.Kind)
 	}
@@ -153,6 +158,21 @@ func (e *engine) record(m *proxyctl.Message) error {
 			return fmt.Errorf("record session start: %w", err)
 		}
 		e.supervised.attest(start)
+	}
+	return e.writer.Append(ev)
+}
+
+// renew is the supervisor's OpRenew.
+func (e *engine) renew(r *secrets.Renewal) error {
+	if r == nil {
+		return errors.New("renew a secret: none is named")
+	}
+	if err := e.secrets.Replace(r.Name, r.Value); err != nil {
+		return err
+	}
+	ev := &audit.SecretRenewal{Name: r.Name, Action: "renewed"}
+	if r.Value.Empty() {
+		ev.Action = "expired"
 	}
 	return e.writer.Append(ev)
 }
