@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -32,6 +33,8 @@ func (s *proxyServer) asked(t *testing.T) string { return readFile(t, s.log) }
 type squidLogin struct {
 	conf func(write func(file, text string) string) string
 	env  []string
+	// clients is a file of authorities: every client has to show a certificate.
+	clients string
 }
 
 // basicLogin lets one user in by password; nobody is asked without one.
@@ -73,16 +76,12 @@ func squidAt(t *testing.T, w *world.World, o *world.Origin, kind string, login s
 	}
 	var conf strings.Builder
 	if kind == "https" {
-		cert := w.Certificate(name)
-		key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
+		cert, key := pemOf(t, w.Certificate(name))
+		fmt.Fprintf(&conf, "https_port %s:3128 tls-cert=%s", o.Addr, write("cert.pem", key+cert))
+		if login.clients != "" {
+			fmt.Fprintf(&conf, " clientca=%s", write("clients.pem", readFile(t, login.clients)))
 		}
-		both := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
-		for _, c := range cert.Certificate {
-			both = append(both, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
-		}
-		fmt.Fprintf(&conf, "https_port %s:3128 tls-cert=%s\n", o.Addr, write("cert.pem", string(both)))
+		conf.WriteString("\n")
 	} else {
 		fmt.Fprintf(&conf, "http_port %s:3128\n", o.Addr)
 	}
@@ -118,6 +117,19 @@ visible_hostname %[3]s
 	})
 	w.WaitFor(o, 20*time.Second)
 	return &proxyServer{o, filepath.Join(dir, "access.log")}
+}
+
+// pemOf returns a certificate and its key as PEM.
+func pemOf(t *testing.T, c tls.Certificate) (cert, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range c.Certificate {
+		cert += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: one}))
+	}
+	return cert, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // wantVia fails unless the flows to the origin were recorded as via the upstream

@@ -56,6 +56,8 @@ type Config struct {
 	Leaves     Leaves
 	Secrets    *secrets.Set    // nil: none
 	Logins     *secrets.Logins // for upstream proxies; nil: none
+	// ClientCerts are shown to upstream proxies and webhooks; nil: none.
+	ClientCerts *secrets.ClientCerts
 	// Hooks are asked about requests that the policy allows, after the policy's own.
 	Hooks []chain.Entry
 	// HookKeys are what the questions to the policy's webhooks are signed with, by

@@ -3,6 +3,7 @@ package netproxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/webhook"
+	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -55,7 +57,14 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 	if err != nil {
 		return nil, err
 	}
+	cert, err := g.p.cfg.ClientCerts.Of(secrets.CertOfHook(h.Name))
+	if err != nil {
+		return nil, err
+	}
 	t := g.newTransport(roots, nil, flavourHTTP2)
+	if cert != nil {
+		t.TLSClientConfig.Certificates = []tls.Certificate{*cert}
+	}
 	t.MaxResponseHeaderBytes = 64 << 10
 	if t.MaxConnsPerHost = h.Concurrency; t.MaxConnsPerHost == 0 {
 		t.MaxConnsPerHost = chain.DefaultConcurrency

@@ -2,12 +2,14 @@ package netproxy
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
@@ -24,7 +26,8 @@ func (g *generation) via(t *hooks.Target) *upstream.Upstream {
 		return known
 	}
 	n := upstream.New(upstream.Config{
-		Proxy: u, Login: g.p.cfg.Logins.Of(u.Name), Roots: g.roots, Answer: g.p.limits.UpstreamProxy, Dial: g.p.cfg.Dialer.Dial,
+		Proxy: u, Login: g.p.cfg.Logins.Of(u.Name),
+		Certificate: func() (*tls.Certificate, error) { return g.p.cfg.ClientCerts.Of(secrets.CertOfUpstream(u.Name)) }, Roots: g.roots, Answer: g.p.limits.UpstreamProxy, Dial: g.p.cfg.Dialer.Dial,
 	})
 	g.upstreams[u.Name] = n
 	return n

@@ -291,6 +291,8 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	c.upstreams = slices.Clone(f.upstreams)
 	for i := range c.upstreams {
 		value(&c.upstreams[i].File, c.upstreams[i].From)
+		value(&c.upstreams[i].Client.Cert, c.upstreams[i].From)
+		value(&c.upstreams[i].Client.Key, c.upstreams[i].From)
 	}
 	return &c
 }

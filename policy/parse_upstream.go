@@ -97,6 +97,8 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 				u.KDC = append(u.KDC, t.String())
 			})
 		}},
+		{"client_cert", func(n *yaml.Node) { u.Client.Cert = p.certPath(n, "client_cert") }},
+		{"client_key", func(n *yaml.Node) { u.Client.Key = p.certPath(n, "client_key") }},
 		{"addresses", func(n *yaml.Node) {
 			u.Addresses = []netip.Prefix{}
 			p.texts(n, "addresses", func(c *yaml.Node, s string) {
@@ -121,7 +123,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 		p.fail(seen["addresses"], "leave it out, or fill it", "addresses is empty")
 	}
 	if len(p.errs.Errors) == before {
-		if msg, hint := u.checkAuth(); msg != "" {
+		if msg, hint := u.check(); msg != "" {
 			p.fail(n, hint, "upstream %s %s", name, msg)
 		}
 	}

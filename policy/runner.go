@@ -42,7 +42,7 @@ type runnerKind struct {
 func runnerKinds() []runnerKind {
 	return []runnerKind{
 		{"cel", nil, readExpression, believeExpression},
-		{"http", []string{"key"}, readWebhook, believeWebhook},
+		{"http", append([]string{"key"}, clientCertKeys()...), readWebhook, believeWebhook},
 		// Of versions to come.
 		{key: "exec"}, {key: "wasm"},
 	}

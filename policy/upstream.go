@@ -31,6 +31,8 @@ type Upstream struct {
 	// KDC which hosts have tickets, HOST:PORT.
 	Auth string   `json:"auth,omitempty"`
 	KDC  []string `json:"kdc,omitempty"`
+	// Client is what a proxy of https is shown.
+	Client ClientCert `json:"client,omitzero"`
 	// Addresses are what names of proxies may resolve to beside public ones.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	// Except is what is dialled directly although a rule goes this way. It allows
@@ -101,6 +103,7 @@ func (u *Upstream) text() string {
 	if u.Auth != "" {
 		t += ", auth: " + u.Auth
 	}
+	t += u.Client.text()
 	list := func(key string, n int, each func(int) string) {
 		out := make([]string, n)
 		for i := range out {
@@ -140,7 +143,7 @@ func (u *Upstream) finish() error {
 	case !validLogin(u.User):
 		return errors.New("the user of an upstream has a colon or a control character")
 	}
-	if msg, _ := u.checkAuth(); msg != "" {
+	if msg, _ := u.check(); msg != "" {
 		return errors.New("the upstream " + msg)
 	}
 	u.proxies, u.kdcs = nil, nil
@@ -163,6 +166,17 @@ func (u *Upstream) finish() error {
 		u.proxies = append(u.proxies, Proxy{Target: t, Dial: u.dial(t)})
 	}
 	return nil
+}
+
+// check says why a login or a certificate can't be.
+func (u *Upstream) check() (msg, hint string) {
+	if msg, hint = u.checkAuth(); msg == "" {
+		msg, hint = u.Client.check()
+	}
+	if scheme, _, _, _, _ := parseProxy(u.URLs[0]); msg == "" && u.Client.Key != "" && scheme != "https" {
+		return "has a client_cert, which is for https", "write https:// in its URL if the proxy speaks TLS"
+	}
+	return msg, hint
 }
 
 // checkAuth says why a login by Kerberos or NTLM can't be.

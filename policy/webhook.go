@@ -13,6 +13,7 @@ type Webhook struct {
 	URL     string // canonical, of https
 	KeyEnv  string // variable of the host; or
 	KeyFile string // absolute path
+	Client  ClientCert
 
 	target hooks.Target
 }
@@ -62,6 +63,16 @@ func readWebhook(p *parser, h *hookNode) Runner {
 		return nil
 	}
 	w.KeyEnv, w.KeyFile = p.valueFrom(h.values["key"], "key", "a key")
+	if n := h.values["client_cert"]; n != nil {
+		w.Client.Cert = p.certPath(n, "client_cert")
+	}
+	if n := h.values["client_key"]; n != nil {
+		w.Client.Key = p.certPath(n, "client_key")
+	}
+	if msg, hint := w.Client.check(); msg != "" {
+		p.fail(h.Node, hint, "the hook %s", msg)
+		return nil
+	}
 	return w
 }
 
@@ -78,20 +89,26 @@ type wireWebhook struct {
 	URL     string `json:"url"`
 	KeyEnv  string `json:"key_env,omitempty"`
 	KeyFile string `json:"key_file,omitempty"`
+
+	Client ClientCert `json:"client,omitzero"`
 }
 
 func (*Webhook) kind() string { return "http" }
 func (w *Webhook) text() string {
-	return "http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText())
+	return "http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText()) + w.Client.text()
 }
-func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile} }
+func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile, w.Client} }
 func (w *Webhook) variable() string { return w.KeyEnv }
 
 func (w *Webhook) located(path func(string) (string, bool)) (Runner, string, bool) {
-	if w.KeyFile == "" {
-		return w, "", true
+	own := *w
+	if given, ok := own.Client.locate(path); !ok {
+		return nil, given, false
 	}
-	own, ok := *w, false
+	if w.KeyFile == "" {
+		return &own, "", true
+	}
+	var ok bool
 	own.KeyFile, ok = path(w.KeyFile)
 	return &own, w.KeyFile, ok
 }
@@ -125,6 +142,10 @@ func believeWebhook(raw []byte, _ Source) (Runner, error) {
 	case (w.KeyEnv == "") == (w.KeyFile == "") || w.KeyEnv != "" && !validEnv(w.KeyEnv) || w.KeyFile != "" && strings.ContainsAny(w.KeyFile, "\x00\n\r"):
 		return nil, errors.New("read hook: it has no key")
 	}
+	if msg, _ := w.Client.check(); msg != "" || !w.Client.plain() {
+		return nil, errors.New("read hook: its certificate is at no path")
+	}
+	out.Client = w.Client
 	out.KeyEnv, out.KeyFile = w.KeyEnv, w.KeyFile
 	return out, nil
 }

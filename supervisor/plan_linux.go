@@ -119,10 +119,15 @@ func (s *session) layOut() error {
 		in.Hide = append(in.Hide, c.AuditDir)
 	}
 	for _, u := range c.Policy.Upstreams() {
-		for _, file := range []string{u.File, secrets.CacheFile(&u, c.Host.Lookup)} {
+		for _, file := range []string{u.File, u.Client.Key, secrets.CacheFile(&u, c.Host.Lookup)} {
 			if file != "" {
 				in.Hide = append(in.Hide, file) // a proxy's credentials
 			}
+		}
+	}
+	for _, h := range c.Policy.Hooks() {
+		if w, ok := h.Asks.(*policy.Webhook); ok && w.Client.Key != "" {
+			in.Hide = append(in.Hide, w.Client.Key)
 		}
 	}
 	// A tool that replaced the binary would be the supervisor of the next run. In a

@@ -48,6 +48,7 @@ type session struct {
 	started  time.Time
 	secrets  *secrets.Set
 	logins   *secrets.Logins // for upstream proxies
+	certs    *secrets.ClientCerts
 	ca       *ca.Files
 	trust    *ca.Trust
 	spec     *sandbox.Spec

@@ -39,6 +39,9 @@ func (s *session) resolveSecrets() error {
 	if s.logins, err = secrets.ResolveLogins(s.cfg.Policy.Upstreams(), from); err != nil {
 		return err
 	}
+	if s.certs, err = s.clientCerts(); err != nil {
+		return err
+	}
 	for _, name := range missing {
 		s.cfg.Hints = append(s.cfg.Hints, "secret "+name+" has no value here, so the pen has no such variable")
 	}

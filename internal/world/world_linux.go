@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log"
 	"net"
@@ -94,10 +95,24 @@ func (w *World) HTTPS(name string, h http.Handler) *Origin {
 // HTTPSAt is HTTPS on a port of choice.
 func (w *World) HTTPSAt(name string, port uint16, h http.Handler) *Origin {
 	w.t.Helper()
+	return w.httpsAt(name, port, h, &tls.Config{})
+}
+
+// MutualHTTPS is HTTPS for clients that have a Certificate, too.
+func (w *World) MutualHTTPS(name string, h http.Handler) *Origin {
+	w.t.Helper()
+	pool := x509.NewCertPool()
+	pool.AddCert(w.n.ca.cert)
+	return w.httpsAt(name, 443, h, &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool})
+}
+
+func (w *World) httpsAt(name string, port uint16, h http.Handler, cfg *tls.Config) *Origin {
+	w.t.Helper()
 	o := w.place(name, port)
 	cert := w.Certificate(name)
 	srv := w.server(o, h)
-	srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2", "http/1.1"}}
+	cfg.Certificates, cfg.NextProtos = []tls.Certificate{cert}, []string{"h2", "http/1.1"}
+	srv.TLSConfig = cfg
 	for _, ln := range w.listen(o) {
 		go srv.ServeTLS(ln, "", "")
 	}

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"unicode/utf16"
 
-	"golang.org/x/crypto/md4" //nolint:staticcheck // what the protocol is made of
+	//lint:ignore SA1019 NTLM is made of it
+	"golang.org/x/crypto/md4"
 
 	"github.com/penstock/penstock/policy"
 )

@@ -18,13 +18,14 @@ import (
 
 // Error says which upstream did not do what was asked of it, and why.
 type Error struct {
-	Upstream string
-	Proxy    string       // URL
-	Target   hooks.Target // zero: the proxy itself could not be reached
-	Login    bool         // it was given credentials,
-	Auth     string       // in this way of a policy; "" is a password
-	Err      error
-	others   int // proxies that failed before this one
+	Upstream  string
+	Proxy     string       // URL
+	Target    hooks.Target // zero: the proxy itself could not be reached
+	Login     bool         // it was given credentials,
+	Auth      string       // in this way of a policy; "" is a password
+	Certified bool         // it was shown a certificate
+	Err       error
+	others    int // proxies that failed before this one
 }
 
 // Error returns one line, which quotes nothing that the proxy said.
@@ -86,6 +87,10 @@ func (e *Error) Hint() string {
 		return "addresses: [\"" + guard.Addr.String() + "\"] in " + entry + " would allow it"
 	case errors.As(e.Err, &kerberos):
 		return kerberos.hint
+	case certificateAlert(e.Err) && e.Certified:
+		return "the proxy did not accept the certificate: look at client_cert: in " + entry
+	case certificateAlert(e.Err):
+		return "the proxy wants a certificate: name it by client_cert: and client_key: in " + entry
 	case errors.As(e.Err, &tlsErr):
 		return "if the proxy's authority is your company's, name its certificate under ca: in the policy"
 	case errors.Is(e.Err, errNTLMv1):
@@ -109,6 +114,13 @@ func (e *Error) Hint() string {
 		return "who runs the proxy decides that; via: in a rule chooses another way"
 	}
 	return ""
+}
+
+// certificateAlert says whether a proxy did not like that there was no certificate, or
+// which (RFC 8446 section 6.2). Many say no more than that the handshake failed.
+func certificateAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && (strings.Contains(op.Err.Error(), "certificate") || strings.HasSuffix(op.Err.Error(), "handshake failure"))
 }
 
 // plain is an error's text without what a proxy could have put there.

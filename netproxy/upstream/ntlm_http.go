@@ -51,6 +51,9 @@ func (u *Upstream) ntlm(c net.Conn, i int, method, uri, host string) (string, er
 		return "", err
 	}
 	var bindings [16]byte
+	if ac, ok := c.(*alertConn); ok {
+		c = ac.Conn
+	}
 	if tc, ok := c.(*tls.Conn); ok {
 		if certs := tc.ConnectionState().PeerCertificates; len(certs) > 0 {
 			bindings = channelBindings(certs[0])

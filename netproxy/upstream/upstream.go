@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -36,7 +37,10 @@ type Config struct {
 	// Dial connects to one of the proxies; it is the dial guard's.
 	Dial func(ctx context.Context, t hooks.Target, d *policy.Dial) (net.Conn, error)
 	// Roots are for the certificates of HTTPS proxies; nil is the system's.
-	Roots  func() (*x509.CertPool, error)
+	Roots func() (*x509.CertPool, error)
+	// Certificate is what an HTTPS proxy is shown, nil for none; so is a nil function.
+	Certificate func() (*tls.Certificate, error)
+
 	Answer time.Duration // DefaultAnswer if zero
 }
 
@@ -127,6 +131,9 @@ func (u *Upstream) Tunnel(ctx context.Context, t hooks.Target) (net.Conn, error)
 // with absolute URLs.
 func (u *Upstream) Dial(ctx context.Context) (net.Conn, error) {
 	return u.try(ctx, func(i int, c net.Conn) (net.Conn, error) {
+		if _, ok := c.(*tls.Conn); ok {
+			c = &alertConn{c, u, i}
+		}
 		if u.account != nil {
 			return newNTLMConn(c, u, i), nil
 		}
@@ -205,6 +212,16 @@ func (u *Upstream) reach(ctx context.Context, i int) (net.Conn, error) {
 			return c, err
 		}
 	}
+	if u.cfg.Certificate != nil {
+		cert, err := u.cfg.Certificate()
+		if err != nil {
+			return c, err
+		}
+		if cert != nil {
+			// Also if the proxy's list of authorities does not have this one's.
+			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+		}
+	}
 	tc := tls.Client(c, cfg)
 	end := within(ctx, c, tlsTimeout)
 	err = tc.Handshake()
@@ -213,6 +230,24 @@ func (u *Upstream) reach(ctx context.Context, i int) (net.Conn, error) {
 		return c, &tlsError{err}
 	}
 	return tc, nil
+}
+
+// alertConn says whose an alert of TLS is: with TLS 1.3 a proxy says what it thinks of
+// a certificate behind the handshake only.
+type alertConn struct {
+	net.Conn
+	up *Upstream
+	i  int
+}
+
+// Read reads, and explains an alert.
+func (c *alertConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		err = c.up.fail(c.i, hooks.Target{}, err)
+	}
+	return n, err
 }
 
 // within gives a connection a deadline, which the end of ctx brings forward. The
@@ -240,6 +275,7 @@ func (u *Upstream) Failed(t hooks.Target, err error) error {
 // fail says at which proxy and for which target something failed.
 func (u *Upstream) fail(i int, t hooks.Target, err error) *Error {
 	e := &Error{Upstream: u.Name(), Proxy: u.cfg.Proxy.URLs[i], Target: t, Err: err}
+	e.Certified = u.cfg.Proxy.Client.Key != ""
 	if u.cfg.Login != nil {
 		e.Login, e.Auth = true, u.cfg.Login.Auth
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -180,7 +181,13 @@ func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 		return
 	}
 	guard := &dialguard.Guard{Hosts: p.Host}
-	n := upstream.New(upstream.Config{Proxy: u, Login: logins.Of(u.Name), Dial: guard.Dial, Roots: func() (*x509.CertPool, error) { return proxyRoots(p) }})
+	certs, err := secrets.ResolveClientCerts([]policy.Upstream{*u}, nil, func(path string, _ bool) ([]byte, error) { return os.ReadFile(path) })
+	if err != nil {
+		x.bad(Fail, "files", name, err, "see docs/proxies.md")
+		return
+	}
+	n := upstream.New(upstream.Config{Proxy: u, Login: logins.Of(u.Name),
+		Certificate: func() (*tls.Certificate, error) { return certs.Of(secrets.CertOfUpstream(u.Name)) }, Dial: guard.Dial, Roots: func() (*x509.CertPool, error) { return proxyRoots(p) }})
 	ctx, cancel := context.WithTimeout(x.ctx, 10*time.Second)
 	defer cancel()
 	if _, err := n.Authorization(ctx); err != nil { // with Kerberos, of a KDC

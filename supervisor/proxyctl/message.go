@@ -117,8 +117,11 @@ type Config struct {
 	// HookKeys are the keys of the policy's webhooks, by the hooks' names.
 	HookKeys map[string][]byte `json:"hook_keys,omitempty"`
 	// Logins are for upstream proxies of the policy.
-	Logins  *secrets.LoginDonation `json:"logins,omitempty"`
-	Publish []Publish              `json:"publish,omitempty"`
+	Logins *secrets.LoginDonation `json:"logins,omitempty"`
+	// ClientCerts are for the policy's upstream proxies and webhooks.
+	ClientCerts secrets.CertDonation `json:"client_certs,omitempty"`
+
+	Publish []Publish `json:"publish,omitempty"`
 	// Who says that the supervisor answers OpWho.
 	Who bool `json:"who,omitempty"`
 	// Roots are the contents of the policy's ca files: read by the supervisor,

@@ -131,6 +131,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Leaves:      authority,
 		Secrets:     e.secrets,
 		Logins:      logins,
+		ClientCerts: cfg.ClientCerts.ClientCerts(),
 		HookKeys:    cfg.HookKeys,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
