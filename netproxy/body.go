@@ -3,6 +3,7 @@ package netproxy
 import (
 	"io"
 	"net/http"
+	"sync/atomic"
 )
 
 // requestBody counts what goes up and looks for placeholders in it.
@@ -16,6 +17,7 @@ type requestBody struct {
 	trailer http.Header
 	// deferred says that a secret may go into the body, see secrets.Set.SwapBody.
 	deferred bool
+	ended    atomic.Bool // read to its end
 }
 
 func (x *web) requestBody(r *http.Request) io.ReadCloser {
@@ -41,6 +43,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	b.f.up.Add(int64(n))
 	b.left -= int64(n)
+	if err == io.EOF { //nolint:errorlint // readers return it bare
+		b.ended.Store(true)
+	}
 	if err == io.EOF && len(b.trailer) > 0 { //nolint:errorlint // readers return it bare
 		why := b.f.p.cfg.Secrets.Trailer(b.trailer)
 		if why == nil {

@@ -66,6 +66,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if why == nil {
 		why = checkMethod(r)
 	}
+	if why == nil && l.hc == nil {
+		why = checkLikeFilter(r)
+	}
 	var path string
 	if why == nil {
 		if r.URL.Opaque != "" {
@@ -99,6 +102,20 @@ func checkMethod(r *http.Request) *refusal {
 	}
 	if e := r.Header["Expect"]; len(e) > 0 && (len(e) > 1 || !strings.EqualFold(e[0], "100-continue")) {
 		return &refusal{http.StatusExpectationFailed, "", "Expect other than 100-continue"}
+	}
+	return nil
+}
+
+// checkLikeFilter refuses in HTTP/2, which has no filter before it, what an origin
+// of HTTP/1 could read in two ways when it leaves for one.
+func checkLikeFilter(r *http.Request) *refusal {
+	for i := range len(r.RequestURI) {
+		if c := r.RequestURI[i]; c <= ' ' || c == 0x7f || c == '#' {
+			return malformed("request target holds a space, control byte or fragment")
+		}
+	}
+	if r.Header["Content_length"] != nil || r.Header["Transfer_encoding"] != nil {
+		return malformed("framing field with _ for -")
 	}
 	return nil
 }

@@ -143,10 +143,12 @@ func (p *Proxy) Close() error {
 	p.mu.Unlock()
 	p.end()
 	p.feed.Close()
-	p.server.Close()
+	// Before the server's: that waits, with its lock held, for a refused client to
+	// read why, and a deadline of this wait may be taken back by its own goroutine.
 	for _, c := range live {
 		c.Close()
 	}
+	p.server.Close()
 	p.serving.Wait()
 	p.sweeper.close()
 	p.rules.Load().close()

@@ -66,6 +66,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 			return f.upstreamFailed(r, err), nil
 		}
 	}
+	f.web.fullDuplex(r)
 	resp, err := t.RoundTrip(out)
 	if err != nil && f.flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
 		f.flavour = flavourHTTP2

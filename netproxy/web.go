@@ -31,6 +31,7 @@ type web struct {
 	wrote  bool       // headers are out
 	ended  bool       // nothing may be written any more
 	stream bool       // each piece is flushed
+	duplex bool       // an answer may come before the request's end
 	length int64      // declared, -1 if not
 	sent   int64
 
@@ -161,6 +162,10 @@ func (x *web) WriteHeader(code int) {
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // net/http would guess one
 	}
+	if x.duplex && code >= 200 && !x.body.ended.Load() {
+		// The server can't find the next request behind a body that it has not read.
+		h["Connection"] = []string{"close"}
+	}
 	if x.upgrade && code != http.StatusSwitchingProtocols {
 		h["Connection"] = []string{"close"} // the filter lets everything through now
 	}
@@ -180,6 +185,15 @@ func (x *web) flushHeaders() {
 	defer x.mu.Unlock()
 	if !x.ended && x.sent == 0 {
 		x.flush()
+	}
+}
+
+// fullDuplex has an answer that comes before the end of the request's body passed
+// on at once. By default the server first reads the rest of the body, and throws
+// away what was to go upstream. HTTP/2 has no such default.
+func (x *web) fullDuplex(r *http.Request) {
+	if x.client != nil && r.ContentLength != 0 {
+		x.duplex = http.NewResponseController(x.w).EnableFullDuplex() == nil
 	}
 }
 

@@ -48,10 +48,15 @@ func trailerLine(b []byte) bool {
 	if err != nil {
 		return false
 	}
+	return !neverTrailer(name)
+}
+
+// neverTrailer names the fields that say where a message ends or goes to.
+func neverTrailer(name []byte) bool {
 	for _, no := range []string{"host", "content-length", "transfer-encoding", "connection", "trailer", "upgrade", "te"} {
 		if equalFold(name, no) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }

@@ -81,6 +81,8 @@ func (h *Head) parse(b []byte) *Malformed {
 		case 7:
 			if equalFold(name, "upgrade") {
 				upgrade, upgrades = value, upgrades+1
+			} else if equalFold(name, "trailer") && announcesFraming(value) {
+				return bad("Trailer announces a framing or routing field")
 			}
 		case 10:
 			if equalFold(name, "connection") {
@@ -95,6 +97,8 @@ func (h *Head) parse(b []byte) *Malformed {
 				if h.Length, err = contentLength(value); err != nil {
 					return err
 				}
+			} else if equalFold(name, "content_length") {
+				return bad("framing field with _ for -") // the same to readers in the way of CGI
 			}
 		case 17:
 			if equalFold(name, "transfer-encoding") {
@@ -102,6 +106,8 @@ func (h *Head) parse(b []byte) *Malformed {
 					return &Malformed{501, "Transfer-Encoding other than one chunked"}
 				}
 				h.Chunked = true
+			} else if equalFold(name, "transfer_encoding") {
+				return bad("framing field with _ for -")
 			}
 		}
 	}
@@ -140,12 +146,7 @@ type connectionTokens struct{ upgrade, nominatesFraming bool }
 func (c *connectionTokens) add(value []byte) {
 	for len(value) > 0 {
 		var tok []byte
-		if i := bytes.IndexByte(value, ','); i >= 0 {
-			tok, value = value[:i], value[i+1:]
-		} else {
-			tok, value = value, nil
-		}
-		tok = trim(tok)
+		tok, value = token(value)
 		switch {
 		case equalFold(tok, "upgrade"):
 			c.upgrade = true
@@ -153,6 +154,24 @@ func (c *connectionTokens) add(value []byte) {
 			c.nominatesFraming = true // a hop that obeys would drop what the next one needs
 		}
 	}
+}
+
+// token takes the first element of a list.
+func token(list []byte) (tok, rest []byte) {
+	tok, rest, _ = bytes.Cut(list, []byte(","))
+	return trim(tok), rest
+}
+
+// announcesFraming reports whether a Trailer names what no trailer may be:
+// net/http refuses some of these by itself, without a record.
+func announcesFraming(value []byte) bool {
+	for len(value) > 0 {
+		var tok []byte
+		if tok, value = token(value); neverTrailer(tok) {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *Head) requestLine(line []byte) *Malformed {
