@@ -387,6 +387,12 @@ func TestProxyGuide(t *testing.T) {
 		}
 	}
 	p.wantNoPassword(password, r)
+	for via, want := range map[string]*world.Origin{"corp": org, "direct": partner} {
+		out := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--format", "csv", "--via", via)
+		if out.Code != 0 || !strings.Contains(out.Stdout, want.Name) || strings.Contains(out.Stdout, org.Name) != (want == org) || strings.Contains(out.Stdout, "other.example") {
+			t.Errorf("audit export --via %s: %s", via, out)
+		}
+	}
 
 	// Without the variable nothing starts, and what is missing is said.
 	p.opts.Env = nil

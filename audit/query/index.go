@@ -18,7 +18,7 @@ import (
 const (
 	indexFile = "index.db"
 	// indexVersion stands in the database as user_version. Another one: made anew.
-	indexVersion = 3
+	indexVersion = 4
 )
 
 const layout = `
@@ -32,7 +32,7 @@ CREATE TABLE sessions (
 CREATE TABLE flows (
 	session TEXT, flow INTEGER, seq INTEGER, time TEXT, protocol TEXT, host TEXT, port INTEGER, method TEXT, path TEXT,
 	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, process INTEGER, pid INTEGER, tid INTEGER, exe TEXT,
-	status INTEGER, bytes_up INTEGER, bytes_down INTEGER, duration_us INTEGER, upstream TEXT, class TEXT, error TEXT,
+	status INTEGER, bytes_up INTEGER, bytes_down INTEGER, duration_us INTEGER, via TEXT, upstream TEXT, class TEXT, error TEXT,
 	open_at INTEGER, close_at INTEGER,
 	PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;

@@ -68,7 +68,9 @@ type Flow struct {
 	BytesUp   uint64 `json:"bytes_up"`
 	BytesDown uint64 `json:"bytes_down"`
 	// Duration in microseconds; -1 while the flow has no recorded end.
-	Duration int64  `json:"duration_us"`
+	Duration int64 `json:"duration_us"`
+	// Via names the upstream proxy, whose address Upstream then is.
+	Via      string `json:"via,omitempty"`
 	Upstream string `json:"upstream,omitempty"`
 	Class    string `json:"class,omitempty"`
 	Error    string `json:"error,omitempty"`
@@ -83,6 +85,7 @@ type Filter struct {
 	Verdict  string // "allow", "deny" or "ask"
 	Rule     string // file:line, or a whole file; "default" for no rule
 	Protocol string
+	Via      string    // name of an upstream proxy; "direct" for what was allowed to go by none
 	Exe      string    // path of the executable, or its last part; with * for any part
 	PID      int       // process id on the host
 	Since    time.Time // included
@@ -113,6 +116,11 @@ func (f *Filter) where() (string, []any) {
 	}
 	if f.Protocol != "" {
 		add("protocol = ?", f.Protocol)
+	}
+	if f.Via == "direct" {
+		cond = append(cond, "via = '' AND verdict = 'allow'")
+	} else if f.Via != "" {
+		add("via = ?", f.Via)
 	}
 	if strings.Contains(f.Exe, "*") {
 		add(`exe LIKE ? ESCAPE '\'`, like(f.Exe))
@@ -181,7 +189,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 // which they began, until each returns an error, which Flows returns.
 func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) error {
 	cond, args := f.where()
-	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at`
+	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, open_at, close_at`
 	q := "SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time, session, seq"
 	if f.Limit > 0 {
 		q = "SELECT * FROM (SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time DESC, session DESC, seq DESC LIMIT ?) ORDER BY time, session, seq"
@@ -196,7 +204,7 @@ func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) err
 		var l Flow
 		var when string
 		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.Process, &l.PID, &l.TID, &l.Exe,
-			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Upstream, &l.Class, &l.Error, &l.openAt, &l.closeAt); err != nil {
+			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Via, &l.Upstream, &l.Class, &l.Error, &l.openAt, &l.closeAt); err != nil {
 			return fmt.Errorf("list flows: %w", err)
 		}
 		l.Time = parseStamp(when)

@@ -454,3 +454,33 @@ func TestProcesses(t *testing.T) {
 		t.Errorf("%q, %v", types, err)
 	}
 }
+
+// TestVia: flows are found by the upstream that they went by.
+func TestVia(t *testing.T) {
+	s := newStore(t)
+	l := begin(t, s)
+	for _, host := range []string{"one.example", "two.example"} {
+		l.flow++
+		l.add(t, &audit.FlowOpen{Flow: l.flow, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: host, Port: 443}, Verdict: hooks.Allow, Mode: audit.ModeEnforce, Via: strings.TrimSuffix(host, ".example")})
+	}
+	l.visit(t, "direct.example", hooks.Allow, "")
+	l.visit(t, "denied.example", hooks.Deny, "")
+	l.end(t)
+	x := open(t, s)
+	for via, want := range map[string][]string{
+		"": {"one.example", "two.example", "direct.example", "denied.example"}, "one": {"one.example"}, "two": {"two.example"}, "direct": {"direct.example"}, "on": nil, "%": nil,
+	} {
+		if got := hosts(t, x, Filter{Via: via}); !slices.Equal(got, want) {
+			t.Errorf("via %q: %v", via, got)
+		}
+	}
+	err := x.Flows(t.Context(), Filter{}, func(f *Flow) error {
+		if f.Host == "two.example" && f.Via != "two" || f.Host == "direct.example" && f.Via != "" {
+			t.Errorf("%+v", f)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -148,8 +148,8 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
 		return err
 	}
-	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, upstream, class, error, open_at, close_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, '', '', ?, -1)`)
+	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, open_at, close_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, ?, '', '', ?, -1)`)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 			t.last = when
 			switch r.Type {
 			case audit.TypeFlowOpen:
-				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Upstream, at)
+				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Via, r.Upstream, at)
 			case audit.TypeFlowClose:
 				_, err = end.ExecContext(ctx, r.Status, int64(r.BytesUp), int64(r.BytesDown), r.Duration, r.Upstream, r.Class, r.Error, at, id, int64(r.Flow))
 			case audit.TypeProcess:

@@ -32,11 +32,11 @@ type auditFlags struct {
 	json    bool
 	session string
 
-	host, verdict, rule, protocol string
-	exe                           string
-	pid                           int
-	since, until                  string
-	limit                         int
+	host, verdict, rule, protocol, via string
+	exe                                string
+	pid                                int
+	since, until                       string
+	limit                              int
 }
 
 func newAuditCmd() *cobra.Command {
@@ -81,6 +81,7 @@ func (a *auditFlags) filterFlags(cmd *cobra.Command) {
 	f.StringVar(&a.verdict, "verdict", "", "only flows with the `verdict` allow, deny or ask")
 	f.StringVar(&a.rule, "rule", "", "only flows that `FILE[:LINE]` decided, or \"default\"")
 	f.StringVar(&a.protocol, "protocol", "", "only http, https, tls or tcp flows")
+	f.StringVar(&a.via, "via", "", "only flows by the `upstream` of this name, or \"direct\"")
 	f.StringVar(&a.exe, "exe", "", "only flows of the `program`, by path or name; * stands for anything")
 	f.IntVar(&a.pid, "pid", 0, "only flows of the process with this `id` on the host")
 	f.StringVar(&a.since, "since", "", "only from this `time` on: 2h, 15:04, 2006-01-02, or RFC 3339")
@@ -106,7 +107,7 @@ func (a *auditFlags) sessionFlag(cmd *cobra.Command, usage string) {
 }
 
 func (a *auditFlags) filter(now time.Time) (query.Filter, error) {
-	f := query.Filter{Session: a.session, Host: a.host, Verdict: a.verdict, Rule: a.rule, Protocol: a.protocol, Exe: a.exe, PID: a.pid, Limit: a.limit}
+	f := query.Filter{Session: a.session, Host: a.host, Verdict: a.verdict, Rule: a.rule, Protocol: a.protocol, Via: a.via, Exe: a.exe, PID: a.pid, Limit: a.limit}
 	switch a.verdict {
 	case "", "allow", "deny", "ask":
 	default:

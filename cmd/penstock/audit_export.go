@@ -178,7 +178,7 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		})
 	}
 	csvRow(out, "time", "session", "flow", "verdict", "protocol", "host", "port", "method", "path", "rule", "reason", "mode",
-		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents")
+		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents", "via")
 	processes, err := x.Processes(cmd.Context(), f)
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		}
 		parents = strings.TrimPrefix(parents, " < ")
 		return csvRow(out, l.Time.Format(time.RFC3339Nano), l.Session, strconv.FormatUint(l.Flow, 10), l.Verdict, l.Protocol, l.Host, num(int64(l.Port)), l.Method, l.Path,
-			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe, num(int64(l.Process)), num(int64(l.TID)), uid, sum, argv, parents)
+			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe, num(int64(l.Process)), num(int64(l.TID)), uid, sum, argv, parents, l.Via)
 	})
 }
 

@@ -124,7 +124,7 @@ func letOut(l *query.Flow) bool { return l.Verdict == "allow" || l.Mode == "audi
 // without a rule that says so.
 func privateOf(l *query.Flow) netip.Addr {
 	ap, err := netip.ParseAddrPort(l.Upstream)
-	if err != nil {
+	if err != nil || l.Via != "" { // then it is the upstream proxy's own
 		return netip.Addr{}
 	}
 	a := ap.Addr().Unmap()
