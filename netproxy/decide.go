@@ -79,8 +79,14 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 // It returns nil if the request may leave, else what the pen is told.
 func (f *flow) decide(r *http.Request) *http.Response {
 	v := f.gen.policy.Decide(&f.req)
-	f.verdict(v, f.p.cfg.Permissive)
 	f.open.Hooks = nil
+	if len(v.Bodies) > 0 {
+		var refused *http.Response
+		if v, refused = f.settle(r, v); refused != nil {
+			return refused
+		}
+	}
+	f.verdict(v, f.p.cfg.Permissive)
 	if !f.allowed {
 		return f.deny(r, v)
 	}

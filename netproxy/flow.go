@@ -28,8 +28,9 @@ type flow struct {
 	budgets []*policy.Budget
 	meters  []meter // of the budgets, once it was let out
 	cut     atomic.Pointer[overBudget]
-	allowed bool // may leave: by the policy or by the mode
-	begun   bool // its record is written
+	holds   int64 // bytes of its body that are held
+	allowed bool  // may leave: by the policy or by the mode
+	begun   bool  // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +176,34 @@ func TestGRPC(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestGRPCRule: a rule about methods lets their calls through, streams too, and no
+// other.
+func TestGRPCRule(t *testing.T) {
+	pn := newPen(t, `  allow:
+    - {host: api.test, grpc: {services: [grpc.testing.TestService/UnaryCall, "grpc.testing.TestService/Streaming*"]}}
+`)
+	pn.grpcServer("api.test", "api.test:443", true)
+	c := pn.grpcClient("api.test:443", true)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := c.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: 5}); err != nil {
+		t.Error(err)
+	}
+	s, err := c.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{ResponseParameters: []*pb.ResponseParameters{{Size: 5}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := s.Recv(); err != nil || len(m.GetPayload().GetBody()) != 5 {
+		t.Error(err)
+	}
+	if _, err := c.EmptyCall(ctx, &pb.Empty{}); status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "not one of its services") {
+		t.Error(err)
+	}
+	if resp, _ := get(t, pn.client("h2"), "https://api.test/grpc.testing.TestService/UnaryCall"); resp.StatusCode != 403 {
+		t.Error(resp.Status)
 	}
 }
 

@@ -135,6 +135,7 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		f.web.finish()
+		f.release()
 		f.end()
 		if v != nil {
 			panic(v)

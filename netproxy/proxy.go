@@ -40,6 +40,7 @@ type Proxy struct {
 	open    atomic.Int64
 	stats   stats
 	ledger  *ledger
+	held    atomic.Int64 // bytes of bodies that are held because they are judged
 	checked verified
 	roster  *audit.Roster
 

@@ -17,6 +17,9 @@ type Verdict struct {
 	// change the slice.
 	Budgets []*Budget
 	Dial    *Dial // what the dial guard may reach beside public addresses; nil: nothing
+	// Bodies are rules that would allow the request if its body is what they say: who
+	// has read that asks Settle. The verdict is the one without them.
+	Bodies []*Rule
 }
 
 // Decision returns the verdict in the words of package hooks.
@@ -39,6 +42,7 @@ type search struct {
 	asked   *Dial // of the rules that ask
 	pin     *Pin
 	budgets []*Budget
+	bodies  []*Rule // allows that match as far as the head tells
 	mode    mode
 	all     []*Rule
 }
@@ -76,6 +80,10 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 	}
 	for _, r := range b.allow {
 		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
+			if r.speech != nil && r.byBody(&s.c) {
+				s.bodies = append(s.bodies, r)
+				continue
+			}
 			if s.allow == nil || r.index < s.allow.index {
 				s.allow = r
 			}
@@ -138,15 +146,20 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 	case s.deny != nil:
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
-		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.dial, p.static(&r.Target))}
+		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.dial, p.static(&r.Target)), Bodies: s.readBodies()}
 	case p.act != hooks.Allow && s.ask != nil || p.asksByDefault(&r.Target):
-		return p.asking(&s)
+		v := p.asking(&s)
+		v.Bodies = s.readBodies()
+		return v
 	case p.act == hooks.Allow && r.Target.Host != HostInternal:
 		reason := reasonDefaultAllow
 		if s.ask != nil {
 			reason += "; otherwise " + s.ask.Ref() + " would ask"
 		}
-		return Verdict{Action: hooks.Allow, Reason: reason, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target)}
+		return Verdict{Action: hooks.Allow, Reason: reason, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target), Bodies: s.readBodies()}
+	}
+	if list := s.readBodies(); list != nil {
+		return Verdict{Reason: reasonBody(list), Pin: s.pin, Budgets: s.budgets, Bodies: list}
 	}
 	return Verdict{Reason: p.defaultReason(r), Pin: s.pin, Budgets: s.budgets} // audit mode may let it through
 }

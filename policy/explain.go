@@ -23,9 +23,15 @@ type Explanation struct {
 	Near []Near `json:"near,omitempty"`
 	// Also are further rules that match, of the same kind.
 	Also []Near `json:"also,omitempty"`
+	// Body are rules that allow it if its body is what they say. Action is "depends"
+	// then, unless it is allowed without them.
+	Body []Near `json:"body,omitempty"`
 	// Change is what would turn the verdict, in order of preference.
 	Change []Change `json:"change,omitempty"`
 }
+
+// Depends is the Action of an Explanation when the request's body decides.
+const Depends = "depends"
 
 // Near is a rule with a remark.
 type Near struct {
@@ -56,6 +62,12 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 	}
 	if u := p.Route(&r.Target); u != nil {
 		e.Via = u.Name
+	}
+	for _, rule := range v.Bodies {
+		if v.Action == hooks.Deny {
+			e.Action = Depends
+		}
+		e.Body = append(e.Body, Near{Rule: rule.Ref(), Text: rule.Text})
 	}
 	c := cursor{r: r}
 	if v.Rule != nil {
@@ -201,6 +213,8 @@ func mismatch(rule *Rule, c *cursor) string {
 		return ""
 	case !rule.matchMethod(c.r.Method):
 		return "it is about " + strings.Join(rule.methods, ", ") + ", not " + c.r.Method
+	case rule.matchPaths(c) && (rule.when == nil || rule.matchWhen(c)):
+		return "it is about " + rule.speech.key() + ": " + rule.speechWhy(c)
 	case rule.matchPaths(c):
 		if why := rule.undecided(c); why != "" {
 			return "its when can't be decided: " + why

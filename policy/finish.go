@@ -10,8 +10,9 @@ import (
 // a key stands, or the rule when it is not written.
 func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorList) bool {
 	before := len(errs.Errors)
-	r.looks = r.unseen() != ""
 	fail := func(key, hint, format string, args ...any) { errs.add(at(key), hint, format, args...) }
+	finishSpeech(r, fail)
+	r.looks = r.unseen() != ""
 	hasHost := r.host.name != "" || r.host.wild
 	switch {
 	case hasHost && r.cidr.IsValid():
@@ -83,7 +84,7 @@ func finishInspect(r *Rule, inspect bool, fail failer) {
 			key := r.unseen()
 			// Said here, and not as "can't be seen in tls", because the file says inspect.
 			fail(key, "remove "+key+", or remove inspect: false", "%s can't be seen with inspect: false", key)
-			r.methods, r.paths, r.when, r.looks = nil, nil, nil, false
+			r.methods, r.paths, r.when, r.speech, r.looks = nil, nil, nil, nil, false
 		}
 	}
 }
@@ -236,6 +237,9 @@ func ruleText(r *Rule) string {
 	}
 	if r.when != nil {
 		key("when", quoteYAML(r.when.text))
+	}
+	if r.speech != nil {
+		key(r.speech.key(), r.speech.String())
 	}
 	if r.via != "" {
 		key("via", yamlText(r.via))

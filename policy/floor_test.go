@@ -66,7 +66,7 @@ func (g *gen) layer(rules int) string {
 	if g.IntN(3) == 0 {
 		b.WriteString("  default: " + g.one("deny", "ask", "allow") + "\n")
 	}
-	fmt.Fprintf(&b, "  allow: [%s]\n  ask: [%s]\n  deny: [%s]\n", strings.Join(g.rules(g.IntN(rules+1), false), ", "), strings.Join(g.rules(g.IntN(2), false), ", "), strings.Join(g.rules(g.IntN(2), true), ", "))
+	fmt.Fprintf(&b, "  allow: [%s]\n  ask: [%s]\n  deny: [%s]\n", strings.Join(g.rules(g.IntN(rules+1), false), ", "), strings.Join(g.asks(g.IntN(2)), ", "), strings.Join(g.rules(g.IntN(2), true), ", "))
 	if g.IntN(3) == 0 {
 		b.WriteString("  hosts: {fixed.example: 10.0.0.7}\n")
 	}

@@ -26,6 +26,8 @@ type wireRule struct {
 	Budget    *Budget      `json:"budget,omitempty"`
 	Via       string       `json:"via,omitempty"`
 	When      *wireWhen    `json:"when,omitempty"`
+	Git       *Git         `json:"git,omitempty"`
+	GRPC      *GRPC        `json:"grpc,omitempty"`
 }
 
 // wireWhen is the when: of a rule as it travels.
@@ -50,7 +52,7 @@ func (w *wireWhen) condition(in Source) (*condition, error) {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via}
+	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via, Git: r.git, GRPC: r.grpc}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -89,7 +91,7 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if w.Deny && w.Ask {
 		return errors.New("read rule: it denies and asks")
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget}
+	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, git: w.Git, grpc: w.GRPC}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

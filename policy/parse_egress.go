@@ -118,6 +118,8 @@ func (p *parser) rule(f *File, n *yaml.Node, list string) {
 		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
 		{"via", func(n *yaml.Node) { r.via, _ = p.via(n, "via") }},
 		{"when", func(n *yaml.Node) { r.when = p.whenOf(n, "when") }},
+		{"git", func(n *yaml.Node) { r.git = p.git(n) }},
+		{"grpc", func(n *yaml.Node) { r.grpc = p.grpc(n) }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

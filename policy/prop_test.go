@@ -71,6 +71,9 @@ func (g *gen) rule(deny bool) string {
 		if !deny && g.IntN(6) == 0 {
 			b.WriteString(", pin: {secret: K}")
 		}
+		if !deny && g.IntN(6) == 0 {
+			b.WriteString(", " + g.one("git: {repos: [a, 'c/*']}", "git: {repos: ['**'], push: true, branches: [x]}", "grpc: {services: [a/b]}"))
+		}
 		text := "{" + b.String() + "}"
 		lists := [2][]string{}
 		if deny {
@@ -86,6 +89,16 @@ func (g *gen) rule(deny bool) string {
 			return text
 		}
 	}
+}
+
+// asks returns rules that parse as rules that ask.
+func (g *gen) asks(n int) (out []string) {
+	for len(out) < n {
+		if r := g.rule(false); !strings.Contains(r, "git: {") && !strings.Contains(r, "grpc: {") {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 func (g *gen) rules(n int, deny bool) []string {
@@ -104,9 +117,15 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 	scheme := g.one("https", "https", "http", "tls", "tcp")
 	path := g.one("/", "/a", "/a/", "/a/b", "/a/b/c", "/a//b", "/a%2Fb", "/a;x/b", "/c/d", "/%2561", "/x")
 	r := req(t, g.one("GET", "GET", "POST", "HEAD", "DELETE")+" "+scheme+"://"+h+":"+g.one("443", "80", "22", "8443")+path)
+	if g.IntN(5) == 0 {
+		r.Path, r.Method, r.Header = g.one("/a/b", "/a/git-upload-pack", "/a/git-receive-pack", "/c/d/git-receive-pack"), "POST", http.Header{"Content-Type": {g.one("application/grpc", "application/x-git-receive-pack-request", "application/x-git-upload-pack-request")}}
+	}
 	r.Size = int64(g.IntN(12)) - 1
 	if g.IntN(2) == 0 {
-		r.Header = http.Header{"X": {g.one("1", "2")}}
+		if r.Header == nil {
+			r.Header = http.Header{}
+		}
+		r.Header["X"] = []string{g.one("1", "2")}
 	}
 	if g.IntN(4) > 0 {
 		x := []hooks.Executable{gitFile, curlFile, {Path: "/usr/bin/git", Dev: 8, Ino: 1, SHA256: gitFile.SHA256}, {Path: "/usr/bin/git"}, {Dev: 8, Ino: 100}}[g.IntN(5)]
@@ -146,7 +165,7 @@ func checkProperties(t *testing.T, seed uint64) {
 	g := newGen(seed)
 	def := g.one("deny", "deny", "ask", "allow")
 	allow, deny := g.rules(g.IntN(6), false), g.rules(g.IntN(3), true)
-	ask := g.rules(max(0, g.IntN(5)-2), false)
+	ask := g.asks(max(0, g.IntN(5)-2))
 	policyText := func(def string, allow, deny []string) string { return askText(def, allow, ask, deny) }
 	mustPolicy := func(t *testing.T, text string) *Policy { return resolved(t, mustPolicy(t, text)) }
 	p := mustPolicy(t, policyText(def, allow, deny))
@@ -160,7 +179,7 @@ func checkProperties(t *testing.T, seed uint64) {
 	another := g.rule(false)
 	pins := strings.Contains(another, "pin:") // which is a deny of what is not read, too
 	moreAllow := mustPolicy(t, policyText(def, append(allow[:len(allow):len(allow)], another), deny))
-	oneMore := g.rule(false)
+	oneMore := g.asks(1)[0]
 	morePins := strings.Contains(oneMore, "pin:")
 	moreAsk := mustPolicy(t, askText(def, allow, append(ask[:len(ask):len(ask)], oneMore), deny))
 	noAsk := mustPolicy(t, askText(def, allow, nil, deny))
@@ -173,32 +192,41 @@ func checkProperties(t *testing.T, seed uint64) {
 	}
 	split = resolved(t, split)
 	round := resolved(t, roundTrip(t, p))
+	// Every body is what the rules say that look at bodies, or none is.
+	agree := g.IntN(2) == 0
+	decide := func(p *Policy, r *hooks.Request) Verdict {
+		v := p.Decide(r)
+		if agree {
+			v = p.Settle(v, r, v.Bodies, "")
+		}
+		return v
+	}
 	for range 40 {
 		r := g.request(t)
-		v := p.Decide(r)
+		v := decide(p, r)
 		fail := func(what string, w Verdict) {
 			t.Errorf("seed %d: %s: %s: %s; was %v by %v, is %v by %v\n%s", seed, what, describe(r), def, v.Action, v.Rule, w.Action, w.Rule, policyText(def, allow, deny))
 		}
-		if w := order.Decide(r); w.Action != v.Action || !includes(w.Dial, v.Dial) || !includes(v.Dial, w.Dial) {
+		if w := decide(order, r); w.Action != v.Action || !includes(w.Dial, v.Dial) || !includes(v.Dial, w.Dial) {
 			fail("order matters", w)
 		}
-		if w := moreDeny.Decide(r); w.Action == hooks.Allow && v.Action != hooks.Allow {
+		if w := decide(moreDeny, r); w.Action == hooks.Allow && v.Action != hooks.Allow {
 			fail("a deny widens", w)
 		}
-		if w := moreAllow.Decide(r); v.Action == hooks.Allow && !(pins && protocolBit(r.Protocol)&bitsWeb == 0) && (w.Action != hooks.Allow || !includes(w.Dial, v.Dial)) {
+		if w := decide(moreAllow, r); v.Action == hooks.Allow && !(pins && protocolBit(r.Protocol)&bitsWeb == 0) && (w.Action != hooks.Allow || !includes(w.Dial, v.Dial)) {
 			fail("an allow narrows", w)
 		} else if v.Pin != nil && v.Action == hooks.Allow && w.Pin == nil {
 			fail("an allow lifts a pin", w)
 		} else if w.Action == hooks.Allow && v.Action == hooks.Allow && !spends(w, v) {
 			fail("an allow lifts a budget", w)
 		}
-		switch w := moreAsk.Decide(r); {
+		switch w := decide(moreAsk, r); {
 		case v.Action == hooks.Allow && v.Rule != nil && w.Action != hooks.Allow && !(morePins && protocolBit(r.Protocol)&bitsWeb == 0):
 			fail("an ask takes what a rule allows", w)
 		case w.Action == hooks.Allow && v.Action != hooks.Allow:
 			fail("an ask widens", w)
 		}
-		if w := noAsk.Decide(r); v.Action == hooks.Allow && w.Action != hooks.Allow {
+		if w := decide(noAsk, r); v.Action == hooks.Allow && w.Action != hooks.Allow {
 			fail("an ask allows", w)
 		} else if def != "ask" && v.Action == hooks.Ask && v.Rule == nil {
 			fail("nobody asks for a question", w)
@@ -209,18 +237,18 @@ func checkProperties(t *testing.T, seed uint64) {
 		if v.Action == hooks.Allow && v.Rule != nil && v.Rule.budget != nil && !slices.Contains(v.Budgets, v.Rule.budget) {
 			fail("what is allowed by a rule does not count against its budget", v)
 		}
-		if w := split.Decide(r); w.Action != v.Action {
+		if w := decide(split, r); w.Action != v.Action {
 			fail("layers matter where they should not", w)
 		}
-		if w := round.Decide(r); w.Action != v.Action || (w.Rule == nil) != (v.Rule == nil) || w.Reason != v.Reason || w.Rule != nil && w.Rule.Ref() != v.Rule.Ref() {
+		if w := decide(round, r); w.Action != v.Action || (w.Rule == nil) != (v.Rule == nil) || w.Reason != v.Reason || w.Rule != nil && w.Rule.Ref() != v.Rule.Ref() {
 			fail("a round trip matters", w)
 		}
 		nobody := *r
 		nobody.Process = nil
-		if w := p.Decide(&nobody); w.Action == hooks.Allow && v.Action != hooks.Allow {
+		if w := decide(p, &nobody); w.Action == hooks.Allow && v.Action != hooks.Allow {
 			fail("not to know the process widens", w)
 		}
-		if naive := naiveDecide(p, r); naive != v.Action {
+		if naive := naiveDecide(p, r, agree); naive != v.Action {
 			fail("the plain reading of the rules says "+naive.String(), v)
 		}
 		connectAgrees(t, p, r, v)
@@ -280,7 +308,7 @@ func spends(w, v Verdict) bool {
 }
 
 // naiveDecide looks at every rule, without the index.
-func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
+func naiveDecide(p *Policy, r *hooks.Request, agree bool) hooks.Action {
 	c := cursor{r: r}
 	action := p.act
 	if r.Target.Host == HostInternal || action == hooks.Ask && r.Target.Host == "" && r.Target.Addr.IsPrivate() {
@@ -292,7 +320,7 @@ func naiveDecide(p *Policy, r *hooks.Request) hooks.Action {
 		}
 	}
 	for _, rule := range p.Rules() {
-		if !rule.Deny && !rule.Ask && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) {
+		if !rule.Deny && !rule.Ask && rule.matchHost(&r.Target) && rule.matchFlow(r.Protocol, r.Target.Port) && rule.matchProcess(r.Process) && rule.matchRequest(&c) && (agree || !rule.byBody(&c)) {
 			action = hooks.Allow
 		}
 	}

@@ -43,8 +43,11 @@ type Rule struct {
 	pin      *Pin            // nil: any credential
 	budget   *Budget         // nil: any amount
 	when     *condition      // nil: none
-	looks    bool            // any of methods, paths and when is there
-	via      string          // an upstream or direct; "": as egress.via says
+	git      *Git
+	grpc     *GRPC
+	speech   speech // that one of these that is there; nil: any
+	looks    bool   // the rule looks at requests: any of methods, paths, when and speech is there
+	via      string // an upstream or direct; "": as egress.via says
 }
 
 // Dial is what addresses a rule's names may resolve to beside public ones.
@@ -168,6 +171,8 @@ func (r *Rule) unseen() string {
 		return "methods"
 	case r.when != nil:
 		return "when"
+	case r.speech != nil:
+		return r.speech.key()
 	}
 	return ""
 }
@@ -183,7 +188,7 @@ func (r *Rule) matchRequest(c *cursor) bool {
 		// refuses such allows.
 		return r.Deny
 	}
-	return r.matchMethod(c.r.Method) && r.matchPaths(c) && (r.when == nil || r.matchWhen(c))
+	return r.matchMethod(c.r.Method) && r.matchPaths(c) && (r.when == nil || r.matchWhen(c)) && (r.speech == nil || r.matchSpeech(c))
 }
 
 func (r *Rule) matchMethod(m string) bool {

@@ -109,7 +109,7 @@ func TestSchema(t *testing.T) {
 		}
 		return s.Validate(v)
 	}
-	for _, text := range goodTexts {
+	for _, text := range append(goodTexts, goodSpeech...) {
 		if err := check(text); err != nil {
 			t.Errorf("the schema refuses %s: %v", text, err)
 		}
@@ -117,7 +117,7 @@ func TestSchema(t *testing.T) {
 			t.Errorf("the parser refuses %s: %v", text, err)
 		}
 	}
-	for _, text := range badTexts {
+	for _, text := range append(badTexts, badSpeech...) {
 		if check(text) == nil {
 			t.Errorf("the schema takes %s", text)
 		}

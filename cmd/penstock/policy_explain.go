@@ -30,13 +30,15 @@ and what would change it. HOST[:PORT] is an https request; tcp://HOST:PORT is a
 raw connection, tls://HOST one that is passed through unread. Without --process
 it is not known who asks: then no rule with process allows, and each may deny.
 --header and --size are for rules with when: without --size the length of the
-body is not known. What the rules allow the policy's hooks are asked about, too.
+body is not known. Rules with git judge a push by its body, which is not
+here: what they would allow depends on it. What the rules allow the policy's hooks are asked about, too.
 
 Nothing is contacted and no name is looked up. The exit code is 0 if the request
 is allowed, 1 if it is denied, 2 if that could not be decided.`,
 		Example: `  penstock policy explain https://api.github.com/repos/o/r
   penstock policy explain --method POST https://api.github.com/repos/o/r/issues
   penstock policy explain tcp://db.corp.example:5432
+  penstock policy explain 'https://github.com/o/r/info/refs?service=git-upload-pack'
   penstock policy explain --process /usr/bin/git https://github.com/o/r
   penstock policy explain --allow example.com example.com`,
 		Args: cobra.ExactArgs(1),
@@ -66,6 +68,9 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 				err = policyJSON(cmd.OutOrStdout(), e)
 			} else {
 				err = printExplanation(cmd.OutOrStdout(), &e)
+			}
+			if err == nil && e.Action == policy.Depends {
+				err = &exitError{code: 2}
 			}
 			if err == nil && e.Action != "allow" {
 				err = &exitError{code: 1}
@@ -152,6 +157,8 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 		word = "allowed"
 	case "ask":
 		word = "would ask"
+	case policy.Depends:
+		word = "depends on its body"
 	}
 	fmt.Fprintf(b, "%s: %s\n", word, e.Request)
 	if e.Rule != "" && !e.Hook {
@@ -164,6 +171,9 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 	}
 	if e.Via != "" && e.Action == "allow" {
 		fmt.Fprintf(b, "  via upstream %s, which resolves the name and connects\n", e.Via)
+	}
+	for _, n := range e.Body {
+		fmt.Fprintf(b, "  if its body is what %s says: %s\n", n.Rule, n.Text)
 	}
 	for _, n := range e.Also {
 		fmt.Fprintf(b, "  also %s: %s\n", n.Rule, n.Text)

@@ -1,0 +1,177 @@
+package netproxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/netproxy/speech"
+	"github.com/penstock/penstock/policy"
+)
+
+// maxHeld bounds what is held of all requests of a session that are judged by
+// their bodies, in bytes.
+const maxHeld = 128 << 20
+
+var errTooMuchHeld = errors.New("too much is held of other requests that are judged by their bodies")
+
+// heldBody is a body of which a part was read to judge it: that part, then the rest.
+// It is held until the flow ends.
+type heldBody struct {
+	f    *flow
+	body io.ReadCloser
+	held []byte
+	at   int  // what of held was read again
+	all  bool // held is the whole
+	err  error
+}
+
+// record reads on and keeps what it reads.
+type record struct{ *heldBody }
+
+func (r record) Read(p []byte) (int, error) {
+	b := r.heldBody
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.body.Read(p)
+	if n > 0 {
+		b.f.holds += int64(n)
+		if b.f.p.held.Add(int64(n)) > maxHeld {
+			err = errTooMuchHeld
+		}
+		b.held = append(b.held, p[:n]...)
+	}
+	b.err = err
+	return n, err
+}
+
+// Read passes on what was judged, then the rest.
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.at < len(b.held) {
+		n := copy(p, b.held[b.at:])
+		b.at += n
+		return n, nil
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.body.Read(p)
+	return n, err
+}
+
+func (b *heldBody) Close() error { return b.body.Close() }
+
+// release forgets what is held of a flow's body.
+func (f *flow) release() {
+	if f.holds > 0 {
+		f.p.held.Add(-f.holds)
+		f.holds = 0
+	}
+}
+
+// settle has the rules that look at the body judge it, and returns the verdict for
+// the whole request, or the answer to one that is denied. Nothing of it has left,
+// and what is judged is what is sent on.
+func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.Response) {
+	held := &heldBody{f: f, body: r.Body}
+	r.Body = held
+	push, err := readPush(record{held}, r.Header)
+	var agreed []*policy.Rule
+	var why string
+	for _, rule := range v.Bodies {
+		no := ""
+		if err != nil {
+			no = err.Error()
+		} else {
+			no = push.Judge(rule.Git())
+		}
+		if no == "" {
+			agreed = append(agreed, rule)
+		} else if why == "" {
+			why = no
+		}
+	}
+	if held.err != nil && !errors.Is(held.err, io.EOF) {
+		// It can't be judged what it says, in audit mode neither.
+		var misuse *secrets.Violation
+		if errors.As(held.err, &misuse) {
+			return v, f.misused(r, misuse)
+		}
+		v = policy.Verdict{Reason: "the body could not be read: " + f.p.redact(held.err.Error())}
+		f.verdict(v, false)
+		return v, f.deny(r, v)
+	}
+	v = f.gen.policy.Settle(v, &f.req, agreed, why)
+	if len(agreed) > 0 {
+		v.Reason += ": " + push.About()
+	}
+	if f.verdict(v, f.p.cfg.Permissive); !f.allowed && v.Action == hooks.Deny {
+		return v, f.refusePush(r, push, v)
+	}
+	return v, nil
+}
+
+// readPush reads the beginning of a push. A compressed one is read whole, so that
+// what unpacks here unpacks to the same everywhere.
+func readPush(body io.Reader, h http.Header) (*speech.Push, error) {
+	switch enc := h["Content-Encoding"]; {
+	case len(enc) == 0:
+		return speech.ReadPush(body)
+	case len(enc) > 1 || enc[0] != "gzip" && enc[0] != "x-gzip":
+		return nil, errors.New("it is compressed in a way that can't be judged")
+	}
+	packed, err := whole(body, speech.MaxPack)
+	if err != nil {
+		return nil, err
+	}
+	in := bytes.NewReader(packed)
+	z, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, errors.New("it is not compressed as it says")
+	}
+	z.Multistream(false)
+	plain, err := whole(z, speech.MaxPack)
+	if err != nil {
+		return nil, errors.New("what it is compressed from is too long or malformed")
+	}
+	if in.Len() > 0 {
+		return nil, errors.New("there is more behind what is compressed")
+	}
+	return speech.ReadPush(bytes.NewReader(plain))
+}
+
+// whole reads a body of at most limit bytes.
+func whole(body io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errors.New("the body is too long to be judged")
+	}
+	return b, err
+}
+
+// maxDrain bounds what is read of a push that was denied, so that git reads the
+// answer instead of failing to send.
+const maxDrain = 256 << 20
+
+// refusePush denies a push in the words that git shows, if it can.
+func (f *flow) refusePush(r *http.Request, p *speech.Push, v policy.Verdict) *http.Response {
+	resp := f.deny(r, v)
+	report := p.Report(v.Reason)
+	if report == nil || !f.begun {
+		return resp
+	}
+	io.CopyN(io.Discard, r.Body, maxDrain) //nolint:errcheck // it is for git's sake
+	resp.Body.Close()
+	h := resp.Header
+	delete(h, "X-Content-Type-Options")
+	h["Content-Type"] = []string{"application/x-git-receive-pack-result"}
+	a := &hooks.Answer{Status: http.StatusOK, Header: h, Body: report}
+	resp = replied(r, a)
+	resp.Header[VerdictHeader] = []string{"deny"}
+	return resp
+}

@@ -1,0 +1,162 @@
+package netproxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/secrets"
+)
+
+const gitPush = "https://git.test/r/git-receive-pack"
+
+// creation is the list of a push that creates one ref.
+func creation(ref string) string {
+	line := strings.Repeat("0", 40) + " " + strings.Repeat("a", 40) + " " + ref + "\x00report-status side-band-64k"
+	return fmt.Sprintf("%04x%s0000", len(line)+4, line)
+}
+
+func gzipped(parts ...string) string {
+	var b bytes.Buffer
+	for _, p := range parts {
+		z := gzip.NewWriter(&b)
+		io.WriteString(z, p)
+		z.Close()
+	}
+	return b.String()
+}
+
+// TestGitPushBody: what a tool that is no git sends as a push. What is denied has
+// not left, what is allowed arrives as it was sent, and the audit has the verdict
+// before the origin has the request.
+func TestGitPushBody(t *testing.T) {
+	const rules = "  allow:\n    - {host: git.test, git: {repos: [r], push: true, branches: [agent/*]}}\n"
+	createX, createM := creation("refs/heads/agent/x"), creation("refs/heads/mainx")
+	big := createX + strings.Repeat("PACK, or what is taken for it", 200_000)
+	for _, proto := range []string{"h1", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			pn := newPen(t, rules)
+			var got atomic.Pointer[string]
+			pn.origin("git.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if pn.records.count(func(e audit.Event) bool {
+					o, ok := e.(*audit.FlowOpen)
+					return ok && o.Verdict == hooks.Allow && strings.Contains(o.Reason, "push to refs/heads/agent/x")
+				}) == 0 {
+					t.Error("it is here before its verdict is recorded")
+				}
+				b, _ := io.ReadAll(r.Body)
+				s := string(b)
+				got.Store(&s)
+			}))
+			cl := pn.client(proto)
+			denied := 0
+			for _, c := range []struct {
+				name, body, encoding string
+				chunked              bool
+				want                 string // "": it arrives
+			}{
+				{name: "plain", body: createX},
+				{name: "chunked", body: createX, chunked: true},
+				{name: "big", body: big, chunked: true},
+				{name: "gzip", body: gzipped(createX + "PACK"), encoding: "gzip"},
+				{name: "none", want: "ends within its commands"},
+				{name: "main", body: createM, want: "refs/heads/mainx is none of its branches"},
+				{name: "main, chunked", body: createM + strings.Repeat("x", 3<<20), chunked: true, want: "refs/heads/mainx is none of its branches"},
+				{name: "main in gzip", body: gzipped(createM), encoding: "gzip", want: "refs/heads/mainx is none of its branches"},
+				{name: "two members", body: gzipped(createX, createM), encoding: "gzip", want: "more behind what is compressed"},
+				{name: "behind gzip", body: gzipped(createX) + createM, encoding: "gzip", want: "more behind what is compressed"},
+				{name: "a bomb", body: gzipped(createX + strings.Repeat("\x00", 40<<20)), encoding: "gzip", want: "too long or malformed"},
+				{name: "half a gzip", body: gzipped(big)[:200], encoding: "gzip", want: "too long or malformed"},
+				{name: "no gzip", body: createX, encoding: "gzip", want: "not compressed as it says"},
+				{name: "gzip unsaid", body: gzipped(createX), want: "not in the form of git"},
+				{name: "twice", body: gzipped(gzipped(createX)), encoding: "gzip, gzip", want: "a way that can't be judged"},
+				{name: "deflate", body: createX, encoding: "deflate", want: "a way that can't be judged"},
+				{name: "JSON", body: `{"a": 1}`, want: "not in the form of git"},
+			} {
+				got.Store(nil)
+				var body io.Reader = strings.NewReader(c.body)
+				if c.chunked {
+					body = struct{ io.Reader }{body}
+				}
+				r, err := http.NewRequestWithContext(t.Context(), "POST", gitPush, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Content-Type", "application/x-git-receive-pack-request")
+				if c.encoding != "" {
+					r.Header.Set("Content-Encoding", c.encoding)
+				}
+				resp, err := cl.Do(r)
+				if err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+				answer, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if c.want == "" {
+					if s := got.Load(); resp.StatusCode != 200 || s == nil || *s != c.body {
+						t.Errorf("%s: %s %s %v", c.name, resp.Status, answer, err)
+					}
+					continue
+				}
+				if s := got.Load(); s != nil || !strings.Contains(string(answer), c.want) || resp.Header.Get(VerdictHeader) != "deny" {
+					t.Errorf("%s: %s %v %s, want %q; the origin has %v", c.name, resp.Status, resp.Header, answer, c.want, s)
+				}
+				denied++
+				if n := pn.records.count(func(e audit.Event) bool { o, ok := e.(*audit.FlowOpen); return ok && o.Verdict == hooks.Deny }); n != denied {
+					t.Errorf("%s: %d denials are recorded, not %d", c.name, n, denied)
+				}
+			}
+			if n := pn.p.held.Load(); n != 0 {
+				t.Errorf("%d bytes are held of requests that have ended", n)
+			}
+		})
+	}
+}
+
+// TestGitPushBroken: a body that ends by a fault is not judged by what came of it,
+// and one with a secret's placeholder is misuse.
+func TestGitPushBroken(t *testing.T) {
+	const rules = "  allow:\n    - {host: git.test, git: {repos: [r], push: true, branches: [agent/*]}}\n"
+	value := secrets.NewValue("sk-real-0123456789abcdef")
+	placeholder := secrets.Placeholder([]byte("seed of the test, long enough"), "KEY", value)
+	set, err := secrets.New([]secrets.Secret{{Name: "KEY", Placeholder: placeholder, Value: value, Header: "Authorization", Hosts: []string{"git.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pn := newPen(t, rules, func(c *Config) { c.Secrets = set })
+	pn.origin("git.test:443", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it has left") }))
+	cl := pn.client("h1")
+	send := func(body io.Reader) (*http.Response, error) {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", gitPush, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-git-receive-pack-request")
+		resp, err := cl.Do(r)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return resp, err
+	}
+	if _, err := send(io.MultiReader(strings.NewReader(creation("refs/heads/agent/x")[:50]), failing{})); err == nil {
+		t.Error("a body that broke off has an answer")
+	}
+	wait(t, pn.records, func(o *audit.FlowOpen) bool { return o.Verdict == hooks.Deny && strings.Contains(o.Reason, "body") })
+	resp, err := send(strings.NewReader(fmt.Sprintf("%04x%s", len(placeholder)+4, placeholder)))
+	if err != nil || resp.StatusCode != 403 {
+		t.Errorf("%v %v", resp, err)
+	}
+	wait(t, pn.records, func(v *audit.Violation) bool { return v.Kind == "secret-misuse" })
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("it breaks off") }
