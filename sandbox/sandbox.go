@@ -88,10 +88,23 @@ type Spec struct {
 	Files    []File  // over Mounts
 	Hostname string
 
+	// Grants are what the caller gave the command of the host's files, beside the
+	// system's.
+	Grants []Grant
+	// Cache is a directory of the host, outside of what any pen sees, for what a
+	// tier keeps from one session to the next; empty: nothing is kept.
+	Cache string
+
 	Limits Limits
 	// Terminal is set when stdin, stdout or stderr of the command is a
 	// pseudo-terminal of the pen's own.
 	Terminal bool
+}
+
+// Grant is a path in the pen, with what is below it.
+type Grant struct {
+	Path  string `json:"path"`
+	Write bool   `json:"write,omitempty"`
 }
 
 // ShimPath is where the pen sees this binary.
@@ -153,9 +166,16 @@ func (c *Command) Close() error {
 type Backend interface {
 	// Name is the tier's name in flags and policies.
 	Name() string
+	// Any says whether the tier runs any program, so that auto may choose it.
+	Any() bool
 	// Probe tries, rather than reads, what the backend can enforce on this machine.
 	// The error, if any, says in one line why the tier can't run here, and its fix.
 	Probe(ctx context.Context) ([]Capability, error)
+	// Capabilities are what a pen has on a machine on which Probe found nothing
+	// wrong, and in which the shim has entered a Landlock domain of that ABI.
+	Capabilities(landlock int) []Capability
+	// Prepare completes a Spec with what the tier itself needs in the pen.
+	Prepare(spec *Spec) error
 	// Command plans the program that becomes the pen. shim is the pen's end of
 	// the control socket; alive is a descriptor that stays open as long as any
 	// process of the pen lives, or nil.

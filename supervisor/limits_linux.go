@@ -10,7 +10,6 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
-	"github.com/penstock/penstock/sandbox/bwrap"
 	"github.com/penstock/penstock/sandbox/cgroup"
 )
 
@@ -95,7 +94,7 @@ func (s *session) reportCapabilities(landlock int) {
 		{Control: "network", State: sandbox.Enforced, By: "network namespace without uplink, nftables"},
 		{Control: "posture", State: sandbox.Enforced, By: "read back from /proc before release"},
 	}
-	all = append(all, bwrap.Capabilities(landlock)...)
+	all = append(all, s.backend.Capabilities(landlock)...)
 	all = append(all, s.worktreeCapability()...)
 	s.caps = append(all, s.caps...)
 }

@@ -42,7 +42,7 @@ func (s *session) planPen() error {
 		return err
 	}
 	s.environment()
-	return nil
+	return s.backend.Prepare(s.spec)
 }
 
 // choose takes the backend of the asked-for tier.
@@ -56,7 +56,7 @@ func chooseBackend(cfg *config.Config, backends []sandbox.Backend) (sandbox.Back
 	var names []string
 	want := cfg.Policy.Sandbox()
 	for _, b := range backends {
-		if (b.Name() == cfg.Tier || cfg.Tier == "auto" || cfg.Tier == "") && want.Accepts(b.Name()) {
+		if (b.Name() == cfg.Tier || b.Any() && (cfg.Tier == "auto" || cfg.Tier == "")) && want.Accepts(b.Name()) {
 			return b, nil
 		}
 		names = append(names, b.Name())
@@ -174,6 +174,7 @@ func (s *session) layOut() error {
 		Terminal: s.term != nil && s.term.Interactive(),
 		Argv:     c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
 		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",
+		Grants: grants(in), Cache: c.Paths.Cache,
 	}
 	// For programs that add roots to their own: reading all of them again costs
 	// node a third of its start.
@@ -184,6 +185,26 @@ func (s *session) layOut() error {
 
 // ownPath is where the pen sees the authority and the policy's further roots.
 const ownPath = "/run/penstock/authority.pem"
+
+// grants are what the command was given: its own /tmp, where it works, and what the
+// policy names.
+func grants(in layout.Input) []sandbox.Grant {
+	out := []sandbox.Grant{{Path: "/tmp", Write: true}}
+	add := func(path string, write bool) {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real // as the pen has it
+		}
+		out = append(out, sandbox.Grant{Path: path, Write: write})
+	}
+	add(in.Work, true)
+	for _, p := range in.Write {
+		add(p, true)
+	}
+	for _, p := range in.Read {
+		add(p, false)
+	}
+	return out
+}
 
 func paths(grants []policy.PathGrant) []string {
 	var out []string

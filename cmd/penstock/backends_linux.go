@@ -3,20 +3,26 @@ package main
 import (
 	"context"
 	"os"
+	"strconv"
 
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
+	"github.com/penstock/penstock/sandbox/layout"
+	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/sandbox/wasm"
 )
 
 // backends are the tiers that this build has, the one that auto chooses first.
 // They are passed in, so that a user of package supervisor doesn't pull in
 // those it does not want.
 func backends() []sandbox.Backend {
-	b, err := bwrap.New("")
+	var pen sandbox.Backend
+	pen, err := bwrap.New("")
 	if err != nil {
-		return []sandbox.Backend{&missing{"bwrap", err}}
+		pen = &missing{"bwrap", err}
 	}
-	return []sandbox.Backend{b}
+	proxy := "http://127.0.0.1:" + strconv.Itoa(netns.ExplicitPort)
+	return []sandbox.Backend{pen, wasm.New(pen, proxy, layout.BundlePath)}
 }
 
 // missing is a tier whose program is not there: whoever asks for it, or for
@@ -28,7 +34,13 @@ type missing struct {
 
 func (m *missing) Name() string { return m.name }
 
+func (m *missing) Any() bool { return true }
+
 func (m *missing) Probe(context.Context) ([]sandbox.Capability, error) { return nil, m.err }
+
+func (m *missing) Capabilities(int) []sandbox.Capability { return nil }
+
+func (m *missing) Prepare(*sandbox.Spec) error { return m.err }
 
 func (m *missing) Command(*sandbox.Spec, *os.File, *os.File) (*sandbox.Command, error) {
 	return nil, m.err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/agent/wasm"
 	_ "github.com/penstock/penstock/cmd/penstock/roles" // the small roles
 	"github.com/penstock/penstock/supervisor/proxyrole"
 )
@@ -39,6 +40,8 @@ func runRole(name string, args []string) int {
 	switch name {
 	case "proxy":
 		return proxyrole.Main()
+	case "wasm":
+		return wasm.Main(args)
 	case "democlient":
 		return demoClientMain(args)
 	}

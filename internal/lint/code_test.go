@@ -62,6 +62,7 @@ var ambient = map[string]map[string]bool{
 var surroundings = map[string][]string{
 	// The first process of the pen: its environment is what it clears.
 	"agent/shim": {"os.Exit", "os.Environ", "os/signal"},
+	"agent/wasm": {"os.Exit", "os.Environ", "os/signal"},
 	// The mains of two roles; and which container runtime this is, for a diagnosis.
 	"sandbox/netns": {"os.Args", "os.Environ", "os.Getenv"},
 	// The default of LoadOptions.Environ, of which only HOME is asked.

@@ -69,6 +69,7 @@ var outside = map[string][]string{
 	"github.com/jcmturner/gokrb5/v8":     {"netproxy/upstream"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
+	"github.com/tetratelabs/wazero":      {"agent/wasm"},
 	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},
 	"golang.org/x/crypto":                {"netproxy/secrets"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},
@@ -169,7 +170,7 @@ var parsers = []string{
 // unprivileged are the packages below the supervisor's that may hold parsers:
 // the proxy role itself, and the commands that bring an origin and a client of
 // their own and run no user's session.
-var unprivileged = []string{"supervisor/proxyrole", "supervisor/demo", "supervisor/doctor", "supervisor/internal/origin"}
+var unprivileged = []string{"supervisor/proxyrole", "supervisor/demo", "supervisor/doctor", "supervisor/internal/origin", "agent/wasm"}
 
 // parsesNothing are packages of the proxy that the supervisor may call: ca reads
 // files of the user, secrets makes placeholders (and names net/http for the type

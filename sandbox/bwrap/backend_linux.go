@@ -38,8 +38,14 @@ func New(path string) (*Backend, error) {
 // Name returns "bwrap".
 func (b *Backend) Name() string { return "bwrap" }
 
+// Any returns true.
+func (*Backend) Any() bool { return true }
+
 // Path returns the bwrap binary's.
 func (b *Backend) Path() string { return b.path }
+
+// Prepare has nothing to add: what bwrap itself needs it makes.
+func (*Backend) Prepare(*sandbox.Spec) error { return nil }
 
 // Command plans the program that becomes the pen; see sandbox.Backend.
 func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (_ *sandbox.Command, err error) {

@@ -23,6 +23,9 @@ func New(string) (*Backend, error) { return nil, errUnsupported }
 // Name returns "bwrap".
 func (*Backend) Name() string { return "bwrap" }
 
+// Any returns true.
+func (*Backend) Any() bool { return true }
+
 // Path returns nothing on this system.
 func (*Backend) Path() string { return "" }
 
@@ -33,3 +36,9 @@ func (*Backend) Probe(context.Context) ([]sandbox.Capability, error) { return ni
 func (*Backend) Command(*sandbox.Spec, *os.File, *os.File) (*sandbox.Command, error) {
 	return nil, errUnsupported
 }
+
+// Capabilities are none on this system.
+func (*Backend) Capabilities(int) []sandbox.Capability { return nil }
+
+// Prepare returns an error on this system.
+func (*Backend) Prepare(*sandbox.Spec) error { return errUnsupported }

@@ -48,11 +48,11 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 			Fix: "use the distribution's bubblewrap 0.8.0 or newer",
 		}
 	}
-	return Capabilities(confine.LandlockABI()), nil
+	return b.Capabilities(confine.LandlockABI()), nil
 }
 
 // Capabilities is the report of a machine on which the trial run held.
-func Capabilities(landlock int) []sandbox.Capability {
+func (*Backend) Capabilities(landlock int) []sandbox.Capability {
 	c := []sandbox.Capability{
 		{Control: "filesystem", State: sandbox.Enforced, By: "mount namespace (bubblewrap)"},
 		{Control: "processes", State: sandbox.Enforced, By: "pid, ipc and uts namespaces"},

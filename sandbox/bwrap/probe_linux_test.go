@@ -23,7 +23,7 @@ func TestProbe(t *testing.T) {
 
 func TestCapabilitiesSayWhatIsMissing(t *testing.T) {
 	for abi, want := range map[int]sandbox.Enforcement{0: sandbox.Unavailable, 1: sandbox.Partial, 5: sandbox.Partial, 6: sandbox.Enforced, 7: sandbox.Enforced} {
-		caps := Capabilities(abi)
+		caps := new(Backend).Capabilities(abi)
 		if got := caps[len(caps)-1]; got.State != want {
 			t.Errorf("ABI %d: %+v", abi, got)
 		}

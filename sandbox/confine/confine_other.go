@@ -31,3 +31,6 @@ func Daemon([]int) error { return errUnsupported }
 
 // Janitor returns an error on this system.
 func Janitor([]string) error { return errUnsupported }
+
+// Guest returns an error on this system.
+func Guest([]PathRule) error { return errUnsupported }

@@ -80,3 +80,14 @@ func Janitor(dirs []string) error {
 	}
 	return rs.downgrade(LandlockABI()).restrict(allThreads{})
 }
+
+// Guest holds every thread of the calling process to these paths and no others, for
+// good. It is an error where the kernel has no Landlock that can.
+func Guest(paths []PathRule) error {
+	abi := LandlockABI()
+	rs := ruleset{fs: accessAll, rules: paths}.downgrade(abi)
+	if rs.fs == 0 {
+		return fmt.Errorf("enter Landlock domain: ABI %d can't hold paths", abi)
+	}
+	return rs.restrict(allThreads{})
+}

@@ -1,0 +1,196 @@
+package wasm
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/confine"
+	"github.com/penstock/penstock/sandbox/wasm"
+)
+
+// Exit codes of what is not the module's own end.
+const (
+	exitBroken        = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	exitTrap          = 134 // as of a program that aborts
+	exitQuit          = 131
+)
+
+// maxModule bounds a module, in bytes.
+const maxModule = 64 << 20
+
+// pageSize of WebAssembly, in bytes.
+const pageSize = 64 << 10
+
+// Main is the role's main: the configuration in JSON, then the command. It returns
+// the exit code.
+func Main(args []string) int {
+	// The runtime would print its own state.
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, syscall.SIGQUIT)
+	go func() { <-quit; os.Exit(exitQuit) }()
+
+	var cfg wasm.Config
+	if len(args) < 2 || json.Unmarshal([]byte(args[0]), &cfg) != nil {
+		return say(exitBroken, "penstock: no configuration: this command is started by penstock itself")
+	}
+	code, err := run(context.Background(), &cfg, args[1:])
+	if err != nil {
+		return say(code, fmt.Sprintf("penstock: %s: %v", args[1], err))
+	}
+	return code
+}
+
+func say(code int, what string) int {
+	fmt.Fprintln(os.Stderr, what)
+	return code
+}
+
+// run returns the module's exit code, or another with an error.
+func run(ctx context.Context, cfg *wasm.Config, argv []string) (int, error) {
+	code, digest, err := read(cfg.Module)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return exitNotFound, errors.New("no such module")
+	case err != nil:
+		return exitNotExecutable, err
+	}
+	web, err := newWeb(cfg)
+	if err != nil {
+		return exitBroken, err
+	}
+	rt, module, err := compile(ctx, cfg, code, digest)
+	if err != nil {
+		return exitNotExecutable, err
+	}
+	if err := confine.Guest(rules(cfg.Grants)); err != nil {
+		return exitBroken, err
+	}
+	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
+		return exitBroken, err
+	}
+	if err := web.export(ctx, rt); err != nil {
+		return exitBroken, err
+	}
+	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserve))
+	_, err = rt.InstantiateModule(ctx, module, world(cfg, argv))
+	var exit *sys.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit):
+		return int(exit.ExitCode() & 0xff), nil
+	}
+	return exitTrap, fmt.Errorf("it trapped: %s", firstLine(err))
+}
+
+// firstLine leaves out the stack of the module.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.TrimSuffix(line, " (recovered by wazero)")
+}
+
+// read returns a module and its digest.
+func read(path string) (code []byte, digest string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	code, err = io.ReadAll(io.LimitReader(f, maxModule+1))
+	if err == nil && len(code) > maxModule {
+		err = fmt.Errorf("it has more than %d bytes", maxModule)
+	}
+	if err == nil && !strings.HasPrefix(string(code), "\x00asm") {
+		err = errors.New("it is not a WebAssembly module, and the tier wasm runs nothing else")
+	}
+	sum := sha256.Sum256(code)
+	return code, hex.EncodeToString(sum[:]), err
+}
+
+// compile makes the module native code, or takes what was made of it before.
+func compile(ctx context.Context, cfg *wasm.Config, code []byte, digest string) (wazero.Runtime, wazero.CompiledModule, error) {
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(pages(cfg.Memory))
+	if cfg.Cache == digest {
+		// One that can't be read or written is done without.
+		if cache, err := wazero.NewCompilationCacheWithDir(wasm.CachePath); err == nil {
+			rt := wazero.NewRuntimeWithConfig(ctx, config.WithCompilationCache(cache))
+			if module, err := rt.CompileModule(ctx, code); err == nil {
+				return rt, module, nil
+			}
+			rt.Close(ctx) //nolint:errcheck // nothing ran in it
+		}
+	}
+	rt := wazero.NewRuntimeWithConfig(ctx, config)
+	module, err := rt.CompileModule(ctx, code)
+	if err != nil {
+		err = errors.New("it is not a module that can be run: " + firstLine(err))
+	}
+	return rt, module, err
+}
+
+// ownMemory is what this process needs beside the module's, in bytes.
+const ownMemory = 128 << 20
+
+// pages is how much memory a module may have in a pen with a limit, 0 for none.
+func pages(limit int64) uint32 {
+	most := int64(wasm.DefaultMemory)
+	if limit > 0 {
+		most = max(limit-ownMemory, limit/4)
+	}
+	return uint32(min(max(most/pageSize, 1), 1<<16))
+}
+
+// rules are the paths that the process keeps.
+func rules(grants []sandbox.Grant) (out []confine.PathRule) {
+	for _, g := range grants {
+		r := confine.PathRule{Path: g.Path, Optional: true}
+		if g.Write {
+			r.Access = confine.Write
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// world is all that the module gets. Its paths are the pen's.
+func world(cfg *wasm.Config, argv []string) wazero.ModuleConfig {
+	files := wazero.NewFSConfig()
+	for _, g := range cfg.Grants {
+		if st, err := os.Stat(g.Path); err != nil || !st.IsDir() {
+			continue // WASI has directories only
+		}
+		if g.Write {
+			files = files.WithDirMount(g.Path, g.Path)
+		} else {
+			files = files.WithReadOnlyDirMount(g.Path, g.Path)
+		}
+	}
+	config := wazero.NewModuleConfig().WithName("").WithArgs(argv...).WithFSConfig(files).
+		WithStdin(os.Stdin).WithStdout(os.Stdout).WithStderr(os.Stderr).
+		WithSysWalltime().WithSysNanotime().WithSysNanosleep().WithRandSource(rand.Reader)
+	for _, v := range os.Environ() {
+		if name, value, ok := strings.Cut(v, "="); ok && name != "" {
+			config = config.WithEnv(name, value)
+		}
+	}
+	return config
+}
