@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/har"
 	"github.com/penstock/penstock/audit/query"
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/internal/version"
 )
 
 func newAuditVerifyCmd(a *auditFlags) *cobra.Command {
@@ -89,18 +92,22 @@ func newAuditExportCmd(a *auditFlags) *cobra.Command {
 
 jsonl gives the records as they stand in the file, so that their chain can be
 checked; with a filter, those of the chosen flows only. csv gives one line per
-flow; a cell that a spreadsheet would run as a formula begins with an apostrophe.`,
+flow; a cell that a spreadsheet would run as a formula begins with an apostrophe.
+har gives an HTTP Archive (HAR 1.2) of the HTTP flows, which the network panel of
+browsers opens: no header fields, bodies or values of queries, which the audit does not
+keep; verdict, rule and process in members that begin with "_".`,
 		Example: `  penstock audit export > session.jsonl
   penstock audit export --all --format csv --since 2026-11-01 > november.csv
-  penstock audit export --format jsonl --verdict deny`,
+  penstock audit export --format jsonl --verdict deny
+  penstock audit export --format har > session.har`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := a.filter(time.Now())
 			if err != nil {
 				return err
 			}
-			if format != "jsonl" && format != "csv" {
-				return badFlag("format", format, "jsonl or csv")
+			if !slices.Contains(exportFormats, format) {
+				return badFlag("format", format, "jsonl, csv or har")
 			}
 			if len(args) == 1 {
 				f.Session = args[0]
@@ -129,12 +136,14 @@ flow; a cell that a spreadsheet would run as a formula begins with an apostrophe
 	}
 	a.sessionFlag(cmd, "the `session` to export")
 	a.filterFlags(cmd)
-	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl or csv")
+	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl, csv or har")
 	cmd.Flags().BoolVar(&all, "all", false, "all sessions")
 	cmd.MarkFlagsMutuallyExclusive("all", "session")
-	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"jsonl", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+var exportFormats = []string{"jsonl", "csv", "har"}
 
 // copyRecords writes the whole lines of one session, or of all.
 func copyRecords(store *audit.Store, session string, out io.Writer) error {
@@ -171,11 +180,14 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		return err
 	}
 	defer x.Close()
-	if format == "jsonl" {
+	switch format {
+	case "jsonl":
 		return x.Raw(cmd.Context(), f, func(raw []byte) error {
 			_, err := out.Write(append(text.JSON(raw), '\n'))
 			return err
 		})
+	case "har":
+		return exportHAR(cmd, x, f, out)
 	}
 	csvRow(out, "time", "session", "flow", "verdict", "protocol", "host", "port", "method", "path", "rule", "reason", "mode",
 		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents", "via")
@@ -196,6 +208,21 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		return csvRow(out, l.Time.Format(time.RFC3339Nano), l.Session, strconv.FormatUint(l.Flow, 10), l.Verdict, l.Protocol, l.Host, num(int64(l.Port)), l.Method, l.Path,
 			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe, num(int64(l.Process)), num(int64(l.TID)), uid, sum, argv, parents, l.Via)
 	})
+}
+
+func exportHAR(cmd *cobra.Command, x *query.Index, f query.Filter, out io.Writer) error {
+	archive := har.New(out, version.String())
+	err := x.Raw(cmd.Context(), f, func(raw []byte) error {
+		r, err := audit.ParseRecord(raw)
+		if err != nil {
+			return err
+		}
+		return archive.Record(r)
+	})
+	if err != nil {
+		return err
+	}
+	return archive.Close()
 }
 
 // num leaves zero empty.

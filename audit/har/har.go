@@ -1,0 +1,200 @@
+package har
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/internal/text"
+)
+
+// redacted stands where a value was sent that the audit does not keep.
+const redacted = "[redacted]"
+
+// Writer writes a HAR 1.2 file entry by entry; it holds one flow at a time. It is
+// not safe for use by several goroutines.
+type Writer struct {
+	w       io.Writer
+	open    *audit.Record // whose end is still to come
+	entries int
+	others  int // flows that are not HTTP
+	err     error
+}
+
+// New begins a file on w. version is Penstock's own.
+func New(w io.Writer, version string) *Writer {
+	hw := &Writer{w: w}
+	creator, err := json.Marshal(nameVersion{"Penstock", version})
+	if err != nil {
+		hw.err = fmt.Errorf("write HAR: %w", err)
+		return hw
+	}
+	hw.print(`{"log":{"version":"1.2","creator":` + string(text.JSON(creator)) + `,"entries":[`)
+	return hw
+}
+
+// Record takes a record of the audit: an entry is made of each opening of an HTTP
+// flow and the end that directly follows it. Records of other types are left out.
+func (hw *Writer) Record(r *audit.Record) error {
+	switch r.Type {
+	case audit.TypeFlowOpen:
+		hw.flush(nil)
+		if r.Protocol != "http" && r.Protocol != "https" {
+			hw.others++
+			break
+		}
+		hw.open = r
+	case audit.TypeFlowClose:
+		if hw.open != nil && r.Flow == hw.open.Flow && r.Session == hw.open.Session {
+			hw.flush(r)
+		}
+	}
+	return hw.err
+}
+
+// Close ends the file. It does not close what it is written to.
+func (hw *Writer) Close() error {
+	hw.flush(nil)
+	comment := "Made of the audit, which keeps no header fields, bodies and values of queries. Times are of whole flows."
+	if hw.others > 0 {
+		comment += fmt.Sprintf(" %d flows that are not HTTP are left out.", hw.others)
+	}
+	hw.print("\n]," + `"comment":"` + comment + "\"}}\n")
+	return hw.err
+}
+
+func (hw *Writer) print(s string) {
+	if hw.err == nil {
+		if _, err := io.WriteString(hw.w, s); err != nil {
+			hw.err = fmt.Errorf("write HAR: %w", err)
+		}
+	}
+}
+
+// flush writes the entry of the open flow; end is nil if none was recorded.
+func (hw *Writer) flush(end *audit.Record) {
+	if hw.open == nil || hw.err != nil {
+		return
+	}
+	e := entryOf(hw.open, end)
+	hw.open = nil
+	doc, err := json.Marshal(e)
+	if err != nil {
+		hw.err = fmt.Errorf("write HAR: %w", err)
+		return
+	}
+	sep := ",\n"
+	if hw.entries == 0 {
+		sep = "\n"
+	}
+	hw.entries++
+	hw.print(sep)
+	hw.print(string(text.JSON(doc)))
+}
+
+// entryOf joins what is recorded of a flow.
+func entryOf(open, end *audit.Record) *entry {
+	e := &entry{
+		Started: open.Time.UTC().Format(time.RFC3339Nano),
+		Request: request{
+			Method: open.Method, URL: urlOf(open), Version: open.Version, Cookies: none, Headers: none,
+			Query: queryOf(open.QueryKeys), HeadersSize: -1,
+		},
+		Response: response{
+			Version: open.Version, Cookies: none, Headers: none, HeadersSize: -1, BodySize: -1,
+			Content: content{MimeType: "x-unknown"},
+		},
+		Session: open.Session, Flow: open.Flow, Verdict: open.Verdict, Mode: open.Mode, Rule: open.Rule, Reason: open.Reason,
+		Via: open.Via, Process: open.Process, PID: open.PID, Exe: open.Exe, Truncated: open.Truncated,
+	}
+	if open.Conn != 0 {
+		e.Connection = strconv.FormatUint(open.Conn, 10)
+	}
+	if end == nil {
+		e.Comment = "no end of this flow was recorded"
+		return e
+	}
+	// Send, wait and receive may not be unknown: all of it is the wait.
+	e.Time = math.Max(0, float64(end.Duration)/1000)
+	e.Timings.Wait = e.Time
+	e.Request.BodySize = size(end.BytesUp)
+	e.Response.Status, e.Response.StatusText = end.Status, http.StatusText(end.Status)
+	e.Response.BodySize, e.Response.Content.Size = size(end.BytesDown), size(end.BytesDown)
+	if end.Status == http.StatusSwitchingProtocols {
+		e.ResourceType = "websocket"
+	}
+	e.Class, e.Error, e.Truncated = end.Class, end.Error, e.Truncated || end.Truncated
+	if upstream, err := netip.ParseAddrPort(end.Upstream); err == nil {
+		if open.Via == "" {
+			e.ServerIP = upstream.Addr().Unmap().WithZone("").String()
+		} else {
+			e.ViaAddress = upstream.String()
+		}
+	}
+	return e
+}
+
+func size(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// urlOf is what was asked for, with every byte that a URL can't hold escaped and
+// no value of its query.
+func urlOf(r *audit.Record) string {
+	host, port := r.Target(), strconv.Itoa(r.Port)
+	if r.Protocol == "https" && r.Port == 443 || r.Protocol == "http" && r.Port == 80 {
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+	} else {
+		host = net.JoinHostPort(host, port)
+	}
+	var b strings.Builder
+	b.WriteString(r.Protocol + "://")
+	escape(&b, host, "-._~!$&'()*+,;=:[]")
+	if !strings.HasPrefix(r.Path, "/") {
+		b.WriteByte('/')
+	}
+	escape(&b, r.Path, "-._~!$&'()*+,;=:@/%")
+	for i, k := range r.QueryKeys {
+		b.WriteByte("?&"[min(i, 1)])
+		escape(&b, k, "-._~!$'()*+,:@/%")
+		b.WriteString("=%5Bredacted%5D")
+	}
+	return b.String()
+}
+
+// escape writes letters, digits and what is in keep as they are. A % is kept only
+// as the beginning of an escape.
+func escape(b *strings.Builder, s, keep string) {
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+		case c != '%' && strings.IndexByte(keep, c) >= 0:
+		default:
+			fmt.Fprintf(b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+}
+
+func isHex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+func queryOf(keys []string) []pair {
+	list := make([]pair, len(keys))
+	for i, k := range keys {
+		list[i] = pair{k, redacted}
+	}
+	return list
+}
