@@ -63,6 +63,9 @@ type Config struct {
 	// HookKeys are what the questions to the policy's webhooks are signed with, by
 	// the hooks' names. They are never shown.
 	HookKeys map[string][]byte
+	// HookModules ask the modules of the policy's hooks, by the hooks' names. They are
+	// the caller's, who closes them after the proxy.
+	HookModules map[string]hooks.Hook
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)

@@ -40,6 +40,11 @@ func (g *generation) asker(h *policy.Hook) (hooks.Hook, error) {
 	switch r := h.Asks.(type) {
 	case *policy.Webhook:
 		return g.webhook(h, r)
+	case *policy.Module:
+		if m := g.p.cfg.HookModules[h.Name]; m != nil {
+			return m, nil
+		}
+		return nil, fmt.Errorf("make hook %s: it has no module", h.Name)
 	default:
 		return nil, fmt.Errorf("make hook %s: nobody here can ask %T", h.Name, r)
 	}

@@ -184,7 +184,7 @@ func TestParseErrors(t *testing.T) {
 		{v1("limits: {modes: [enforc]}"), `limits.modes can't have "enforc"; did you mean "enforce"?`},
 		{v1("limits: {tier: auto}"), "limits.tier can't be"},
 		{v1("hooks: [{on: [request], cel: 'a'}]"), "the hook has no name"},
-		{v1("hooks: [{name: a, on: [request]}]"), "the hook has neither cel nor http"},
+		{v1("hooks: [{name: a, on: [request]}]"), "the hook has neither cel"},
 		{v1("hooks: [{name: a, cel: 'a'}]"), "the hook has no on"},
 		{v1("hooks: [{name: A b, on: [request], cel: 'a'}]"), `"A b" can't be the name of a hook`},
 		{v1("hooks: [{name: a, on: [reqest], cel: 'a'}]"), `on can't have "reqest"; did you mean "request"?`},

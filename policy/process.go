@@ -84,13 +84,7 @@ func (p *parser) process(n *yaml.Node) *processPattern {
 			}
 			w.exe = s
 		}},
-		{"sha256", func(n *yaml.Node) {
-			s, ok := p.text(n, "sha256")
-			if ok && !isHash(s) {
-				p.fail(n, "write what sha256sum says of the file", "sha256 %s is not 64 hexadecimal digits in lower case", quote(s))
-			}
-			w.sha256 = s
-		}},
+		{"sha256", func(n *yaml.Node) { w.sha256, _ = p.sha256(n) }},
 		{"profile", nil},
 	})
 	if seen != nil && seen["exe"] == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 )
 
-// Runner is who a hook asks: an *Expression or a *Webhook. Its values
+// Runner is who a hook asks: an *Expression, a *Webhook or a *Module. Its values
 // are not changed.
 type Runner interface {
 	kind() string // its key in a hook, one of runnerKinds
@@ -43,8 +43,9 @@ func runnerKinds() []runnerKind {
 	return []runnerKind{
 		{"cel", nil, readExpression, believeExpression},
 		{"http", append([]string{"key"}, clientCertKeys()...), readWebhook, believeWebhook},
+		{"wasm", []string{"sha256", "stateful"}, readModule, believeModule},
 		// Of versions to come.
-		{key: "exec"}, {key: "wasm"},
+		{key: "exec"},
 	}
 }
 

@@ -2,8 +2,11 @@ package supervisor
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
+	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -34,3 +37,54 @@ func (s *session) hookKeys() (map[string][]byte, error) {
 	}
 	return keys, nil
 }
+
+// maxModule bounds one hook's module, in bytes; hooks/wasm takes no larger one, and
+// importing it is for the proxy role only. All of them go into its configuration.
+const (
+	maxModule  = 8 << 20
+	maxModules = 32 << 20
+)
+
+// hookModules reads the modules of the policy's hooks as the caller, whose they are,
+// before the pen is there, and never again. What a tool in a pen can write it could
+// have written in an earlier one: of that only what the policy's hash names is used.
+func (s *session) hookModules() (map[string][]byte, error) {
+	modules, all := map[string][]byte{}, 0
+	for _, h := range s.cfg.Policy.Hooks() {
+		m, ok := h.Asks.(*policy.Module)
+		if !ok {
+			continue
+		}
+		fail := func(hint, format string, args ...any) error {
+			return &moduleError{fmt.Errorf("use the module of hook %s (%s): "+format, append([]any{h.Name, h.From.Ref()}, args...)...), hint}
+		}
+		b, err := readFile(m.Path, maxModule)
+		if err != nil {
+			return nil, fail("", "%w", err)
+		}
+		if all += len(b); all > maxModules {
+			return nil, fail("use fewer or smaller ones", "all modules together have more than %d bytes", maxModules)
+		}
+		sum := sha256.Sum256(b)
+		have := hex.EncodeToString(sum[:])
+		switch {
+		case m.SHA256 != "" && m.SHA256 != have:
+			return nil, fail("look at what has changed; its sha256 is "+have, "%s has another content than the policy says", text.Escape(m.Path))
+		case m.SHA256 == "":
+			if dir := writableBy(m.Path, s.writable()); dir != "" {
+				return nil, fail("add sha256: "+have+", or keep it elsewhere", "%s is in %s, where a tool in a pen can change it", text.Escape(m.Path), text.Escape(dir))
+			}
+		}
+		modules[h.Name] = b
+	}
+	return modules, nil
+}
+
+// moduleError is a module that can't be used.
+type moduleError struct {
+	error
+	hint string
+}
+
+func (e *moduleError) Unwrap() error { return e.error }
+func (e *moduleError) Hint() string  { return e.hint }

@@ -231,6 +231,9 @@ func (s *session) startProxy(ctx context.Context) error {
 	if cfg.HookKeys, err = s.hookKeys(); err != nil {
 		return err
 	}
+	if cfg.HookModules, err = s.hookModules(); err != nil {
+		return err
+	}
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {

@@ -31,6 +31,9 @@ var layers = []layer{
 	{dir: "hooks/chain", may: []string{"hooks"}},
 	{dir: "hooks/wire", may: []string{"hooks"}},
 	{dir: "hooks/webhook", may: []string{"hooks"}},
+	{dir: "hooks/wasm", may: []string{"hooks"}},
+	{dir: "hooks/wasm/guest"}, // in a module, not in Penstock
+	{dir: "hooks/wasm/wasmtest", test: true},
 	{dir: "hooks/hookstest", test: true},
 	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},
@@ -69,7 +72,7 @@ var outside = map[string][]string{
 	"github.com/jcmturner/gokrb5/v8":     {"netproxy/upstream"},
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
-	"github.com/tetratelabs/wazero":      {"agent/wasm"},
+	"github.com/tetratelabs/wazero":      {"agent/wasm", "hooks/wasm"},
 	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},
 	"golang.org/x/crypto":                {"netproxy/secrets"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},

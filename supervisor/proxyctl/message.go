@@ -116,6 +116,9 @@ type Config struct {
 	Secrets *secrets.Donation `json:"secrets,omitempty"`
 	// HookKeys are the keys of the policy's webhooks, by the hooks' names.
 	HookKeys map[string][]byte `json:"hook_keys,omitempty"`
+	// HookModules are the contents of the modules of the policy's hooks, by the hooks'
+	// names.
+	HookModules map[string][]byte `json:"hook_modules,omitempty"`
 	// Logins are for upstream proxies of the policy.
 	Logins *secrets.LoginDonation `json:"logins,omitempty"`
 	// ClientCerts are for the policy's upstream proxies and webhooks.

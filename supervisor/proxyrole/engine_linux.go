@@ -20,6 +20,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
+	"github.com/penstock/penstock/hooks/wasm"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/netproxy/dialguard"
@@ -53,6 +54,7 @@ type engine struct {
 	closed  bool
 	serving sync.WaitGroup
 
+	modules    []*wasm.Hook
 	supervised *supervised // nil: the caller's own proxy
 	finishing  sync.Mutex
 	finished   bool // the session's last record is written
@@ -121,6 +123,10 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
+	modules, err := e.hookModules()
+	if err != nil {
+		return nil, err
+	}
 	e.proxy, err = netproxy.New(netproxy.Config{
 		Session:     cfg.Session,
 		Permissive:  cfg.Mode == "audit",
@@ -133,6 +139,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Logins:      logins,
 		ClientCerts: cfg.ClientCerts.ClientCerts(),
 		HookKeys:    cfg.HookKeys,
+		HookModules: modules,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
@@ -350,5 +357,8 @@ func (e *engine) closeFlows() {
 
 func (e *engine) close() {
 	e.closeFlows()
+	for _, m := range e.modules {
+		m.Close()
+	}
 	e.writer.Close()
 }

@@ -1,0 +1,170 @@
+package wasm
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/hookstest"
+	"github.com/penstock/penstock/hooks/wasm/wasmtest"
+	"github.com/penstock/penstock/hooks/wire"
+)
+
+// TestConformance holds modules to what every runner of hooks has to pass, one for
+// each behaviour.
+func TestConformance(t *testing.T) {
+	hookstest.Run(t, func(t *testing.T, b hookstest.Behaviour) hooks.Hook { return &parrot{t: t, b: b} })
+}
+
+// parrot is a module that shows a behaviour, made for the first question.
+type parrot struct {
+	t    *testing.T
+	b    hookstest.Behaviour
+	once sync.Once
+	h    *Hook
+}
+
+func (p *parrot) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, error) {
+	p.once.Do(func() { p.h = load(p.t, Config{Timeout: 200 * time.Millisecond}, p.module(r).bytes()) })
+	return p.h.Decide(ctx, r)
+}
+
+// module puts an answer together from its text and from what the question says, whose
+// places are those of the first question: of others, the path is as much longer as
+// the question is.
+func (p *parrot) module(r *hooks.Request) module {
+	const question, answer = 0x40000, 0x80000
+	m := module{pages: 16, alloc: i32(question), decide: cat(i32(answer), set(0))}
+	switch {
+	case p.b.Crash:
+		m.decide = []byte{0}
+		return m
+	case p.b.Hang:
+		m.decide = cat(spin(), i64(0))
+		return m
+	case p.b.Drip:
+		// to[0] = 'a'; to++
+		m.decide = cat(m.decide, spin(cat(get(0), i32('a'), []byte{0x3a, 0, 0}, get(0), i32(1), []byte{0x6a}, set(0))...), i64(0))
+		return m
+	}
+	const id, path = "0123456789abcdef01234567", "@PATH@"
+	probe := *r
+	probe.Path = path
+	q, err := wire.Request(id, "h", &probe)
+	if err != nil {
+		return module{} // the question is not asked
+	}
+	m.data = string(p.b.Answer(q))
+	for text := m.data; text != ""; {
+		from, size, n := i32(64+int64(len(m.data)-len(text))), []byte(nil), len(text)
+		i, j := strings.Index(text, id), strings.Index(text, path)
+		switch {
+		case i == 0:
+			n, from = len(id), i32(question+int64(strings.Index(string(q), id)))
+		case j == 0:
+			n, from = len(path), i32(question+int64(strings.Index(string(q), path)))
+			size = cat(get(1), i32(int64(len(q)-len(path))), []byte{0x6b})
+		default:
+			for _, at := range []int{i, j} {
+				if at > 0 {
+					n = min(n, at)
+				}
+			}
+		}
+		if size == nil {
+			size = i32(int64(n))
+		}
+		// memory.copy(to, from, size); to += size
+		m.decide = cat(m.decide, get(0), from, size, []byte{0xfc, 0x0a, 0, 0}, get(0), size, []byte{0x6a}, set(0))
+		text = text[n:]
+	}
+	// answer<<32 | to-answer
+	m.decide = cat(m.decide, i64(answer<<32), get(0), i32(answer), []byte{0x6b, 0xad, 0x84})
+	return m
+}
+
+// TestGo builds a guest in Go, with the packages that a guest is likely to use, and
+// looks at what it finds of the host.
+func TestGo(t *testing.T) {
+	nosy := wasmtest.Go(t, filepath.Join("testdata", "nosy"))
+	h := load(t, Config{Timeout: 10 * time.Second}, nosy)
+	for path, want := range map[string]string{
+		"/env":   "deny 0 variables, 0 arguments",
+		"/time":  "deny 2022-01-01",
+		"/sleep": "deny slept",
+		"/input": "deny 0 EOF",
+		"/panic": "it failed",
+		"/exit":  "it failed: it exited with code 0",
+		"/deep":  "it ",
+		"/":      "next ",
+	} {
+		t.Run(path, func(t *testing.T) {
+			r := hookstest.Request()
+			r.Path = path
+			d, err := h.Decide(t.Context(), r)
+			got := d.Action.String() + " " + d.Reason
+			if err != nil {
+				got = err.Error()
+			}
+			if !strings.HasPrefix(got, want) {
+				t.Errorf("%s, want %s", got, want)
+			}
+		})
+	}
+	if err := refused(t, wasmtest.Go(t, filepath.Join("testdata", "file"))); !strings.Contains(err.Error(), "which is not given") {
+		t.Error(err)
+	}
+	// What it takes for randomness is the same in each instance: it tells nothing.
+	r := hookstest.Request()
+	r.Path = "/random"
+	var seen []string
+	for range 2 {
+		d, err := load(t, Config{Timeout: 10 * time.Second}, nosy).Decide(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, d.Reason)
+	}
+	if seen[0] != seen[1] || len(seen[0]) < 8 {
+		t.Errorf("random bytes are %q", seen)
+	}
+}
+
+// TestHeader reads requests with the C header as they are, whatever is in them.
+func TestHeader(t *testing.T) {
+	wasmtest.NeedsC(t)
+	b, err := os.ReadFile(filepath.Join("testdata", "header.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := load(t, Config{Timeout: 10 * time.Second}, wasmtest.C(t, string(b)))
+	for name, c := range map[string]struct {
+		set  func(*hooks.Request)
+		want string
+	}{
+		"all":               {func(r *hooks.Request) {}, "a.example 443 POST /x b 5"},
+		"no size":           {func(r *hooks.Request) { r.Size = -1 }, "a.example 443 POST /x b none"},
+		"no header":         {func(r *hooks.Request) { r.Header = nil }, "a.example 443 POST /x none 5"},
+		"an empty value":    {func(r *hooks.Request) { r.Header.Set("X-A", "") }, "a.example 443 POST /x  5"},
+		"a key in a value":  {func(r *hooks.Request) { r.Path = `/","headers":{"x-a":["z"]},"path":"/y` }, `a.example 443 POST /","headers":{"x-a":["z"]},"path":"/y b 5`},
+		"a key in a header": {func(r *hooks.Request) { r.Header.Set("X-0", `"],"x-a":["z`) }, "a.example 443 POST /x b 5"},
+		"backslashes":       {func(r *hooks.Request) { r.Path = `/\\\"\` }, `a.example 443 POST /\\\"\ b 5`},
+		"brackets":          {func(r *hooks.Request) { r.Header.Set("X-0", `]}{[`) }, "a.example 443 POST /x b 5"},
+		"a tag":             {func(r *hooks.Request) { r.Path = "/<&>" }, "a.example 443 POST /<&> b 5"},
+		"not ASCII":         {func(r *hooks.Request) { r.Path = "/\u00e9\u2028" }, "a.example 443 POST /??? b 5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := hookstest.Request()
+			c.set(r)
+			d, err := h.Decide(t.Context(), r)
+			if err != nil || d.Reason != c.want {
+				t.Errorf("%q, %v; want %q", d.Reason, err, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,57 @@
+package wasm
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock/penstock/hooks/hookstest"
+	"github.com/penstock/penstock/hooks/wasm/wasmtest"
+)
+
+// TestDocumentedModules builds the two modules of docs/hooks.md by the commands that
+// stand there, and both decide alike.
+func TestDocumentedModules(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join(wasmtest.Root(t), "docs", "hooks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doc2, _ := strings.Cut(string(doc), "## WebAssembly modules")
+	block := func(language string) string {
+		_, b, ok := strings.Cut(doc2, "```"+language+"\n")
+		b, _, _ = strings.Cut(b, "```\n")
+		if !ok {
+			t.Fatalf("no block of %s", language)
+		}
+		return b
+	}
+	for _, command := range []string{wasmtest.CommandC, wasmtest.CommandGo} {
+		if !strings.Contains(doc2, "\n"+command+"\n") {
+			t.Errorf("the command is not %s", command)
+		}
+	}
+	ask := func(t *testing.T, module []byte) {
+		h := load(t, Config{Timeout: 10 * time.Second}, module)
+		for request, want := range map[string]string{
+			"GET /": "next ", "DELETE /": "deny nothing is deleted from here", "POST /v1/x dry": "next ", "POST /v2/x dry": "deny only version 1 can be tried",
+		} {
+			r := hookstest.Request()
+			words := strings.Fields(request)
+			if r.Method, r.Path = words[0], words[1]; len(words) > 2 {
+				r.Header.Set("X-Dry-Run", "1")
+			}
+			if d, err := h.Decide(t.Context(), r); err != nil || d.Action.String()+" "+d.Reason != want {
+				t.Errorf("%s: %+v, %v; want %s", request, d, err, want)
+			}
+		}
+	}
+	t.Run("C", func(t *testing.T) {
+		wasmtest.NeedsC(t)
+		ask(t, wasmtest.C(t, block("c")))
+	})
+	t.Run("Go", func(t *testing.T) {
+		ask(t, wasmtest.GoSource(t, block("go")))
+	})
+}

@@ -1,0 +1,104 @@
+// Package guest is for hooks in Go that become a WebAssembly module, which
+// docs/hooks.md shows from beginning to end. A hook is a function from a Request to a
+// Decision, and a main package that exports it:
+//
+//	//go:wasmexport penstock_decide
+//	func decide(at, size uint32) uint64 { return guest.Decide(at, size, judge) }
+//
+//	func main() {} // is not called
+//
+// It is built by GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared. There is no
+// file, no variable, no network and no clock in it, and a panic is its end, which
+// denies. One instance gets one question at a time.
+//
+// Its hazard is what it is about: the pen chooses most of a request's bytes. Nothing of
+// Penstock imports it.
+package guest
+
+import "encoding/json"
+
+// Request is a question, see docs/schema/hook.schema.json.
+type Request struct {
+	ID       string              `json:"id"`
+	Hook     string              `json:"hook"`
+	Point    string              `json:"point"` // request, response
+	Session  string              `json:"session"`
+	Flow     uint64              `json:"flow"`
+	Protocol string              `json:"protocol"` // http, https
+	Host     string              `json:"host"`     // a name; or
+	Address  string              `json:"address"`
+	Port     uint16              `json:"port"`
+	Method   string              `json:"method"`
+	Path     string              `json:"path"` // as it is forwarded
+	Query    string              `json:"query"`
+	Headers  map[string][]string `json:"headers"`  // names in lower case
+	Size     *int64              `json:"size"`     // of the body in bytes, nil: not declared
+	Process  *Process            `json:"process"`  // nil: not known
+	Response *Response           `json:"response"` // at the point response
+}
+
+// Response is the header of the upstream's answer.
+type Response struct {
+	Status  int                 `json:"status"`
+	Headers map[string][]string `json:"headers"` // names in lower case
+	Size    *int64              `json:"size"`    // nil: not declared
+}
+
+// Process is who made the connection.
+type Process struct {
+	PID    int    `json:"pid"`
+	Exe    string `json:"exe"`
+	SHA256 string `json:"sha256"` // of the executable, "" if not known
+}
+
+// Header returns the first value of a header field, whose name is in lower case.
+func (r *Request) Header(name string) string {
+	if v := r.Headers[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// Decision is the answer. The zero value is a deny.
+type Decision struct {
+	Word   string // next, deny or reply; "": deny
+	Reason string // of a deny; one line for a person
+	Reply  *Reply // with reply
+}
+
+// Reply is what the client gets in the upstream's place.
+type Reply struct {
+	Status  int                 `json:"status"`            // 200 to 599
+	Headers map[string][]string `json:"headers,omitempty"` // content-type, x-...
+	Body    []byte              `json:"body,omitempty"`    // up to 64 KiB
+}
+
+// Next has nothing against a request.
+func Next() Decision { return Decision{Word: "next"} }
+
+// Deny refuses a request.
+func Deny(reason string) Decision { return Decision{Word: "deny", Reason: reason} }
+
+// Judge returns the answer to a question, nil if the question can't be read. Decide
+// calls it; tests can, on any system.
+func Judge(question []byte, judge func(*Request) Decision) []byte {
+	var r Request
+	if err := json.Unmarshal(question, &r); err != nil {
+		return nil
+	}
+	d := judge(&r)
+	if d.Word == "" {
+		d.Word = "deny"
+	}
+	out, err := json.Marshal(struct {
+		Version int    `json:"version"`
+		ID      string `json:"id"`
+		Word    string `json:"decision"`
+		Reason  string `json:"reason,omitempty"`
+		Reply   *Reply `json:"reply,omitempty"`
+	}{1, r.ID, d.Word, d.Reason, d.Reply})
+	if err != nil {
+		return nil
+	}
+	return out
+}

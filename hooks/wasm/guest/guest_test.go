@@ -1,0 +1,51 @@
+package guest_test
+
+import (
+	"testing"
+
+	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/hookstest"
+	"github.com/penstock/penstock/hooks/wasm/guest"
+	"github.com/penstock/penstock/hooks/wire"
+)
+
+// TestJudge: a guest reads what Penstock writes, and the other way round.
+func TestJudge(t *testing.T) {
+	question, err := wire.Request("7", "h", hookstest.Request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		d    guest.Decision
+		want hooks.Action
+		why  string
+	}{
+		"next":       {guest.Next(), hooks.Next, ""},
+		"deny":       {guest.Deny("no"), hooks.Deny, "no"},
+		"forgotten":  {guest.Decision{}, hooks.Deny, ""},
+		"reply":      {guest.Decision{Word: "reply", Reply: &guest.Reply{Status: 418, Body: []byte("tea")}}, hooks.Reply, ""},
+		"not a word": {guest.Decision{Word: "allow"}, hooks.Deny, "its answer has a decision that is not known"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, err := wire.Decision("7", guest.Judge(question, func(r *guest.Request) guest.Decision {
+				if r.Hook != "h" || r.Host != "a.example" || r.Port != 443 || r.Method != "POST" || r.Path != "/x" || r.Query != `a="b"` ||
+					r.Header("x-a") != "b" || r.Header("x-b") != "" || r.Size == nil || *r.Size != 5 || r.Process.PID != 9 {
+					t.Errorf("%+v", r)
+				}
+				return c.d
+			}))
+			if err != nil {
+				d.Reason = err.Error()
+			}
+			if d.Action != c.want || d.Reason != c.why {
+				t.Errorf("%+v, want %s: %s", d, c.want, c.why)
+			}
+			if d.Action == hooks.Reply && (d.Answer.Status != 418 || string(d.Answer.Body) != "tea") {
+				t.Errorf("%+v", d.Answer)
+			}
+		})
+	}
+	if guest.Judge([]byte("{"), func(*guest.Request) guest.Decision { return guest.Next() }) != nil {
+		t.Error("half a question is answered")
+	}
+}

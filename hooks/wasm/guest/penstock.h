@@ -1,0 +1,366 @@
+/*
+ * A hook of Penstock in C, as a WebAssembly module; see docs/hooks.md.
+ *
+ * Include it in one file and write judge(), which decides about one request:
+ *
+ *     #include "penstock.h"
+ *
+ *     static void judge(const struct penstock_request *q, struct penstock_decision *d)
+ *     {
+ *             if (penstock_is(q->method, "DELETE"))
+ *                     penstock_deny(d, "nothing is deleted from here");
+ *     }
+ *
+ * It needs no library: clang --target=wasm32 -O2 -mbulk-memory -nostdlib
+ * -Wl,--no-entry -o hook.wasm hook.c
+ *
+ * What is not decided is next. A question that can't be read has no answer, which
+ * denies. All text is as it stands in the question's JSON, between the quotation
+ * marks: escaped, so that a quotation mark is \" and < may be \u003c. What has an
+ * escape can be refused by penstock_plain, or read by penstock_unescape.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PENSTOCK_H
+#define PENSTOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PENSTOCK_EXPORT(name) __attribute__((export_name(name), used))
+
+#ifndef PENSTOCK_QUESTION /* bytes that the longest question may have */
+#define PENSTOCK_QUESTION (1 << 18)
+#endif
+
+#ifndef PENSTOCK_ANSWER /* bytes that the longest answer may have */
+#define PENSTOCK_ANSWER 2048
+#endif
+
+/* Bytes of the question; nothing if at is 0. */
+struct penstock_text {
+	const char *at;
+	size_t size;
+};
+
+/*
+ * What comes before the header is read for each question; the header and what comes
+ * after it only for who asks: penstock_header, penstock_more.
+ */
+struct penstock_request {
+	struct penstock_text id, point, session, protocol, host, address, method, path, query;
+	uint32_t port;
+	struct penstock_text rest; /* "headers":{...},... up to the end of the question */
+};
+
+struct penstock_decision {
+	const char *word;	/* "next" or "deny"; 0: see penstock_raw */
+	const char *reason;	/* a line of ASCII, or 0 */
+	size_t raw;
+};
+
+static void judge(const struct penstock_request *q, struct penstock_decision *d);
+
+static char penstock_out[PENSTOCK_ANSWER];
+
+/* The answer is so many bytes that judge wrote into penstock_out, a reply for example. */
+static inline void penstock_raw(struct penstock_decision *d, size_t size)
+{
+	d->word = 0;
+	d->raw = size;
+}
+
+static inline void penstock_deny(struct penstock_decision *d, const char *reason)
+{
+	d->word = "deny";
+	d->reason = reason;
+}
+
+static inline size_t penstock_length(const char *s)
+{
+	size_t n = 0;
+	while (s[n])
+		n++;
+	return n;
+}
+
+static inline int penstock_same(const char *a, const char *b, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (a[i] != b[i])
+			return 0;
+	return 1;
+}
+
+/* Whether t is s. */
+static inline int penstock_is(struct penstock_text t, const char *s)
+{
+	size_t n = penstock_length(s);
+	return t.at && t.size == n && penstock_same(t.at, s, n);
+}
+
+/* Whether t begins with s. */
+static inline int penstock_begins(struct penstock_text t, const char *s)
+{
+	size_t n = penstock_length(s);
+	return t.at && t.size >= n && penstock_same(t.at, s, n);
+}
+
+/* Whether t ends with s. */
+static inline int penstock_ends(struct penstock_text t, const char *s)
+{
+	size_t n = penstock_length(s);
+	return t.at && t.size >= n && penstock_same(t.at + t.size - n, s, n);
+}
+
+/* Whether s is somewhere in t. */
+static inline int penstock_has(struct penstock_text t, const char *s)
+{
+	size_t n = penstock_length(s);
+	for (size_t i = 0; n && i + n <= t.size; i++)
+		if (t.at[i] == s[0] && penstock_same(t.at + i, s, n))
+			return 1;
+	return 0;
+}
+
+/* Whether t is there and has no escape, so that its bytes are what leaves. */
+static inline int penstock_plain(struct penstock_text t)
+{
+	for (size_t i = 0; i < t.size; i++)
+		if (t.at[i] == '\\')
+			return 0;
+	return t.at != 0;
+}
+
+/*
+ * The end of the string that begins behind a quotation mark, 0 if it has none. A
+ * JSON string holds no control characters, so there is no end but the mark.
+ */
+static inline const char *penstock_string_end(const char *p, const char *end)
+{
+	for (; p < end; p++) {
+		if (*p == '"')
+			return p;
+		if (*p == '\\')
+			p++;
+	}
+	return 0;
+}
+
+/* The end of the value that begins at p, 0 if it has none. */
+static inline const char *penstock_value_end(const char *p, const char *end)
+{
+	int depth = 0;
+	for (; p < end; p++) {
+		switch (*p) {
+		case '"':
+			p = penstock_string_end(p + 1, end);
+			if (!p)
+				return 0;
+			if (!depth)
+				return p + 1;
+			break;
+		case '{':
+		case '[':
+			depth++;
+			break;
+		case '}':
+		case ']':
+			if (!depth)
+				return p;
+			if (!--depth)
+				return p + 1;
+			break;
+		case ',':
+			if (!depth)
+				return p;
+		}
+	}
+	return 0;
+}
+
+/*
+ * The next member of an object or element of a list, from *p, which is behind the
+ * opening bracket at first; without quotation marks if it is a string. 0 at the
+ * end; a key may be 0 in a list. The JSON is Penstock's own: it has no blanks.
+ */
+static inline int penstock_next(const char **p, const char *end, struct penstock_text *key, struct penstock_text *value)
+{
+	const char *at = *p, *stop;
+
+	if (at < end && *at == ',')
+		at++;
+	if (at >= end || *at == '}' || *at == ']')
+		return 0;
+	if (key) {
+		stop = *at == '"' ? penstock_string_end(at + 1, end) : 0;
+		if (!stop || stop + 1 >= end || stop[1] != ':')
+			return 0;
+		key->at = at + 1;
+		key->size = stop - at - 1;
+		at = stop + 2;
+	}
+	stop = penstock_value_end(at, end);
+	if (!stop || stop == at)
+		return 0;
+	*p = stop;
+	if (*at == '"') {
+		at++;
+		stop--;
+	}
+	value->at = at;
+	value->size = stop - at;
+	return 1;
+}
+
+/*
+ * A member of the question that is its header or comes after it: "headers", "size",
+ * "process", "response"; at is 0 if there is none.
+ */
+static inline struct penstock_text penstock_more(const struct penstock_request *q, const char *name)
+{
+	struct penstock_text key, value;
+	const char *p = q->rest.at, *end = q->rest.at + q->rest.size;
+
+	while (penstock_next(&p, end, &key, &value))
+		if (penstock_is(key, name))
+			return value;
+	return (struct penstock_text){0, 0};
+}
+
+/* The first value of a header field, whose name is in lower case; else at is 0. */
+static inline struct penstock_text penstock_header(const struct penstock_request *q, const char *name)
+{
+	struct penstock_text headers = penstock_more(q, "headers"), key, list, value = {0, 0};
+	const char *p = headers.at + 1, *end = headers.at + headers.size;
+
+	while (headers.at && penstock_next(&p, end, &key, &list)) {
+		if (!penstock_is(key, name))
+			continue;
+		p = list.at + 1;
+		if (!penstock_next(&p, list.at + list.size, 0, &value))
+			value.at = 0;
+		break;
+	}
+	return value;
+}
+
+/* A number that is not negative; -1 if it is none. */
+static inline int64_t penstock_number(struct penstock_text t)
+{
+	int64_t n = 0;
+	for (size_t i = 0; i < t.size; i++) {
+		if (t.at[i] < '0' || t.at[i] > '9' || n > INT64_MAX / 10 - 10)
+			return -1;
+		n = n * 10 + (t.at[i] - '0');
+	}
+	return t.size ? n : -1;
+}
+
+static inline int penstock_hex(char c)
+{
+	if ('0' <= c && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return 'a' <= c && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Writes what t means into to and returns its size, or -1 if there is no room. Of
+ * \u only ASCII is read, anything else is a question mark.
+ */
+static inline long penstock_unescape(struct penstock_text t, char *to, size_t room)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < t.size; i++) {
+		char c = t.at[i];
+		if (n >= room)
+			return -1;
+		if (c == '\\' && i + 1 < t.size) {
+			c = t.at[++i];
+			switch (c) {
+			case 'n': c = '\n'; break;
+			case 't': c = '\t'; break;
+			case 'r': c = '\r'; break;
+			case 'b': c = '\b'; break;
+			case 'f': c = '\f'; break;
+			case 'u': {
+				int v = 0;
+				for (int k = 0; k < 4 && i + 1 < t.size; k++)
+					v = v << 4 | penstock_hex(t.at[++i]);
+				c = v > 0 && v < 0x80 ? v : '?';
+			}
+			}
+		}
+		to[n++] = c;
+	}
+	return n;
+}
+
+static char penstock_in[PENSTOCK_QUESTION];
+
+PENSTOCK_EXPORT("penstock_version") uint32_t penstock_version(void)
+{
+	return 1;
+}
+
+PENSTOCK_EXPORT("penstock_alloc") char *penstock_alloc(uint32_t size)
+{
+	return size <= sizeof penstock_in ? penstock_in : 0;
+}
+
+/* Copies text, and returns where the next goes. */
+static inline char *penstock_put(char *to, const char *s, size_t n)
+{
+	__builtin_memcpy(to, s, n);
+	return to + n;
+}
+
+#define PENSTOCK_PUT(to, literal) penstock_put(to, literal, sizeof(literal) - 1)
+
+PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint32_t size)
+{
+	struct penstock_request q = {.port = 0};
+	struct penstock_decision d = {"next", 0, 0};
+	struct penstock_text key, value;
+	const char *p = at + 1, *end = at + size;
+	char *to = penstock_out;
+
+	while (!penstock_begins((struct penstock_text){p, end - p}, ",\"headers\":") && penstock_next(&p, end, &key, &value)) {
+		switch (key.at[0]) {
+		case 'i': if (penstock_is(key, "id")) q.id = value; break;
+		case 'q': if (penstock_is(key, "query")) q.query = value; break;
+		case 'm': if (penstock_is(key, "method")) q.method = value; break;
+		case 'a': if (penstock_is(key, "address")) q.address = value; break;
+		case 's': if (penstock_is(key, "session")) q.session = value; break;
+		case 'h': if (penstock_is(key, "host")) q.host = value; break;
+		case 'p':
+			if (penstock_is(key, "path")) q.path = value;
+			else if (penstock_is(key, "port")) q.port = penstock_number(value);
+			else if (penstock_is(key, "point")) q.point = value;
+			else if (penstock_is(key, "protocol")) q.protocol = value;
+		}
+	}
+	q.rest = (struct penstock_text){p, end - p};
+	if (!q.id.at || q.id.size > 64 || !q.path.at || !q.method.at)
+		return 0;
+	judge(&q, &d);
+	if (!d.word)
+		return (uint64_t)(uintptr_t)penstock_out << 32 | (uint32_t)d.raw;
+	to = PENSTOCK_PUT(to, "{\"version\":1,\"id\":\"");
+	to = penstock_put(to, q.id.at, q.id.size);
+	to = PENSTOCK_PUT(to, "\",\"decision\":\"");
+	to = penstock_put(to, d.word, penstock_length(d.word));
+	if (d.reason) {
+		to = PENSTOCK_PUT(to, "\",\"reason\":\"");
+		for (const char *r = d.reason; *r && r < d.reason + 512; r++) {
+			if (*r == '"' || *r == '\\')
+				*to++ = '\\';
+			*to++ = *r < ' ' ? '?' : *r;
+		}
+	}
+	to = PENSTOCK_PUT(to, "\"}");
+	return (uint64_t)(uintptr_t)penstock_out << 32 | (uint32_t)(to - penstock_out);
+}
+
+#endif
