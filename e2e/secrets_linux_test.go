@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,9 +42,30 @@ func TestSecretsGuide(t *testing.T) {
 			fmt.Fprintln(rw, "the value came in the body")
 		}
 	})
-	for _, name := range []string{"api", "other", "bearer", "git", "maps", "login"} {
+	for _, name := range []string{"api", "other", "bearer", "git", "maps"} {
 		w.HTTPS(name+".example.com", h)
 	}
+	const clientSecret, vaultToken = "client+secret/0123456789", "hvs.0123456789"
+	quoted, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.HTTPS("login.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if user, pass, _ := r.BasicAuth(); r.URL.Path == "/token" && user == "ci" && pass == url.QueryEscape(clientSecret) && r.FormValue("scope") == "read" {
+			rw.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(rw, `{"access_token": %s, "token_type": "Bearer", "expires_in": 3600}`, quoted)
+			return
+		}
+		h(rw, r)
+	}))
+	w.HTTPSAt("vault.example.com", 8200, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/secret/data/app" && r.Header.Get("X-Vault-Token") == vaultToken {
+			rw.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(rw, `{"data": {"data": {"key": %s}, "metadata": {"version": 1}}}`, quoted)
+			return
+		}
+		rw.WriteHeader(http.StatusForbidden)
+	}))
 	doc, err := os.ReadFile("../docs/secrets.md")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +81,7 @@ func TestSecretsGuide(t *testing.T) {
 	p.home.Write(t, ".config/example/key", value+"\n")
 	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
-	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CREDENTIALS_DIRECTORY="+credentials)
+	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "CREDENTIALS_DIRECTORY="+credentials)
 	blocks := map[string]string{}
 	ran := 0
 	for i, part := range strings.Split(string(doc), "```") {
@@ -91,15 +114,17 @@ func TestSecretsGuide(t *testing.T) {
 			if strings.Contains(r.Stdout, "may be compressed") {
 				t.Errorf("the proxy could not look into the answer: %s", r)
 			}
-			if strings.Contains(r.Stdout, value) || strings.Contains(r.Stderr, value) {
-				t.Error("the value was shown")
+			for _, v := range []string{value, clientSecret, vaultToken} {
+				if strings.Contains(r.Stdout, v) || strings.Contains(r.Stderr, v) {
+					t.Error("a value was shown")
+				}
 			}
 		}
 	}
 	if ran < 5 {
 		t.Errorf("%d examples", ran)
 	}
-	for _, spelling := range []string{value, "re%26al", "re&al"} {
+	for _, spelling := range []string{value, "re%26al", "re&al", clientSecret, vaultToken} {
 		if r := w.Run(p.home, p.opts, "grep", "-rlF", "--exclude-dir=.config", "--exclude-dir=credentials", spelling, p.home.Path); r.Code != 1 {
 			t.Errorf("the value is in a file of the session: %s", r)
 		}

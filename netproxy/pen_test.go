@@ -344,6 +344,9 @@ func (r *records) add(e audit.Event) {
 	case *audit.SecretUse:
 		c := *e
 		r.list = append(r.list, &c)
+	case *audit.SecretRenewal:
+		c := *e
+		r.list = append(r.list, &c)
 	case *audit.Limit:
 		c := *e
 		r.list = append(r.list, &c)

@@ -17,6 +17,7 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/netproxy/tokens"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -43,6 +44,7 @@ type Proxy struct {
 	held    atomic.Int64 // bytes of bodies that are held because they are judged
 	checked verified
 	roster  *audit.Roster
+	tokens  *tokens.Keeper // nil: no secret is somebody else's
 
 	ending context.Context // done when the proxy is closed
 	end    context.CancelFunc
@@ -95,6 +97,7 @@ func New(c Config) (*Proxy, error) {
 		p.Close()
 		return nil, fmt.Errorf("make proxy: %w", first.broken)
 	}
+	p.tokens = tokens.New(tokens.Config{Set: c.Secrets, Declared: c.Policy.Secrets(), Ask: first.asksForTokens, Told: p.renewed})
 	go p.server.Serve(p.feed) //nolint:errcheck // ends with Close
 	return p, nil
 }
@@ -151,6 +154,7 @@ func (p *Proxy) Close() error {
 	}
 	p.server.Close()
 	p.serving.Wait()
+	p.tokens.Close()
 	p.sweeper.close()
 	p.rules.Load().close()
 	return nil

@@ -74,6 +74,9 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 			resp, err = t.RoundTrip(out)
 		}
 	}
+	if err == nil && whole == nil {
+		resp, used, err = f.again(r, t, resp, out, used)
+	}
 	if err == nil && whole != nil {
 		if err = f.fromProxy(resp, whole, login); err != nil {
 			t.CloseIdleConnections() // of which this one may be, with a login that does not hold
@@ -179,6 +182,9 @@ func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, e
 	set := f.p.cfg.Secrets
 	if set == nil {
 		return r, nil, nil
+	}
+	if err := f.fetched(r); err != nil {
+		return nil, nil, err
 	}
 	out := new(http.Request)
 	*out = *r

@@ -84,6 +84,9 @@ func (m *merge) boundEgress(l *Limits, low *File) {
 				m.outside(s.From, l.Egress.From, "host %s of secret %s is outside limits.egress", h, s.Name)
 			}
 		}
+		if t, ok := s.asks(); ok && !l.reaches(&t) {
+			m.outside(s.From, l.Egress.From, "%s, which secret %s is got from, is outside limits.egress", t.Name(), s.Name)
+		}
 	}
 	m.boundHooks(l, low)
 	if !l.hostAllowed(hostPattern{wild: true}) {

@@ -70,6 +70,8 @@ func TestLimits(t *testing.T) {
 		{"stronger tier", `limits: {tier: bwrap}`, "sandbox: {tier: firecracker}", ""},
 		{"tier auto", `limits: {tier: gvisor}`, "sandbox: {tier: auto}", ""},
 		{"ca", `limits: {ca: false}`, "egress: {ca: [/x.pem]}", "further roots of trust are not allowed"},
+		{"token endpoint", `limits: {egress: ["*.corp.example"]}`, "secrets: [{name: A, from: {oauth2: {token_url: 'https://login.evil.example/t', client_id: a, client_secret: 'env:S'}}, hosts: [a.corp.example], header: x}]", "login.evil.example, which secret A is got from, is outside limits.egress"},
+		{"token endpoint inside", `limits: {egress: ["*.corp.example"]}`, "secrets: [{name: A, from: {vault: {url: 'https://vault.corp.example:8200', path: a, field: b, token: 'env:S'}}, hosts: [a.corp.example], header: x}]", ""},
 		{"hide", `limits: {hide: [/srv/secret]}`, "filesystem: {read: [/srv/secret/key]}", `the grant of "/srv/secret/key" is in hidden "/srv/secret"`},
 		{"hide dots", `limits: {hide: [/srv/secret]}`, "filesystem: {write: [/srv/x/../secret]}", "is in hidden"},
 		{"hide sibling", `limits: {hide: [/srv/secret]}`, "filesystem: {read: [/srv/secrets]}", ""},

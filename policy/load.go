@@ -286,7 +286,7 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	}
 	c.secrets = slices.Clone(f.secrets)
 	for i := range c.secrets {
-		value(&c.secrets[i].File, c.secrets[i].From)
+		c.secrets[i].locate(value)
 	}
 	c.upstreams = slices.Clone(f.upstreams)
 	for i := range c.upstreams {

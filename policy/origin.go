@@ -117,7 +117,17 @@ func validCommand(argv []string) bool {
 // Origins yields where the secret's values are, by the names that package secrets
 // gives them.
 func (s *Secret) Origins() iter.Seq2[string, *Origin] {
-	return func(yield func(string, *Origin) bool) { yield(s.Name, &s.Origin) }
+	return func(yield func(string, *Origin) bool) {
+		if !s.Fetched() {
+			yield(s.Name, &s.Origin)
+			return
+		}
+		for part, o := range s.Parts() {
+			if !yield(s.Name+"."+part, o) {
+				return
+			}
+		}
+	}
 }
 
 // text is an origin in YAML.

@@ -20,7 +20,7 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 					p.fail(n, "letters, digits and _, not beginning with a digit", "%s is not a name of a variable", quote(s.Name))
 				}
 			}},
-			{"from", func(n *yaml.Node) { s.Origin = p.origin(n, "from") }},
+			{"from", func(n *yaml.Node) { p.secretFrom(&s, n) }},
 			{"hosts", func(n *yaml.Node) { p.secretHosts(&s, n) }},
 			{"header", func(n *yaml.Node) {
 				if v, ok := p.text(n, "header"); ok {
@@ -170,7 +170,15 @@ func (s *Secret) tiedWith(t *Secret) string {
 }
 
 // fromText is from: in YAML.
-func (s *Secret) fromText() string { return s.Origin.text() }
+func (s *Secret) fromText() string {
+	switch {
+	case s.OAuth2 != nil:
+		return s.OAuth2.text()
+	case s.Vault != nil:
+		return s.Vault.text()
+	}
+	return s.Origin.text()
+}
 
 // placeText is the place in YAML.
 func (s *Secret) placeText() string {
@@ -207,4 +215,13 @@ func (s *Secret) validPlace() bool {
 }
 
 // validSource says whether a secret has one source, as the parser makes it.
-func (s *Secret) validSource() bool { return s.Origin.valid(s.From.Layer) }
+func (s *Secret) validSource() bool {
+	none := s.Env == "" && s.File == "" && s.Credential == "" && len(s.Command) == 0 && s.Every == 0 && s.Expires == 0
+	switch {
+	case s.OAuth2 != nil:
+		return none && s.Vault == nil && s.OAuth2.valid(s.From.Layer)
+	case s.Vault != nil:
+		return none && s.Vault.valid(s.From.Layer)
+	}
+	return s.Origin.valid(s.From.Layer)
+}

@@ -112,7 +112,10 @@ type Secret struct {
 	Name  string   `json:"name"`  // variable in the pen
 	Hosts []string `json:"hosts"` // canonical names or *.name
 
-	Origin // where the value is
+	// Where the value is, or who it is got from.
+	Origin
+	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
+	Vault  *Vault  `json:"vault,omitempty"`
 
 	// Where the value goes: into a header, a query parameter or a field of a JSON
 	// body. Basic says that it is the password of User in the header.

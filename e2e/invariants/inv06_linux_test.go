@@ -26,25 +26,33 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 		echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
-			got = append(got, r.Header.Get("X-Api-Key"))
+			got = append(got, r.Header.Get("X-Api-Key")+" "+r.Header.Get("X-Access"))
 			http.Error(w, "no", http.StatusTeapot)
 		})
 		c.World.HTTPS("api.example.com", echo)
 		evil := c.World.HTTPS("evil.example.com", echo)
+		const clientSecret, access = "client-S3cret-0123456789", "access-T0ken-9876543210"
+		c.World.HTTPS("login.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, pass, _ := r.BasicAuth(); pass == clientSecret {
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"access_token": "%s", "expires_in": 3600}`, access)
+			}
+		}))
 		file := c.Home.Write(t, "token", token+"\n")
 		c.Home.Write(t, ".netrc", "machine x login y password "+other+"\n")
 		c.Home.Write(t, ".aws/credentials", "aws_secret_access_key = "+other+"\n")
-		c.Opts.Env = []string{"API_KEY=" + key, "AWS_SECRET_ACCESS_KEY=" + other, "SSH_AUTH_SOCK=/tmp/" + other, "UNHEARD_OF=" + other}
+		c.Opts.Env = []string{"CLIENT_SECRET=" + clientSecret, "API_KEY=" + key, "AWS_SECRET_ACCESS_KEY=" + other, "SSH_AUTH_SOCK=/tmp/" + other, "UNHEARD_OF=" + other}
 		c.More = fmt.Sprintf(`secrets:
   - {name: API_KEY, from: "env:API_KEY", hosts: [api.example.com], header: x-api-key}
-  - {name: TOKEN, from: %s, hosts: [api.example.com], header: authorization}`, host.Quote("file:"+file))
+  - {name: TOKEN, from: %s, hosts: [api.example.com], header: authorization}
+  - {name: ACCESS, from: {oauth2: {token_url: "https://login.example.com/token", client_id: me, client_secret: "env:CLIENT_SECRET"}}, hosts: [api.example.com], header: x-access}`, host.Quote("file:"+file))
 		c.Rules = []string{"{host: api.example.com}", "{host: evil.example.com}"}
 		c.Run(nil, "/bin/true") // so that the authority's key is there
 		keys, err := filepath.Glob(filepath.Join(c.Home.Path, ".local/share/penstock/ca/*"))
 		if err != nil || len(keys) == 0 {
 			t.Fatal("no authority: ", err)
 		}
-		needles := []string{key, token, other}
+		needles := []string{key, token, other, clientSecret, access}
 		for _, name := range keys {
 			b, err := os.ReadFile(name)
 			if err != nil {
@@ -54,7 +62,7 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 				needles = append(needles, string(b[i+len("PRIVATE KEY-----\n"):][:48]))
 			}
 		}
-		if len(needles) != 4 {
+		if len(needles) != 6 {
 			t.Fatalf("no private key among %v", keys)
 		}
 
@@ -77,7 +85,7 @@ func TestInvariant06NoSecretInside(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if len(got) != 1 || got[0] != key {
+		if len(got) != 1 || got[0] != key+" "+access {
 			t.Errorf("the origins got %q, want the value once", got)
 		}
 		if evil.Hits() != 0 {
@@ -159,6 +167,7 @@ func scanTool(args []string) int {
 			return 1
 		}
 		req.Header.Set("X-Api-Key", placeholder)
+		req.Header.Set("X-Access", os.Getenv("ACCESS"))
 		resp, err := client().Do(req)
 		if err != nil {
 			fmt.Println(u, err)

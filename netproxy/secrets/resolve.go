@@ -27,16 +27,26 @@ type Source struct {
 // that can't be read is an error.
 func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string, err error) {
 	var list []Secret
+declarations:
 	for _, d := range declared {
-		v, err := from.value(&d.Origin)
-		if err != nil {
-			return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
+		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, Late: d.Fetched()}
+		for name, o := range d.Origins() {
+			v, err := from.value(o)
+			if err != nil {
+				return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
+			}
+			if v == "" {
+				missing = append(missing, d.Name)
+				continue declarations
+			}
+			if part, ok := strings.CutPrefix(name, PartName(d.Name, "")); !ok {
+				c.Value = NewValue(v)
+			} else if c.Parts == nil {
+				c.Parts = map[string]Value{part: NewValue(v)}
+			} else {
+				c.Parts[part] = NewValue(v)
+			}
 		}
-		if v == "" {
-			missing = append(missing, d.Name)
-			continue
-		}
-		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, Value: NewValue(v)}
 		if from.Seed != nil {
 			c.Placeholder = Placeholder(from.Seed, c.Name, c.Value)
 		}
