@@ -74,44 +74,113 @@ func (f *flow) release() {
 	}
 }
 
+// Whole implements secrets.Whole.
+func (b *heldBody) Whole() (doc []byte, ok bool) {
+	if b.all {
+		doc, b.at = b.held[b.at:], len(b.held)
+	}
+	return doc, b.all
+}
+
+// said is what a request's body says, read as far as the rules that are asked want
+// to know, and once.
+type said struct {
+	held   *heldBody
+	header http.Header
+	limit  int64 // of whole documents
+
+	push      *speech.Push
+	pushError error
+	calls     *speech.Calls
+	callError error
+}
+
+// judge says why the rule does not allow the body, "" if it does.
+func (s *said) judge(rule *policy.Rule) string {
+	switch {
+	case rule.Git() != nil:
+		if s.push == nil && s.pushError == nil {
+			s.push, s.pushError = readPush(record{s.held}, s.header)
+		}
+		if s.pushError != nil {
+			return s.pushError.Error()
+		}
+		return s.push.Judge(rule.Git())
+	case rule.JSONRPC() != nil:
+		if s.calls == nil && s.callError == nil {
+			if s.callError = s.document(); s.callError == nil {
+				s.calls, s.callError = speech.ReadCalls(s.held.held)
+			}
+		}
+		if s.callError != nil {
+			return s.callError.Error()
+		}
+		return s.calls.Judge(rule.JSONRPC())
+	}
+	return "nobody can judge it"
+}
+
+// document reads the body whole.
+func (s *said) document() error {
+	if s.held.all {
+		return nil
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(record{s.held}, s.limit+1))
+	if err == nil && n > s.limit {
+		err = speech.ErrLong
+	}
+	s.held.all = err == nil
+	return err
+}
+
+// about says what was allowed.
+func (s *said) about() string {
+	if s.push != nil {
+		return s.push.About()
+	}
+	return s.calls.About()
+}
+
 // settle has the rules that look at the body judge it, and returns the verdict for
 // the whole request, or the answer to one that is denied. Nothing of it has left,
 // and what is judged is what is sent on.
 func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.Response) {
-	held := &heldBody{f: f, body: r.Body}
-	r.Body = held
-	push, err := readPush(record{held}, r.Header)
+	s := &said{held: &heldBody{f: f, body: r.Body}, header: r.Header}
+	r.Body = s.held
+	for _, rule := range v.Bodies {
+		if j := rule.JSONRPC(); j != nil {
+			s.limit = max(s.limit, j.Limit())
+		}
+	}
 	var agreed []*policy.Rule
 	var why string
 	for _, rule := range v.Bodies {
-		no := ""
-		if err != nil {
-			no = err.Error()
-		} else {
-			no = push.Judge(rule.Git())
-		}
+		no := s.judge(rule)
 		if no == "" {
 			agreed = append(agreed, rule)
 		} else if why == "" {
 			why = no
 		}
 	}
-	if held.err != nil && !errors.Is(held.err, io.EOF) {
+	if err := s.held.err; err != nil && !errors.Is(err, io.EOF) {
 		// It can't be judged what it says, in audit mode neither.
 		var misuse *secrets.Violation
-		if errors.As(held.err, &misuse) {
+		if errors.As(err, &misuse) {
 			return v, f.misused(r, misuse)
 		}
-		v = policy.Verdict{Reason: "the body could not be read: " + f.p.redact(held.err.Error())}
+		v = policy.Verdict{Reason: "the body could not be read: " + f.p.redact(err.Error())}
 		f.verdict(v, false)
 		return v, f.deny(r, v)
 	}
 	v = f.gen.policy.Settle(v, &f.req, agreed, why)
 	if len(agreed) > 0 {
-		v.Reason += ": " + push.About()
+		v.Reason += ": " + s.about()
 	}
 	if f.verdict(v, f.p.cfg.Permissive); !f.allowed && v.Action == hooks.Deny {
-		return v, f.refusePush(r, push, v)
+		if s.push != nil {
+			return v, f.refusePush(r, s.push, v)
+		}
+		return v, f.deny(r, v)
 	}
 	return v, nil
 }

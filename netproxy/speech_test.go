@@ -160,3 +160,76 @@ func TestGitPushBroken(t *testing.T) {
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("it breaks off") }
+
+// TestJSONRPCBody: calls are judged before anything of them leaves, arrive as they
+// were sent, and the value of a secret goes into them after that.
+func TestJSONRPCBody(t *testing.T) {
+	value := secrets.NewValue("sk-real-0123456789abcdef")
+	placeholder := secrets.Placeholder([]byte("seed of the test, long enough"), "KEY", value)
+	set, err := secrets.New([]secrets.Secret{{Name: "KEY", Placeholder: placeholder, Value: value, JSON: "params.key", Hosts: []string{"secret.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rules = "  allow:\n    - {host: rpc.test, jsonrpc: {methods: [tools/call], tools: [search]}}\n    - {host: rpc.test, jsonrpc: {methods: [long], max_body: 4MiB}}\n    - {host: secret.test, jsonrpc: {methods: [login], max_body: 4MiB}}\n"
+	call := func(method, params string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + "}"
+	}
+	long := strings.Repeat("x", 1<<20)
+	for _, proto := range []string{"h1", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			pn := newPen(t, rules, func(c *Config) { c.Secrets = set })
+			var got atomic.Pointer[string]
+			h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				s := string(b)
+				got.Store(&s)
+			})
+			pn.origin("rpc.test:443", h)
+			pn.origin("secret.test:443", h)
+			cl := pn.client(proto)
+			for _, c := range []struct{ host, body, arrives, want string }{
+				{host: "rpc.test", body: call("tools/call", `{"name":"search"}`)},
+				{host: "rpc.test", body: call("long", `["`+long+`"]`)},
+				{host: "rpc.test", body: call("tools/call", `{"name":"exec"}`), want: `tool "exec" is none of its tools`},
+				{host: "rpc.test", body: call("tools/call", `{"name":"search","x":"`+long+`"}`), want: "longer than the rule reads"},
+				{host: "rpc.test", body: call("long", `["`+long+long+long+long+`"]`), want: "longer than the rule reads"},
+				{host: "rpc.test", want: "it is not JSON"},
+				{host: "secret.test", body: call("login", `{"key":"`+placeholder+`"}`), arrives: call("login", `{"key":"sk-real-0123456789abcdef"}`)},
+				{host: "secret.test", body: call("logout", `{"key":"`+placeholder+`"}`), want: `"logout" is none of its methods`},
+				{host: "secret.test", body: call("login", `{"other":"`+placeholder+`"}`), want: "secret KEY"},
+				{host: "secret.test", body: call("login", `["`+long+`"]`)},
+				{host: "secret.test", body: call("login", `["`+long+`","`+placeholder+`"]`), want: "secret KEY"},
+			} {
+				for _, chunked := range []bool{false, true} {
+					got.Store(nil)
+					var body io.Reader = strings.NewReader(c.body)
+					if chunked {
+						body = struct{ io.Reader }{body}
+					}
+					resp, err := cl.Post("https://"+c.host+"/mcp", "application/json", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer, _ := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					s := got.Load()
+					if c.arrives == "" {
+						c.arrives = c.body
+					}
+					switch {
+					case c.want == "" && (resp.StatusCode != 200 || s == nil || *s != c.arrives):
+						t.Errorf("%.80s: %s %s", c.body, resp.Status, answer)
+					case c.want != "" && (resp.StatusCode != 403 || !strings.Contains(string(answer), c.want) || s != nil && c.host == "rpc.test"):
+						t.Errorf("%.80s: %s %s, want %q", c.body, resp.Status, answer, c.want)
+					}
+				}
+			}
+			wait(t, pn.records, func(o *audit.FlowOpen) bool {
+				return o.Verdict == hooks.Allow && strings.HasSuffix(o.Reason, `: "tools/call" of "search"`) && strings.HasSuffix(o.Rule, ":4")
+			})
+			if n := pn.p.held.Load(); n != 0 {
+				t.Errorf("%d bytes are held of requests that have ended", n)
+			}
+		})
+	}
+}

@@ -28,6 +28,7 @@ type wireRule struct {
 	When      *wireWhen    `json:"when,omitempty"`
 	Git       *Git         `json:"git,omitempty"`
 	GRPC      *GRPC        `json:"grpc,omitempty"`
+	JSONRPC   *JSONRPC     `json:"jsonrpc,omitempty"`
 }
 
 // wireWhen is the when: of a rule as it travels.
@@ -52,7 +53,7 @@ func (w *wireWhen) condition(in Source) (*condition, error) {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via, Git: r.git, GRPC: r.grpc}
+	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via, Git: r.git, GRPC: r.grpc, JSONRPC: r.jsonrpc}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -91,7 +92,7 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if w.Deny && w.Ask {
 		return errors.New("read rule: it denies and asks")
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, git: w.Git, grpc: w.GRPC}
+	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, git: w.Git, grpc: w.GRPC, jsonrpc: w.JSONRPC}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

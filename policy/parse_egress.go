@@ -120,6 +120,7 @@ func (p *parser) rule(f *File, n *yaml.Node, list string) {
 		{"when", func(n *yaml.Node) { r.when = p.whenOf(n, "when") }},
 		{"git", func(n *yaml.Node) { r.git = p.git(n) }},
 		{"grpc", func(n *yaml.Node) { r.grpc = p.grpc(n) }},
+		{"jsonrpc", func(n *yaml.Node) { r.jsonrpc = p.jsonrpc(n) }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

@@ -72,7 +72,7 @@ func (g *gen) rule(deny bool) string {
 			b.WriteString(", pin: {secret: K}")
 		}
 		if !deny && g.IntN(6) == 0 {
-			b.WriteString(", " + g.one("git: {repos: [a, 'c/*']}", "git: {repos: ['**'], push: true, branches: [x]}", "grpc: {services: [a/b]}"))
+			b.WriteString(", " + g.one("git: {repos: [a, 'c/*']}", "git: {repos: ['**'], push: true, branches: [x]}", "grpc: {services: [a/b]}", "jsonrpc: {methods: [a]}"))
 		}
 		text := "{" + b.String() + "}"
 		lists := [2][]string{}
@@ -94,7 +94,7 @@ func (g *gen) rule(deny bool) string {
 // asks returns rules that parse as rules that ask.
 func (g *gen) asks(n int) (out []string) {
 	for len(out) < n {
-		if r := g.rule(false); !strings.Contains(r, "git: {") && !strings.Contains(r, "grpc: {") {
+		if r := g.rule(false); !strings.Contains(r, "git: {") && !strings.Contains(r, "rpc: {") {
 			out = append(out, r)
 		}
 	}
@@ -118,7 +118,7 @@ func (g *gen) request(t testing.TB) *hooks.Request {
 	path := g.one("/", "/a", "/a/", "/a/b", "/a/b/c", "/a//b", "/a%2Fb", "/a;x/b", "/c/d", "/%2561", "/x")
 	r := req(t, g.one("GET", "GET", "POST", "HEAD", "DELETE")+" "+scheme+"://"+h+":"+g.one("443", "80", "22", "8443")+path)
 	if g.IntN(5) == 0 {
-		r.Path, r.Method, r.Header = g.one("/a/b", "/a/git-upload-pack", "/a/git-receive-pack", "/c/d/git-receive-pack"), "POST", http.Header{"Content-Type": {g.one("application/grpc", "application/x-git-receive-pack-request", "application/x-git-upload-pack-request")}}
+		r.Path, r.Method, r.Header = g.one("/a/b", "/a/git-upload-pack", "/a/git-receive-pack", "/c/d/git-receive-pack"), "POST", http.Header{"Content-Type": {g.one("application/grpc", "application/json", "application/x-git-receive-pack-request", "application/x-git-upload-pack-request")}}
 	}
 	r.Size = int64(g.IntN(12)) - 1
 	if g.IntN(2) == 0 {

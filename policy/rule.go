@@ -45,6 +45,7 @@ type Rule struct {
 	when     *condition      // nil: none
 	git      *Git
 	grpc     *GRPC
+	jsonrpc  *JSONRPC
 	speech   speech // that one of these that is there; nil: any
 	looks    bool   // the rule looks at requests: any of methods, paths, when and speech is there
 	via      string // an upstream or direct; "": as egress.via says

@@ -10,7 +10,7 @@ import (
 )
 
 // speech is a protocol on top of HTTP to which an allow rule is limited: the value
-// of git or grpc. A request that is not of that protocol, or
+// of git, grpc or jsonrpc. A request that is not of that protocol, or
 // asks more than the value says, is not what the rule allows.
 type speech interface {
 	key() string // in the rule
@@ -32,10 +32,17 @@ func (r *Rule) speeches(each func(speech)) {
 	if r.grpc != nil {
 		each(r.grpc)
 	}
+	if r.jsonrpc != nil {
+		each(r.jsonrpc)
+	}
 }
 
 // Git is the git: of the rule, nil if it has none. The caller must not change it.
 func (r *Rule) Git() *Git { return r.git }
+
+// JSONRPC is the jsonrpc: of the rule, nil if it has none. The caller must not
+// change it.
+func (r *Rule) JSONRPC() *JSONRPC { return r.jsonrpc }
 
 // finishSpeech checks what a rule says of a protocol on top of HTTP.
 func finishSpeech(r *Rule, fail failer) {
@@ -200,6 +207,12 @@ func (t *speechText) list(key string, list []string) {
 func (t *speechText) flag(key string, on bool) {
 	if on {
 		t.out = append(t.out, key+": true")
+	}
+}
+
+func (t *speechText) size(key string, n int64) {
+	if n > 0 {
+		t.out = append(t.out, key+": "+sizeText(n))
 	}
 }
 

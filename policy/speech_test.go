@@ -12,15 +12,19 @@ const (
 	uploadType  = "content-type: application/x-git-upload-pack-request"
 	receiveType = "content-type: application/x-git-receive-pack-request"
 	grpcType    = "content-type: application/grpc"
+	jsonType    = "content-type: application/json"
 )
 
 // Texts of the schema's corpus about protocols on top of HTTP.
 var (
 	goodSpeech = []string{
+		"version: 1\negress: {allow: [{host: a.example, paths: [/mcp], jsonrpc: {methods: [initialize, 'notifications/*', tools/call], tools: ['search *'], answers: true, max_body: 4MiB}}, {host: b.example, jsonrpc: {methods: ['*']}}]}",
 		"version: 1\negress: {allow: [{host: a.example, git: {repos: [o/r, 'o/*', '**/x*y']}}, {host: b.example, git: {repos: [r], push: true, branches: ['agent/**'], tags: [v*], delete: true, force: true}}, {host: c.example, git: {repos: [r], push: false, delete: false}}]}",
 		"version: 1\negress: {allow: [{host: a.example, inspect: true, methods: [POST], grpc: {services: [a.b.C, a.B/Get*, 'a.*', '*/*']}}]}",
 	}
 	badSpeech = []string{
+		"version: 1\negress: {allow: [{host: a, jsonrpc: {}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: []}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: ['']}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a, a]}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [é]}}]}",
+		"version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a], tools: []}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a], max_body: 5}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a]}, grpc: {services: [A]}}]}", "version: 1\negress: {ask: [{host: a, jsonrpc: {methods: [a]}}]}", "version: 1\negress: {allow: [{host: a, inspect: false, jsonrpc: {methods: [a]}}]}",
 		"version: 1\negress: {allow: [{host: a, git: {}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: []}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [o/r.git]}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [/o/r]}}]}",
 		"version: 1\negress: {allow: [{host: a, git: {repos: [o//r]}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [o/../r]}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: ['o/a**']}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: ['o/a b']}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: ['o/%61']}}]}",
 		"version: 1\negress: {allow: [{host: a, git: {repos: [r], push: true}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [r], branches: [a]}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [r], delete: true}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [r], push: true, branches: [refs/heads/a]}}]}",
@@ -49,6 +53,7 @@ func TestSpeechHead(t *testing.T) {
 	const (
 		read = `git: {repos: [o/r, "x/*", "deep/**"]}`
 		push = `git: {repos: [o/r], push: true, branches: ["**"]}`
+		rpc  = `jsonrpc: {methods: [a]}`
 		call = `grpc: {services: [a.b.C, a.D/Get*, "v1.*/Read"]}`
 	)
 	for _, tt := range []struct {
@@ -86,6 +91,21 @@ func TestSpeechHead(t *testing.T) {
 		{push, "POST https://h.example/o/r/git-receive-pack", []string{receiveType}, "body"},
 		{push, "POST https://h.example/o/r/git-receive-pack", []string{uploadType}, "not a request of git's smart HTTP"},
 		{push, "POST https://h.example/o/r/git-receive-pack;x/git-upload-pack", []string{uploadType}, "not one of its repos"},
+		{rpc, "POST https://h.example/x", []string{jsonType}, "body"},
+		{rpc, "POST https://h.example/x?key=v&methods=x", []string{jsonType}, "body"},
+		{rpc, "POST https://h.example/x", []string{"content-type: Application/JSON; charset=UTF-8"}, "body"},
+		{rpc, "GET https://h.example/x", []string{jsonType}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", nil, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{"content-type: text/plain"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{"content-type: application/json-rpc"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{"content-type: application/json; charset=utf-16"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{"content-type: application/json; boundary=x"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{jsonType, "content-type: application/x-www-form-urlencoded"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{"content-type: application/json, text/plain"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x", []string{jsonType, "content-encoding: gzip"}, "not JSON-RPC"},
+		{rpc, "POST https://h.example/x?method=b", []string{jsonType}, "belongs into the body"},
+		{rpc, "POST https://h.example/x?%4dethod=b", []string{jsonType}, "belongs into the body"},
+		{rpc, "POST https://h.example/x?a;method=b", []string{jsonType}, "belongs into the body"},
 		{call, "POST https://h.example/a.b.C/Anything", []string{grpcType}, ""},
 		{call, "POST https://h.example/a.D/GetOne", []string{grpcType + "+proto"}, ""},
 		{call, "POST https://h.example/v1.Any/Read", []string{grpcType}, ""},

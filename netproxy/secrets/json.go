@@ -32,6 +32,12 @@ func (s *Set) inJSON(h http.Header, target hooks.Target) bool {
 	return false
 }
 
+// Whole is a body that somebody has read already and still holds.
+type Whole interface {
+	// Whole reads what is left, if all of that is held. The caller must not change it.
+	Whole() (doc []byte, ok bool)
+}
+
 // SwapBody is Swap for a body that Body has deferred. r must be a copy that only
 // goes upstream. Its body is read whole, up to a mebibyte; a placeholder anywhere
 // but as the value of a declared field, and one in a longer body, is a violation.
@@ -40,9 +46,16 @@ func (s *Set) SwapBody(r *http.Request, target hooks.Target, confidential bool) 
 		return nil, nil
 	}
 	body := r.Body
-	doc, err := io.ReadAll(io.LimitReader(body, maxJSON+1))
-	if err != nil {
-		return nil, err
+	var doc []byte
+	whole := false
+	if w, ok := body.(Whole); ok {
+		doc, whole = w.Whole()
+	}
+	if !whole {
+		var err error
+		if doc, err = io.ReadAll(io.LimitReader(body, maxJSON+1)); err != nil {
+			return nil, err
+		}
 	}
 	if len(doc) > maxJSON {
 		r.Body = s.scanned(readCloser{io.MultiReader(bytes.NewReader(doc), body), body})

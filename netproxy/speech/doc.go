@@ -1,6 +1,6 @@
 // Package speech reads the beginning of requests as far as a rule about a protocol
-// on top of HTTP wants to know it (git: of a policy), and says whether they are what
-// the rule allows.
+// on top of HTTP wants to know it (git: and jsonrpc: of a policy), and says whether
+// they are what the rule allows.
 //
 // HAZARDS. Every byte is the pen's. What is judged here is read again by a server,
 // with another parser: each difference between the two is a way past the rule. A
@@ -14,6 +14,9 @@
 //     that are not in the pack, by a pack that says of itself what it does not hold;
 //   - to hide the list in a compressed body that unpacks otherwise elsewhere (two
 //     members, bytes behind the end);
+//   - JSON of which the last of two keys counts here and the first one there, or one
+//     in capitals; a call among a thousand others; a method with half a character,
+//     a document behind the document, or so deep that a parser gives up;
 //   - to exhaust memory or time: endless lists, packs and deltas that grow.
 //
 // So: nothing is guessed and nothing repaired; what is not in the one form that git
