@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/cgroup"
+	"github.com/penstock/penstock/sandbox/posture"
 )
 
 // defaultOpenFiles is a generous bound where the policy has none; the host's
@@ -88,13 +89,10 @@ func (e *limitError) Error() string {
 // Hint says how it could be.
 func (e *limitError) Hint() string { return e.cap.Fix }
 
-// reportCapabilities says what is enforced, by what.
+// reportCapabilities says what is enforced, by what: what the kernel said of the pen
+// when it was compared, and what it can't say.
 func (s *session) reportCapabilities(landlock int) {
-	all := []sandbox.Capability{
-		{Control: "network", State: sandbox.Enforced, By: "network namespace without uplink, nftables"},
-		{Control: "posture", State: sandbox.Enforced, By: "read back from /proc before release"},
-	}
-	all = append(all, s.backend.Capabilities(landlock)...)
+	all := append(posture.Controls(nil), s.backend.Capabilities(landlock)...)
 	all = append(all, s.worktreeCapability()...)
 	s.caps = append(all, s.caps...)
 }

@@ -61,6 +61,7 @@ The exit code is 1 if something that pens need failed.`,
 			return nil
 		},
 	}
+	cmd.AddCommand(newDoctorTiersCmd())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
 	cmd.Flags().BoolVar(&noClients, "no-clients", false, "don't try the installed clients")

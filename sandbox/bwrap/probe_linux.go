@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/confine"
+	"github.com/penstock/penstock/sandbox/posture"
 )
 
 // probeTime bounds the trial run.
@@ -48,17 +49,13 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 			Fix: "use the distribution's bubblewrap 0.8.0 or newer",
 		}
 	}
-	return b.Capabilities(confine.LandlockABI()), nil
+	return append(posture.Controls(nil), b.Capabilities(confine.LandlockABI())...), nil
 }
 
-// Capabilities is the report of a machine on which the trial run held.
+// Capabilities is what the posture check can't read back: the layer that the shim says
+// it entered.
 func (*Backend) Capabilities(landlock int) []sandbox.Capability {
-	c := []sandbox.Capability{
-		{Control: "filesystem", State: sandbox.Enforced, By: "mount namespace (bubblewrap)"},
-		{Control: "processes", State: sandbox.Enforced, By: "pid, ipc and uts namespaces"},
-		{Control: "privilege", State: sandbox.Enforced, By: "user namespace, no capabilities, no_new_privs"},
-		{Control: "syscalls", State: sandbox.Enforced, By: "seccomp-bpf"},
-	}
+	c := []sandbox.Capability{{Control: "kernel", State: sandbox.Unavailable, Detail: "shared with the host: its bugs are outside of this tier"}}
 	switch {
 	case landlock == 0:
 		c = append(c, sandbox.Capability{

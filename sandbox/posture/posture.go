@@ -88,11 +88,25 @@ type Mounted struct {
 	Type              string
 }
 
+// Difference is one thing that is not as declared.
+type Difference struct {
+	Control string // what does not hold for it, one of Controls
+	Text    string
+}
+
 // Mismatch lists every difference found.
-type Mismatch []string
+type Mismatch []Difference
 
 func (m Mismatch) Error() string {
-	return "verify pen: " + strings.Join(m, "; ")
+	texts := make([]string, len(m))
+	for i, d := range m {
+		texts[i] = d.Text
+	}
+	return "verify pen: " + strings.Join(texts, "; ")
+}
+
+func (m *Mismatch) add(control, format string, args ...any) {
+	*m = append(*m, Difference{control, fmt.Sprintf(format, args...)})
 }
 
 // Check compares. Its error is a Mismatch.
@@ -104,7 +118,7 @@ func Check(e *Expectation, o *Observation) error {
 	m = append(m, checkFiles(e, o)...)
 	m = append(m, checkMounts(e.Mounts, o.Mounts)...)
 	if e.Cgroup != "" && o.Cgroup != e.Cgroup {
-		m = append(m, fmt.Sprintf("cgroup is %q, declared %q", o.Cgroup, e.Cgroup))
+		m.add(processes, "cgroup is %q, declared %q", o.Cgroup, e.Cgroup)
 	}
 	if len(m) == 0 {
 		return nil
@@ -115,21 +129,21 @@ func Check(e *Expectation, o *Observation) error {
 func checkIdentity(e *Expectation, o *Observation) (m Mismatch) {
 	for _, id := range o.UID {
 		if id != e.HostUID {
-			m = append(m, fmt.Sprintf("user ids are %v, declared %d", o.UID, e.HostUID))
+			m.add(privilege, "user ids are %v, declared %d", o.UID, e.HostUID)
 			break
 		}
 	}
 	for _, id := range o.GID {
 		if id != e.HostGID {
-			m = append(m, fmt.Sprintf("group ids are %v, declared %d", o.GID, e.HostGID))
+			m.add(privilege, "group ids are %v, declared %d", o.GID, e.HostGID)
 			break
 		}
 	}
 	if want := fmt.Sprintf("%d %d 1", e.UID, e.HostUID); o.UIDMap != want {
-		m = append(m, fmt.Sprintf("uid map is %q, declared %q", o.UIDMap, want))
+		m.add(privilege, "uid map is %q, declared %q", o.UIDMap, want)
 	}
 	if want := fmt.Sprintf("%d %d 1", e.GID, e.HostGID); o.GIDMap != want {
-		m = append(m, fmt.Sprintf("gid map is %q, declared %q", o.GIDMap, want))
+		m.add(privilege, "gid map is %q, declared %q", o.GIDMap, want)
 	}
 	return m
 }
@@ -140,53 +154,54 @@ func capabilitySets() []string { return []string{"CapInh", "CapPrm", "CapEff", "
 func checkPrivileges(who string, o *Observation, filters int) (m Mismatch) {
 	for _, set := range capabilitySets() {
 		if v, ok := o.Caps[set]; !ok || v != 0 {
-			m = append(m, fmt.Sprintf("%s%s is %x, declared 0", who, set, v))
+			m.add(privilege, "%s%s is %x, declared 0", who, set, v)
 		}
 	}
 	if !o.NoNewPrivs {
-		m = append(m, who+"no_new_privs is off, declared on")
+		m.add(privilege, "%sno_new_privs is off, declared on", who)
 	}
 	if o.Seccomp != 2 || o.Filters <= filters {
-		m = append(m, fmt.Sprintf("%sseccomp mode is %d with %d filters, declared 2 with more than %d", who, o.Seccomp, o.Filters, filters))
+		m.add(syscalls, "%sseccomp mode is %d with %d filters, declared 2 with more than %d", who, o.Seccomp, o.Filters, filters)
 	}
 	return m
 }
 
 func checkNamespaces(e *Expectation, o *Observation) (m Mismatch) {
 	for _, n := range []struct {
-		name        string
-		ours, found uint64
+		name, control string
+		ours, found   uint64
 	}{
-		{"user", e.Ours.User, o.Namespaces.User},
-		{"net", e.Ours.Net, o.Namespaces.Net},
-		{"pid", e.Ours.PID, o.Namespaces.PID},
-		{"mnt", e.Ours.Mnt, o.Namespaces.Mnt},
-		{"ipc", e.Ours.IPC, o.Namespaces.IPC},
-		{"uts", e.Ours.UTS, o.Namespaces.UTS},
-		{"cgroup", e.Ours.Cgroup, o.Namespaces.Cgroup},
+		{"user", privilege, e.Ours.User, o.Namespaces.User},
+		{"net", network, e.Ours.Net, o.Namespaces.Net},
+		{"pid", processes, e.Ours.PID, o.Namespaces.PID},
+		{"mnt", fileReads, e.Ours.Mnt, o.Namespaces.Mnt},
+		{"ipc", processes, e.Ours.IPC, o.Namespaces.IPC},
+		{"uts", processes, e.Ours.UTS, o.Namespaces.UTS},
+		{"cgroup", processes, e.Ours.Cgroup, o.Namespaces.Cgroup},
 	} {
 		switch {
 		case n.ours == 0 && n.found == 0 && n.name == "cgroup": // a kernel without
 		case n.found == 0:
-			m = append(m, n.name+" namespace could not be read")
+			m.add(n.control, "%s namespace could not be read", n.name)
 		case n.found == n.ours:
-			m = append(m, n.name+" namespace is the host's, declared its own")
+			m.add(n.control, "%s namespace is the host's, declared its own", n.name)
 		}
 	}
 	if e.Net != 0 && o.Namespaces.Net != e.Net {
-		m = append(m, fmt.Sprintf("net namespace is %d, declared %d", o.Namespaces.Net, e.Net))
+		m.add(network, "net namespace is %d, declared %d", o.Namespaces.Net, e.Net)
 	}
 	if e.Owner != 0 && o.Namespaces.User == e.Owner {
-		m = append(m, "user namespace is the one that owns the network, declared another")
+		m.add(network, "user namespace is the one that owns the network, declared another")
 	}
 	if n := len(o.NSPID); n < 2 {
-		m = append(m, fmt.Sprintf("it has the process ids %v, declared one in a namespace of its own", o.NSPID))
+		m.add(processes, "it has the process ids %v, declared one in a namespace of its own", o.NSPID)
 	}
 	if o.Init == nil {
-		return append(m, "the pen's first process could not be read")
+		m.add(processes, "the pen's first process could not be read")
+		return m
 	}
 	if n := o.Init.NSPID; len(n) < 2 || n[len(n)-1] != 1 || len(n) != len(o.NSPID) {
-		m = append(m, fmt.Sprintf("the parent has the process ids %v, declared to be the pen's first process", n))
+		m.add(processes, "the parent has the process ids %v, declared to be the pen's first process", n)
 	}
 	m = append(m, checkPrivileges("the pen's first process: ", o.Init, e.Filters)...)
 	return m
@@ -199,21 +214,21 @@ func checkFiles(e *Expectation, o *Observation) (m Mismatch) {
 		case f.FD < 3:
 			seen[f.FD] = true
 			if f.ID != e.Stdio[f.FD] {
-				m = append(m, fmt.Sprintf("descriptor %d is %q (%v), declared another file (%v)", f.FD, f.Name, f.ID, e.Stdio[f.FD]))
+				m.add(descriptors, "descriptor %d is %q (%v), declared another file (%v)", f.FD, f.Name, f.ID, e.Stdio[f.FD])
 			}
 			if f.Dir || f.Socket {
-				m = append(m, fmt.Sprintf("descriptor %d is a directory or socket: %q", f.FD, f.Name))
+				m.add(descriptors, "descriptor %d is a directory or socket: %q", f.FD, f.Name)
 			}
 		case f.Socket && f.ID.Ino == e.Control && f.CloseOnExec:
 		case f.CloseOnExec && strings.HasPrefix(f.Name, "anon_inode:[event"):
 			// The runtime's poller, gone with execve like the socket.
 		default:
-			m = append(m, fmt.Sprintf("descriptor %d is open, not declared: %q, close-on-exec %v", f.FD, f.Name, f.CloseOnExec))
+			m.add(descriptors, "descriptor %d is open, not declared: %q, close-on-exec %v", f.FD, f.Name, f.CloseOnExec)
 		}
 	}
 	for fd, ok := range seen {
 		if !ok {
-			m = append(m, fmt.Sprintf("descriptor %d is not open, declared to be", fd))
+			m.add(descriptors, "descriptor %d is not open, declared to be", fd)
 		}
 	}
 	return m
@@ -259,11 +274,11 @@ func checkMounts(declared []Mount, found []Mounted) (m Mismatch) {
 		at[f.Target] = f
 		for _, o := range f.Optional {
 			if strings.HasPrefix(o, "shared:") {
-				m = append(m, fmt.Sprintf("mount %s propagates to the host", f.Target))
+				m.add(fileReads, "mount %s propagates to the host", f.Target)
 			}
 		}
 		if !has(f.Options, "nosuid") && f.Target != "/" {
-			m = append(m, fmt.Sprintf("mount %s allows set-user-id programs", f.Target))
+			m.add(setUserID, "mount %s allows set-user-id programs", f.Target)
 		}
 	}
 	want := map[string]Mount{}
@@ -280,7 +295,7 @@ func checkMounts(declared []Mount, found []Mounted) (m Mismatch) {
 		f, ok := at[t]
 		if !ok {
 			if !d.Optional {
-				m = append(m, fmt.Sprintf("mount %s is missing", t))
+				m.add(fileReads, "mount %s is missing", t)
 			}
 			continue
 		}
@@ -299,15 +314,15 @@ func compare(d Mount, f Mounted) (m Mismatch) {
 	ro := has(f.Options, "ro")
 	switch {
 	case d.ReadOnly && !ro:
-		m = append(m, fmt.Sprintf("mount %s is writable, declared read-only", d.Target))
+		m.add(fileWrites, "mount %s is writable, declared read-only", d.Target)
 	case !d.ReadOnly && ro && d.Source == "":
-		m = append(m, fmt.Sprintf("mount %s is read-only, declared writable", d.Target))
+		m.add(fileWrites, "mount %s is read-only, declared writable", d.Target)
 	}
 	if !d.Device && !has(f.Options, "nodev") && d.Target != "/" {
-		m = append(m, fmt.Sprintf("mount %s allows devices", d.Target))
+		m.add(devices, "mount %s allows devices", d.Target)
 	}
 	if d.Type != "" && f.Type != d.Type {
-		m = append(m, fmt.Sprintf("mount %s is a %s, declared %s", d.Target, f.Type, d.Type))
+		m.add(fileReads, "mount %s is a %s, declared %s", d.Target, f.Type, d.Type)
 	}
 	return m
 }
@@ -332,7 +347,7 @@ func compareRoot(d Mount, f Mounted, want map[string]Mount, at map[string]Mounte
 			return nil // a mount of the host's inside; links don't lead to one
 		}
 		if root := path.Join(over.Root, strings.TrimPrefix(d.Target, p)); f.Root != root {
-			m = append(m, fmt.Sprintf("mount %s shows %q, declared %q", d.Target, f.Root, root))
+			m.add(fileReads, "mount %s shows %q, declared %q", d.Target, f.Root, root)
 		}
 		return m
 	}
@@ -340,7 +355,7 @@ func compareRoot(d Mount, f Mounted, want map[string]Mount, at map[string]Mounte
 }
 
 func extra(f Mounted, want map[string]Mount) Mismatch {
-	undeclared := Mismatch{fmt.Sprintf("mount %s (%s) is not declared", f.Target, f.Type)}
+	undeclared := Mismatch{{fileReads, fmt.Sprintf("mount %s (%s) is not declared", f.Target, f.Type)}}
 	for p := path.Clean("/" + f.Target); ; p = path.Dir(p) {
 		w, ok := want[p]
 		switch {
@@ -361,7 +376,7 @@ func extra(f Mounted, want map[string]Mount) Mismatch {
 			return undeclared
 		}
 		if w.ReadOnly && !has(f.Options, "ro") {
-			return Mismatch{fmt.Sprintf("mount %s below %s is writable, declared read-only", f.Target, p)}
+			return Mismatch{{fileWrites, fmt.Sprintf("mount %s below %s is writable, declared read-only", f.Target, p)}}
 		}
 		return nil
 	}

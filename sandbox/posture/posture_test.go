@@ -86,6 +86,7 @@ func TestEachDifferenceIsFound(t *testing.T) {
 		}
 		panic(target)
 	}
+	turned := map[string]bool{}
 	for want, change := range map[string]func(*Expectation, *Observation){
 		"user ids":                       func(_ *Expectation, o *Observation) { o.UID[3] = 0 },
 		"group ids":                      func(_ *Expectation, o *Observation) { o.GID[1] = 0 },
@@ -151,6 +152,21 @@ func TestEachDifferenceIsFound(t *testing.T) {
 		var m Mismatch
 		if !errors.As(err, &m) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
+		}
+		off := 0
+		for _, c := range Controls(m) {
+			if c.State != sandbox.Enforced {
+				off++
+				turned[c.Control] = c.Detail != "" && c.By == ""
+			}
+		}
+		if off == 0 {
+			t.Errorf("%s: every control is said to be enforced", want)
+		}
+	}
+	for _, c := range Controls(nil) {
+		if c.State != sandbox.Enforced || !turned[c.Control] {
+			t.Errorf("no difference turns %+v off", c)
 		}
 	}
 }

@@ -71,17 +71,29 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	if !landlock() {
 		return nil, &noLandlock{}
 	}
-	return append(own(), caps...), nil
+	out := own()
+	for _, c := range caps {
+		if c.Control != "kernel" {
+			out = append(out, c)
+		}
+	}
+	return out, nil
 }
 
 // Capabilities are those of the pen around, and the interpreter's.
 func (b *Backend) Capabilities(landlock int) []sandbox.Capability {
-	return append(own(), b.pen.Capabilities(landlock)...)
+	out := own()
+	for _, c := range b.pen.Capabilities(landlock) {
+		if c.Control != "kernel" {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func own() []sandbox.Capability {
 	return []sandbox.Capability{
-		{Control: "instructions", State: sandbox.Enforced, By: "WebAssembly (wazero)"},
+		{Control: "kernel", State: sandbox.Partial, By: "WebAssembly (wazero)", Detail: "the module makes no system call, its interpreter does"},
 		{Control: "module-files", State: sandbox.Enforced, By: "preopened directories, Landlock"},
 		{Control: "module-network", State: sandbox.Enforced, By: "no sockets; requests by the interpreter, through the proxy"},
 	}
