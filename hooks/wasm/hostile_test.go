@@ -24,11 +24,20 @@ func load(t testing.TB, cfg Config, b []byte) *Hook {
 	return h
 }
 
-// refused loads what must not load, soon.
-func refused(t *testing.T, b []byte) error {
+// interrupted is in the error of what has no end; nothing else waits for one.
+const interrupted = "in time"
+
+// timeout is that of what should answer with want.
+func timeout(want string) time.Duration {
+	if want == interrupted {
+		return 50 * time.Millisecond
+	}
+	return 10 * time.Second
+}
+
+// refused loads what must not load.
+func refused(ctx context.Context, t *testing.T, b []byte) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
 	h, err := Load(ctx, Config{Name: "h"}, b)
 	if err == nil {
 		h.Close()
@@ -60,15 +69,15 @@ func TestModulesRefused(t *testing.T) {
 		"a program":          {module{extra: [][]byte{{}}, names: []string{exportVersion, exportAlloc, exportDecide, "_start"}}.bytes(), "-buildmode=c-shared"},
 		"odd _initialize":    {module{names: []string{exportVersion, "_initialize", exportDecide}, extra: [][]byte{{}}}.bytes(), "it does not export penstock_alloc(i32) i32"},
 		"another version":    {module{version: i32(2)}.bytes(), "version 2 of the interface, not 1"},
-		"no end of version":  {module{version: cat(spin(), i32(1))}.bytes(), "in time"},
+		"no end of version":  {module{version: cat(spin(), i32(1))}.bytes(), interrupted},
 		"trap in version":    {module{version: []byte{0}}.bytes(), "unreachable"},
 		"code that is none":  {module{decide: []byte{0xff}}.bytes(), "no module that can be run"},
 		"types that are not": {module{decide: i32(0)}.bytes(), "no module that can be run"},
 
-		"start that loops":                {module{extra: [][]byte{spin()}, start: 3}.bytes(), "in time"},
+		"start that loops":                {module{extra: [][]byte{spin()}, start: 3}.bytes(), interrupted},
 		"start that traps":                {module{extra: [][]byte{{0}}, start: 3}.bytes(), "it can't be started"},
-		"_initialize that loops":          {module{extra: [][]byte{spin()}, names: []string{exportVersion, exportAlloc, exportDecide, "_initialize"}}.bytes(), "in time"},
-		"_initialize that grows for ever": {module{extra: [][]byte{spin(cat(i32(1), []byte{0x40, 0, 0x1a})...)}, names: []string{exportVersion, exportAlloc, exportDecide, "_initialize"}}.bytes(), "in time"},
+		"_initialize that loops":          {module{extra: [][]byte{spin()}, names: []string{exportVersion, exportAlloc, exportDecide, "_initialize"}}.bytes(), interrupted},
+		"_initialize that grows for ever": {module{extra: [][]byte{spin(cat(i32(1), []byte{0x40, 0, 0x1a})...)}, names: []string{exportVersion, exportAlloc, exportDecide, "_initialize"}}.bytes(), interrupted},
 
 		"a function":              {function("env", "system").bytes(), `it imports "system" of "env", which is not given`},
 		"a file":                  {function(wasi, "path_open").bytes(), `it imports "path_open"`},
@@ -90,7 +99,13 @@ func TestModulesRefused(t *testing.T) {
 		"vectors":          {module{decide: cat([]byte{0xfd, 0x0c}, make([]byte, 16), []byte{0x1a}, i64(0))}.bytes(), "no module that can be run"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			err := refused(t, c.b)
+			ctx := t.Context()
+			if c.want == interrupted {
+				var cancel func()
+				ctx, cancel = context.WithTimeout(ctx, 300*time.Millisecond)
+				defer cancel()
+			}
+			err := refused(ctx, t, c.b)
 			if s := err.Error(); !strings.Contains(s, c.want) || plain(err) != s {
 				t.Errorf("%q, want %q", s, c.want)
 			}
@@ -117,10 +132,10 @@ func TestHostileAnswers(t *testing.T) {
 		m    module
 		want string
 	}{
-		"loops":                     {module{decide: cat(spin(), i64(0))}, "interrupted"},
-		"loops in alloc":            {module{alloc: cat(spin(), i32(0))}, "interrupted"},
-		"grows for ever":            {module{decide: cat(spin(cat(i32(1), []byte{0x40, 0, 0x1a})...), i64(0))}, "interrupted"},
-		"fills for ever":            {module{pages: 512, decide: cat(spin(cat(i32(0), i32(1), i32(512<<16), []byte{0xfc, 0x0b, 0})...), i64(0))}, "interrupted"},
+		"loops":                     {module{decide: cat(spin(), i64(0))}, interrupted},
+		"loops in alloc":            {module{alloc: cat(spin(), i32(0))}, interrupted},
+		"grows for ever":            {module{decide: cat(spin(cat(i32(1), []byte{0x40, 0, 0x1a})...), i64(0))}, interrupted},
+		"fills for ever":            {module{pages: 512, decide: cat(spin(cat(i32(0), i32(1), i32(512<<16), []byte{0xfc, 0x0b, 0})...), i64(0))}, interrupted},
 		"recurses":                  {module{decide: self}, "stack overflow"},
 		"traps":                     {module{decide: []byte{0}}, "unreachable"},
 		"divides by zero":           {module{decide: cat(i64(1), i64(0), []byte{0x7f})}, "divide by zero"},
@@ -137,7 +152,7 @@ func TestHostileAnswers(t *testing.T) {
 		"an answer that is no text": {module{data: "\x00\xff\x1b", decide: at(64, 3)}, "no decision in JSON"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			h := load(t, Config{Timeout: 50 * time.Millisecond}, c.m.bytes())
+			h := load(t, Config{Timeout: timeout(c.want)}, c.m.bytes())
 			first := h.idle[0]
 			for range 2 {
 				d, err := h.Decide(t.Context(), hookstest.Request())
@@ -151,7 +166,7 @@ func TestHostileAnswers(t *testing.T) {
 			if s := first.mem.Size(); s > MaxMemory {
 				t.Errorf("its memory has %d bytes", s)
 			}
-			own := load(t, Config{Timeout: 50 * time.Millisecond, Stateful: true}, c.m.bytes())
+			own := load(t, Config{Timeout: timeout(c.want), Stateful: true}, c.m.bytes())
 			lost := false
 			for range 2 {
 				_, err := own.Decide(t.Context(), hookstest.Request())
@@ -183,13 +198,13 @@ func TestMemoryOfModules(t *testing.T) {
 		return err.Error()
 	}
 	const nonsense, looped = "its answer is no decision in JSON", "it did not answer in time and was interrupted"
-	h := load(t, Config{Timeout: 50 * time.Millisecond}, counts())
+	h := load(t, Config{Timeout: time.Second}, counts())
 	for range 3 {
 		if got := ask(h); got != nonsense {
 			t.Errorf("ordinary: %s", got)
 		}
 	}
-	h = load(t, Config{Timeout: 50 * time.Millisecond, Stateful: true}, counts())
+	h = load(t, Config{Timeout: time.Second, Stateful: true}, counts())
 	for i, want := range []string{nonsense, looped, errLost.Error(), errLost.Error()} {
 		if got := ask(h); got != want {
 			t.Errorf("stateful, question %d: %s, want %s", i, got, want)

@@ -21,7 +21,7 @@ import "encoding/json"
 type Request struct {
 	ID       string              `json:"id"`
 	Hook     string              `json:"hook"`
-	Point    string              `json:"point"` // request, response
+	Point    string              `json:"point"` // request, response, connect: this has no request
 	Session  string              `json:"session"`
 	Flow     uint64              `json:"flow"`
 	Protocol string              `json:"protocol"` // http, https

@@ -45,12 +45,13 @@ struct penstock_text {
 
 /*
  * What comes before the header is read for each question; the header and what comes
- * after it only for who asks: penstock_header, penstock_more.
+ * after it only for who asks: penstock_header, penstock_more. At the point connect
+ * there is no request: method, path and query are nothing.
  */
 struct penstock_request {
 	struct penstock_text id, point, session, protocol, host, address, method, path, query;
 	uint32_t port;
-	struct penstock_text rest; /* "headers":{...},... up to the end of the question */
+	struct penstock_text rest; /* "headers":{...},... or "process":... up to the end */
 };
 
 struct penstock_decision {
@@ -326,7 +327,8 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	const char *p = at + 1, *end = at + size;
 	char *to = penstock_out;
 
-	while (!penstock_begins((struct penstock_text){p, end - p}, ",\"headers\":") && penstock_next(&p, end, &key, &value)) {
+	while (!penstock_begins((struct penstock_text){p, end - p}, ",\"headers\":") && !penstock_begins((struct penstock_text){p, end - p}, ",\"process\":") &&
+	       penstock_next(&p, end, &key, &value)) {
 		switch (key.at[0]) {
 		case 'i': if (penstock_is(key, "id")) q.id = value; break;
 		case 'q': if (penstock_is(key, "query")) q.query = value; break;
@@ -342,7 +344,7 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 		}
 	}
 	q.rest = (struct penstock_text){p, end - p};
-	if (!q.id.at || q.id.size > 64 || !q.path.at || !q.method.at)
+	if (!q.id.at || q.id.size > 64 || ((!q.path.at || !q.method.at) && !penstock_is(q.point, "connect")))
 		return 0;
 	judge(&q, &d);
 	if (!d.word)
