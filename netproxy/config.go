@@ -11,6 +11,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -66,6 +67,9 @@ type Config struct {
 	// HookModules ask the modules of the policy's hooks, by the hooks' names. They are
 	// the caller's, who closes them after the proxy.
 	HookModules map[string]hooks.Hook
+	// HookProcess starts a process of the policy's hook of that name, see exec.Start.
+	// Nil: hooks that are processes can't be asked, and everything is denied.
+	HookProcess func(ctx context.Context, hook string) (*exec.Process, error)
 	// Roots returns the certificates that upstreams are verified against; nil
 	// is the system's. It is called once, at the first upstream TLS connection.
 	Roots func() (*x509.CertPool, error)

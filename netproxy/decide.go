@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/webhook"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
@@ -23,7 +24,7 @@ import (
 func HooksOf(p *policy.Policy, asker func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
 	var entries []chain.Entry
 	for _, h := range p.Hooks() {
-		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), On: h.Points(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrency}
+		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), On: h.Points(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrent()}
 		if _, ok := h.Asks.(*policy.Expression); !ok {
 			var err error
 			if e.Hook, err = asker(&h); err != nil {
@@ -45,6 +46,8 @@ func (g *generation) asker(h *policy.Hook) (hooks.Hook, error) {
 			return m, nil
 		}
 		return nil, fmt.Errorf("make hook %s: it has no module", h.Name)
+	case *policy.Program:
+		return g.process(h, r)
 	default:
 		return nil, fmt.Errorf("make hook %s: nobody here can ask %T", h.Name, r)
 	}
@@ -74,10 +77,29 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 	if t.MaxConnsPerHost = h.Concurrency; t.MaxConnsPerHost == 0 {
 		t.MaxConnsPerHost = chain.DefaultConcurrency
 	}
+	g.atEnd(t.CloseIdleConnections)
+	return webhook.New(h.Name, w.URL, key, t)
+}
+
+// process makes what asks one of the policy's hooks that are processes.
+func (g *generation) process(h *policy.Hook, p *policy.Program) (hooks.Hook, error) {
+	if g.p.cfg.HookProcess == nil {
+		return nil, fmt.Errorf("make hook %s: nobody here starts processes", h.Name)
+	}
+	start := func(ctx context.Context) (*exec.Process, error) { return g.p.cfg.HookProcess(ctx, h.Name) }
+	if p.Once {
+		return exec.NewOnce(h.Name, start), nil
+	}
+	stays := exec.New(h.Name, start)
+	g.atEnd(func() { stays.Close() })
+	return stays, nil
+}
+
+// atEnd has f called when the policy is not used any more.
+func (g *generation) atEnd(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.asking = append(g.asking, t)
-	return webhook.New(h.Name, w.URL, key, t)
+	g.ends = append(g.ends, f)
 }
 
 // decide judges the request by the policy and, if that lets it out, by the hooks.

@@ -20,7 +20,7 @@ func (g *generation) asksForTokens() (http.RoundTripper, error) {
 	t.MaxResponseHeaderBytes = 64 << 10
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.asking = append(g.asking, t)
+	g.ends = append(g.ends, t.CloseIdleConnections)
 	return t, nil
 }
 

@@ -32,7 +32,7 @@ type generation struct {
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
 	upstreams  map[string]*upstream.Upstream
-	asking     []*http.Transport // of webhooks
+	ends       []func() // of who the hooks ask
 	closed     bool
 }
 
@@ -79,8 +79,8 @@ func (g *generation) close() {
 	for _, t := range g.transports {
 		t.CloseIdleConnections()
 	}
-	for _, t := range g.asking {
-		t.CloseIdleConnections()
+	for _, f := range g.ends {
+		f()
 	}
 }
 

@@ -223,6 +223,9 @@ func (m *merge) hooks() {
 	}
 	for i := range m.d.Hooks {
 		h := &m.d.Hooks[i]
+		if how := h.Asks.loosens(); how != "" {
+			m.warn(h.From, true, "hook "+h.Name+" "+how)
+		}
 		for _, r := range m.d.Rules {
 			if !r.Deny && !r.Inspects() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
 				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")

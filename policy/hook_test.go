@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -127,6 +128,54 @@ func TestWebhook(t *testing.T) {
 	}
 	if _, err := UnderFloor(floor, roundTrip(t, p)); err == nil || !strings.Contains(err.Error(), "outside limits.egress") {
 		t.Errorf("under the floor: %v", err)
+	}
+}
+
+// TestProgram: what a hook executes is named by the user's own files only, has
+// absolute paths, and is the same after a way; that it has a network is said.
+func TestProgram(t *testing.T) {
+	const one = "hooks: [{name: a, on: [request], exec: [./route.py, ~/rules, '--x=./y', ''], network: true}, {name: b, on: [request], exec_once: [jq, .a]}]"
+	p, err := layers(t, map[Layer]string{User: one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string, q *Policy) {
+		t.Helper()
+		a, b := q.Hooks()[0].Asks.(*Program), q.Hooks()[1].Asks.(*Program)
+		if len(a.Argv) != 4 || !filepath.IsAbs(a.Argv[0]) || filepath.Base(a.Argv[0]) != "route.py" || !filepath.IsAbs(a.Argv[1]) || a.Argv[2] != "--x=./y" || a.Once || !a.Network {
+			t.Errorf("%s: %+v", name, a)
+		}
+		if strings.Join(b.Argv, " ") != "jq .a" || !b.Once || b.Network {
+			t.Errorf("%s: %+v", name, b)
+		}
+	}
+	check("as loaded", p)
+	check("travelled", roundTrip(t, p))
+	text := "version: 1\nhooks:\n"
+	for i := range p.d.Hooks {
+		text += "- " + hookText(&p.d.Hooks[i]) + "\n"
+	}
+	check("printed", mustPolicy(t, text))
+	if w := p.Warnings(); len(w) != 1 || !w[0].Loosens || !strings.Contains(w[0].String(), "hook a has the host's network") {
+		t.Errorf("warnings: %v", w)
+	}
+	for layer, want := range map[Layer]string{System: "can't be a process yet", Project: "a project's policy can't have a command executed", Profile: "a project's policy can't"} {
+		if _, err := Parse("f", layer, []byte("version: 1\n"+one)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", layer, err)
+		}
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{`"argv":["jq",".a"]`, `"argv":[]`}, {`"argv":["jq",".a"]`, `"argv":["a/b"]`}, {`"argv":["jq",".a"]`, `"argv":["/a/../b"]`}, {`"argv":["jq",".a"]`, `"argv":["a\u0000b"]`}, {`"layer":"user"`, `"layer":"project"`}, {`"layer":"user"`, `"layer":"system"`}} {
+		forged := strings.ReplaceAll(string(b), c[0], c[1])
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
 	}
 }
 

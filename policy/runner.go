@@ -11,7 +11,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 )
 
-// Runner is who a hook asks: an *Expression, a *Webhook or a *Module. Its values
+// Runner is who a hook asks: an *Expression, a *Webhook, a *Module or a *Program. Its values
 // are not changed.
 type Runner interface {
 	kind() string // its key in a hook, one of runnerKinds
@@ -26,6 +26,9 @@ type Runner interface {
 	// outside says what of it is outside a higher layer's limits, and which, nil for
 	// nothing.
 	outside(l *Limits) (what string, limit *Source)
+	// loosens says what of it weakens the isolation, in words that follow the
+	// hook's name, "" for nothing.
+	loosens() string
 }
 
 // runnerKind is how one kind of Runner is read. A new one is an entry in
@@ -44,8 +47,8 @@ func runnerKinds() []runnerKind {
 		{"cel", nil, readExpression, believeExpression},
 		{"http", append([]string{"key"}, clientCertKeys()...), readWebhook, believeWebhook},
 		{"wasm", []string{"sha256", "stateful"}, readModule, believeModule},
-		// Of versions to come.
-		{key: "exec"},
+		programKind(false),
+		programKind(true),
 	}
 }
 
@@ -125,6 +128,7 @@ type inside struct{}
 
 func (inside) variable() string                  { return "" }
 func (inside) outside(*Limits) (string, *Source) { return "", nil }
+func (inside) loosens() string                   { return "" }
 
 // Expression is the cel: of a hook.
 type Expression struct {

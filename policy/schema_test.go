@@ -36,6 +36,7 @@ var (
 		"version: 1\nsecrets: [{name: A, from: {vault: {url: 'https://vault.example:8200', path: secret/data/app, field: a key, kv: 1, token: 'file:~/t', namespace: team/a}}, hosts: [a.example], bearer: true}]",
 		"version: 1\nhooks: [{name: a, on: [response, request], cel: b}, {name: b, on: [response], cel: b}, {name: c, on: [connect], cel: b}]",
 		"version: 1\nhooks: [{name: a, on: [request], wasm: a.wasm}]", "version: 1\nhooks: [{name: a, on: [request], wasm: ~/a.wasm, sha256: '0000000000000000000000000000000000000000000000000000000000000000', stateful: true}]",
+		"version: 1\nhooks: [{name: a, on: [request], exec: [./a.py, '', x/y]}, {name: b, on: [request], exec: [/bin/a], network: true}, {name: c, on: [request], exec_once: [~/a]}, {name: d, on: [request], exec_once: [a], network: true}]",
 		"version: 1\nhooks: []", "version: 1\nhooks: [{name: a-1, on: [request], hosts: ['*.b.example', 10.0.0.0/8], cel: '\"next\"', timeout: 100ms, concurrency: 4}]",
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
@@ -46,6 +47,8 @@ var (
 		"version: 1\nhooks: {}", "version: 1\nhooks: [{}]", "version: 1\nhooks: [{name: a, on: [request]}]", "version: 1\nhooks: [{name: a, on: [], cel: b}]", "version: 1\nhooks: [{name: A, on: [request], cel: b}]", "version: 1\nhooks: [{name: a, on: [answer], cel: b}]",
 		"version: 1\nhooks: [{name: a, on: [request], cel: ''}]", "version: 1\nhooks: [{name: a, on: [request], cel: b, hosts: []}]", "version: 1\nhooks: [{name: a, on: [request], cel: b, concurrency: 2000}]", "version: 1\nhooks: [{name: a, on: [request], http: b, key: 'env:A'}]", "version: 1\nhooks: [{name: a, on: [request], http: 'http://a.example/', key: 'env:A'}]", "version: 1\nhooks: [{name: a, on: [request], http: 'https://a.example/'}]",
 		"version: 1\nhooks: [{name: a, on: [request], http: 'https://a.example/', key: A}]", "version: 1\nhooks: [{name: a, on: [request], cel: b, key: 'env:A'}]", "version: 1\nhooks: [{name: a, on: [request], cel: b, http: 'https://a.example/', key: 'env:A'}]",
+		"version: 1\nhooks: [{name: a, on: [request], exec: x}]", "version: 1\nhooks: [{name: a, on: [request], exec: []}]", "version: 1\nhooks: [{name: a, on: [request], exec: ['']}]", "version: 1\nhooks: [{name: a, on: [request], exec_once: [a/b]}]", "version: 1\nhooks: [{name: a, on: [request], exec: [a], network: false}]",
+		"version: 1\nhooks: [{name: a, on: [request], exec: [a], exec_once: [a]}]", "version: 1\nhooks: [{name: a, on: [request], exec: [a], key: 'env:A'}]", "version: 1\nhooks: [{name: a, on: [request], cel: a, network: true}]", "version: 1\nhooks: [{name: a, on: [request], http: 'https://a.example/', key: 'env:A', network: true}]",
 		"version: 1\negress: {allow: }", "version: 1\negress: {default: maybe}", "version: 1\negress: {upstreams: []}",
 		"version: 1\negress: {via: Corp}", "version: 1\negress: {via: [a]}", "version: 1\nlimits: {via: a}", "version: 1\nlimits: {via: [A]}", "version: 1\negress: {deny: [{host: a, via: b}]}", "version: 1\negress: {allow: [{host: host.penstock.internal, ports: [1], via: b}]}",
 		"version: 1\negress: {upstreams: {a: {}}}", "version: 1\negress: {upstreams: {direct: {url: 'http://a:1'}}}", "version: 1\negress: {upstreams: {A: {url: 'http://a:1'}}}", "version: 1\negress: {upstreams: {a: {url: 'http://a:1', urls: ['http://a:1']}}}",

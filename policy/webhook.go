@@ -99,6 +99,7 @@ func (w *Webhook) text() string {
 }
 func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile, w.Client} }
 func (w *Webhook) variable() string { return w.KeyEnv }
+func (*Webhook) loosens() string    { return "" }
 
 func (w *Webhook) located(path func(string) (string, bool)) (Runner, string, bool) {
 	own := *w

@@ -245,6 +245,12 @@ func (s *session) startProxy(ctx context.Context) error {
 		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
 		s.cfg.Publish[i].Listen = addr
 	}
+	if s.hooks != nil {
+		if err := s.hooks.serve(files); err != nil {
+			return err
+		}
+		defer files[proxyctl.FileHooks].Close()
+	}
 	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ type session struct {
 	term     *terminal.Terminal
 	stdioIDs [3]posture.FileID
 
+	hooks *hookHost // nil: no hook is a process
 	proxy *proxyProcess
 	line  *shim.Conn
 	pen   *netns.Building
@@ -193,6 +194,9 @@ func (s *session) dryRun() (*Result, error) {
 	if err := s.planTrust(); err != nil {
 		return nil, err
 	}
+	if err := s.planHooks(); err != nil {
+		return nil, err
+	}
 	if err := s.planPen(); err != nil {
 		return nil, err
 	}
@@ -240,6 +244,10 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	trusted := err
 	if trusted == nil {
 		trusted = s.planTrust()
+	}
+	if trusted == nil {
+		trusted = s.planHooks()
+		s.undo.push(func() { s.hooks.close() })
 	}
 	forked := make(chan error, 1)
 	if trusted == nil {

@@ -31,6 +31,7 @@ var layers = []layer{
 	{dir: "hooks/chain", may: []string{"hooks"}},
 	{dir: "hooks/wire", may: []string{"hooks"}},
 	{dir: "hooks/webhook", may: []string{"hooks"}},
+	{dir: "hooks/exec", may: []string{"hooks", "hooks/wire"}},
 	{dir: "hooks/wasm", may: []string{"hooks"}},
 	{dir: "hooks/wasm/guest"}, // in a module, not in Penstock
 	{dir: "hooks/wasm/wasmtest", test: true},

@@ -12,11 +12,7 @@ import (
 // programs expect to write. What is not named is not there: /sys, /srv, /mnt,
 // /media, /var and the host's /run with its sockets.
 func (b *builder) systemMounts() {
-	for _, p := range []string{
-		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt",
-		"/nix", "/gnu", // store and profiles of Nix and Guix
-		"/run/current-system", "/run/opengl-driver", // NixOS: links into the store
-	} {
+	for _, p := range append(systemDirs(), "/etc") {
 		m, err := b.host.Lstat(p)
 		switch {
 		case err != nil:

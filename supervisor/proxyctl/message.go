@@ -148,6 +148,8 @@ const (
 	FileAudit   = "audit"
 	FileCACert  = "ca-cert"
 	FileCAKey   = "ca-key"
+	// FileHooks is there if a hook of the policy is a process, see hookctl.
+	FileHooks = "hooks"
 )
 
 // Summary is what the proxy tells at the end of a session. Every string in it

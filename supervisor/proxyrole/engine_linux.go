@@ -20,6 +20,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
+	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/wasm"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/netproxy/ca"
@@ -28,6 +29,8 @@ import (
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/netns"
+	"github.com/penstock/penstock/supervisor/hookctl"
+	"github.com/penstock/penstock/supervisor/packet"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
@@ -46,6 +49,7 @@ type engine struct {
 	publish  []publisher
 	notice   func(string)
 	asker    *proxyctl.Asker // nil: the supervisor is not asked
+	hooks    *hookctl.Client // nil: no hook is a process
 	knows    atomic.Pointer[whoFunc]
 
 	mu      sync.Mutex
@@ -87,6 +91,15 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		e.attribute(e.asker.Who)
 	}
 	var err error
+	var processes func(context.Context, string) (*exec.Process, error)
+	if f := files[proxyctl.FileHooks]; f != nil {
+		uc, err := packet.Open(f)
+		if err != nil {
+			return nil, err
+		}
+		e.hooks = hookctl.NewClient(packet.NewConn(uc, hookctl.MaxMessage, hookctl.MaxFiles))
+		processes = e.hooks.Start
+	}
 	if e.sockets, err = proxyctl.Open(files[proxyctl.FileSockets]); err != nil {
 		return nil, err
 	}
@@ -140,6 +153,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		ClientCerts: cfg.ClientCerts.ClientCerts(),
 		HookKeys:    cfg.HookKeys,
 		HookModules: modules,
+		HookProcess: processes,
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
@@ -359,6 +373,9 @@ func (e *engine) close() {
 	e.closeFlows()
 	for _, m := range e.modules {
 		m.Close()
+	}
+	if e.hooks != nil {
+		e.hooks.Close()
 	}
 	e.writer.Close()
 }
