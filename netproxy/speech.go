@@ -89,10 +89,14 @@ type said struct {
 	header http.Header
 	limit  int64 // of whole documents
 
+	docError error // of reading it whole
+
 	push      *speech.Push
 	pushError error
 	calls     *speech.Calls
 	callError error
+	asks      *speech.Operations
+	askError  error
 }
 
 // judge says why the rule does not allow the body, "" if it does.
@@ -116,29 +120,42 @@ func (s *said) judge(rule *policy.Rule) string {
 			return s.callError.Error()
 		}
 		return s.calls.Judge(rule.JSONRPC())
+	case rule.GraphQL() != nil:
+		if s.asks == nil && s.askError == nil {
+			if s.askError = s.document(); s.askError == nil {
+				s.asks, s.askError = speech.ReadOperations(s.held.held)
+			}
+		}
+		if s.askError != nil {
+			return s.askError.Error()
+		}
+		return s.asks.Judge(rule.GraphQL())
 	}
 	return "nobody can judge it"
 }
 
-// document reads the body whole.
+// document reads the body whole, once.
 func (s *said) document() error {
-	if s.held.all {
-		return nil
+	if s.held.all || s.docError != nil {
+		return s.docError
 	}
 	n, err := io.Copy(io.Discard, io.LimitReader(record{s.held}, s.limit+1))
 	if err == nil && n > s.limit {
 		err = speech.ErrLong
 	}
-	s.held.all = err == nil
+	s.held.all, s.docError = err == nil, err
 	return err
 }
 
-// about says what was allowed.
-func (s *said) about() string {
-	if s.push != nil {
+// about says what the rule has allowed.
+func (s *said) about(rule *policy.Rule) string {
+	switch {
+	case rule.Git() != nil:
 		return s.push.About()
+	case rule.JSONRPC() != nil:
+		return s.calls.About()
 	}
-	return s.calls.About()
+	return s.asks.About()
 }
 
 // settle has the rules that look at the body judge it, and returns the verdict for
@@ -150,6 +167,9 @@ func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.
 	for _, rule := range v.Bodies {
 		if j := rule.JSONRPC(); j != nil {
 			s.limit = max(s.limit, j.Limit())
+		}
+		if g := rule.GraphQL(); g != nil {
+			s.limit = max(s.limit, g.Limit())
 		}
 	}
 	var agreed []*policy.Rule
@@ -174,7 +194,7 @@ func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.
 	}
 	v = f.gen.policy.Settle(v, &f.req, agreed, why)
 	if len(agreed) > 0 {
-		v.Reason += ": " + s.about()
+		v.Reason += ": " + s.about(agreed[0])
 	}
 	if f.verdict(v, f.p.cfg.Permissive); !f.allowed && v.Action == hooks.Deny {
 		if s.push != nil {

@@ -233,3 +233,42 @@ func TestJSONRPCBody(t *testing.T) {
 		})
 	}
 }
+
+// TestGraphQLBody: both kinds of rules about JSON at one host, each asked once.
+func TestGraphQLBody(t *testing.T) {
+	pn := newPen(t, "  allow:\n    - {host: api.test, graphql: {operations: [query]}}\n    - {host: api.test, graphql: {operations: [mutation], fields: [add]}}\n    - {host: api.test, jsonrpc: {methods: [ping]}}\n")
+	var got []string
+	pn.origin("api.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got = append(got, string(b))
+	}))
+	cl := pn.client("h2")
+	var want []string
+	for body, rule := range map[string]string{
+		`{"query":"{ a: b { c } }"}`:                        "test.yaml:4",
+		`{"query":"mutation M { add }"}`:                    "test.yaml:5",
+		`{"jsonrpc":"2.0","id":1,"method":"ping"}`:          "test.yaml:6",
+		`{"query":"mutation { add remove }"}`:               "",
+		`{"query":"query A { b } mutation B { remove }"}`:   "",
+		`{"jsonrpc":"2.0","id":1,"method":"pong"}`:          "",
+		`{"query":"{ ` + strings.Repeat("a ", 1<<19) + `}"`: "",
+	} {
+		resp, err := cl.Post("https://api.test/x", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if (resp.StatusCode == 200) != (rule != "") {
+			t.Errorf("%.60s: %s %s", body, resp.Status, answer)
+		}
+		if rule == "" {
+			continue
+		}
+		want = append(want, body)
+		wait(t, pn.records, func(o *audit.FlowOpen) bool { return o.Verdict == hooks.Allow && o.Rule == rule })
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("the origin has %q, want %q", got, want)
+	}
+}

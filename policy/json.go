@@ -29,6 +29,7 @@ type wireRule struct {
 	Git       *Git         `json:"git,omitempty"`
 	GRPC      *GRPC        `json:"grpc,omitempty"`
 	JSONRPC   *JSONRPC     `json:"jsonrpc,omitempty"`
+	GraphQL   *GraphQL     `json:"graphql,omitempty"`
 }
 
 // wireWhen is the when: of a rule as it travels.
@@ -53,7 +54,7 @@ func (w *wireWhen) condition(in Source) (*condition, error) {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via, Git: r.git, GRPC: r.grpc, JSONRPC: r.jsonrpc}
+	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Via: r.via, Git: r.git, GRPC: r.grpc, JSONRPC: r.jsonrpc, GraphQL: r.graphql}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -92,7 +93,7 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if w.Deny && w.Ask {
 		return errors.New("read rule: it denies and asks")
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, git: w.Git, grpc: w.GRPC, jsonrpc: w.JSONRPC}
+	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, git: w.Git, grpc: w.GRPC, jsonrpc: w.JSONRPC, graphql: w.GraphQL}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

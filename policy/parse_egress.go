@@ -121,6 +121,7 @@ func (p *parser) rule(f *File, n *yaml.Node, list string) {
 		{"git", func(n *yaml.Node) { r.git = p.git(n) }},
 		{"grpc", func(n *yaml.Node) { r.grpc = p.grpc(n) }},
 		{"jsonrpc", func(n *yaml.Node) { r.jsonrpc = p.jsonrpc(n) }},
+		{"graphql", func(n *yaml.Node) { r.graphql = p.graphql(n) }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

@@ -46,6 +46,7 @@ type Rule struct {
 	git      *Git
 	grpc     *GRPC
 	jsonrpc  *JSONRPC
+	graphql  *GraphQL
 	speech   speech // that one of these that is there; nil: any
 	looks    bool   // the rule looks at requests: any of methods, paths, when and speech is there
 	via      string // an upstream or direct; "": as egress.via says

@@ -10,7 +10,7 @@ import (
 )
 
 // speech is a protocol on top of HTTP to which an allow rule is limited: the value
-// of git, grpc or jsonrpc. A request that is not of that protocol, or
+// of git, grpc, jsonrpc or graphql. A request that is not of that protocol, or
 // asks more than the value says, is not what the rule allows.
 type speech interface {
 	key() string // in the rule
@@ -35,6 +35,9 @@ func (r *Rule) speeches(each func(speech)) {
 	if r.jsonrpc != nil {
 		each(r.jsonrpc)
 	}
+	if r.graphql != nil {
+		each(r.graphql)
+	}
 }
 
 // Git is the git: of the rule, nil if it has none. The caller must not change it.
@@ -43,6 +46,10 @@ func (r *Rule) Git() *Git { return r.git }
 // JSONRPC is the jsonrpc: of the rule, nil if it has none. The caller must not
 // change it.
 func (r *Rule) JSONRPC() *JSONRPC { return r.jsonrpc }
+
+// GraphQL is the graphql: of the rule, nil if it has none. The caller must not
+// change it.
+func (r *Rule) GraphQL() *GraphQL { return r.graphql }
 
 // finishSpeech checks what a rule says of a protocol on top of HTTP.
 func finishSpeech(r *Rule, fail failer) {

@@ -18,11 +18,14 @@ const (
 // Texts of the schema's corpus about protocols on top of HTTP.
 var (
 	goodSpeech = []string{
+		"version: 1\negress: {allow: [{host: a.example, graphql: {operations: [query, subscription], fields: [viewer, 'issue*', _x], persisted: [" + sum + "], max_body: 2MiB}}, {host: b.example, graphql: {operations: [mutation]}}]}",
 		"version: 1\negress: {allow: [{host: a.example, paths: [/mcp], jsonrpc: {methods: [initialize, 'notifications/*', tools/call], tools: ['search *'], answers: true, max_body: 4MiB}}, {host: b.example, jsonrpc: {methods: ['*']}}]}",
 		"version: 1\negress: {allow: [{host: a.example, git: {repos: [o/r, 'o/*', '**/x*y']}}, {host: b.example, git: {repos: [r], push: true, branches: ['agent/**'], tags: [v*], delete: true, force: true}}, {host: c.example, git: {repos: [r], push: false, delete: false}}]}",
 		"version: 1\negress: {allow: [{host: a.example, inspect: true, methods: [POST], grpc: {services: [a.b.C, a.B/Get*, 'a.*', '*/*']}}]}",
 	}
 	badSpeech = []string{
+		"version: 1\negress: {allow: [{host: a, graphql: {}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: []}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [Query]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], fields: [a.b]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], fields: [1a]}}]}",
+		"version: 1\negress: {allow: [{host: a, graphql: {operations: [query], persisted: [abc]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], other: 1}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a]}, graphql: {operations: [query]}}]}", "version: 1\negress: {ask: [{host: a, graphql: {operations: [query]}}]}",
 		"version: 1\negress: {allow: [{host: a, jsonrpc: {}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: []}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: ['']}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a, a]}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [é]}}]}",
 		"version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a], tools: []}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a], max_body: 5}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a]}, grpc: {services: [A]}}]}", "version: 1\negress: {ask: [{host: a, jsonrpc: {methods: [a]}}]}", "version: 1\negress: {allow: [{host: a, inspect: false, jsonrpc: {methods: [a]}}]}",
 		"version: 1\negress: {allow: [{host: a, git: {}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: []}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [o/r.git]}}]}", "version: 1\negress: {allow: [{host: a, git: {repos: [/o/r]}}]}",
@@ -54,6 +57,7 @@ func TestSpeechHead(t *testing.T) {
 		read = `git: {repos: [o/r, "x/*", "deep/**"]}`
 		push = `git: {repos: [o/r], push: true, branches: ["**"]}`
 		rpc  = `jsonrpc: {methods: [a]}`
+		gql  = `graphql: {operations: [query]}`
 		call = `grpc: {services: [a.b.C, a.D/Get*, "v1.*/Read"]}`
 	)
 	for _, tt := range []struct {
@@ -106,6 +110,12 @@ func TestSpeechHead(t *testing.T) {
 		{rpc, "POST https://h.example/x?method=b", []string{jsonType}, "belongs into the body"},
 		{rpc, "POST https://h.example/x?%4dethod=b", []string{jsonType}, "belongs into the body"},
 		{rpc, "POST https://h.example/x?a;method=b", []string{jsonType}, "belongs into the body"},
+		{gql, "POST https://h.example/graphql", []string{jsonType}, "body"},
+		{gql, "POST https://h.example/graphql?query={a}", []string{jsonType}, "a query in its URL"},
+		{gql, "POST https://h.example/graphql?x", []string{jsonType}, "a query in its URL"},
+		{gql, "GET https://h.example/graphql?query={a}", nil, "not a GraphQL request that can be judged"},
+		{gql, "POST https://h.example/graphql", []string{"content-type: application/graphql"}, "not a GraphQL request that can be judged"},
+		{gql, "POST https://h.example/graphql", []string{"content-type: multipart/form-data; boundary=x"}, "not a GraphQL request that can be judged"},
 		{call, "POST https://h.example/a.b.C/Anything", []string{grpcType}, ""},
 		{call, "POST https://h.example/a.D/GetOne", []string{grpcType + "+proto"}, ""},
 		{call, "POST https://h.example/v1.Any/Read", []string{grpcType}, ""},

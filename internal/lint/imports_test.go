@@ -75,6 +75,7 @@ var outside = map[string][]string{
 	"github.com/spf13/cobra":             {"cmd"},
 	"github.com/spf13/pflag":             {"cmd"},
 	"github.com/tetratelabs/wazero":      {"agent/wasm", "hooks/wasm"},
+	"github.com/vektah/gqlparser/v2":     {"netproxy/speech"},
 	"go.yaml.in/yaml/v3":                 {"policy", "supervisor/daemon/settings"},
 	"golang.org/x/crypto":                {"netproxy/secrets"},
 	"golang.org/x/net":                   {"netproxy", "policy", "sandbox/confine"},

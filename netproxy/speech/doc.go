@@ -1,6 +1,6 @@
 // Package speech reads the beginning of requests as far as a rule about a protocol
-// on top of HTTP wants to know it (git: and jsonrpc: of a policy), and says whether
-// they are what the rule allows.
+// on top of HTTP wants to know it (git:, jsonrpc: and graphql: of a policy), and
+// says whether they are what the rule allows.
 //
 // HAZARDS. Every byte is the pen's. What is judged here is read again by a server,
 // with another parser: each difference between the two is a way past the rule. A
@@ -17,6 +17,9 @@
 //   - JSON of which the last of two keys counts here and the first one there, or one
 //     in capitals; a call among a thousand others; a method with half a character,
 //     a document behind the document, or so deep that a parser gives up;
+//   - a mutation beside a query, in a batch, behind what only some lexers take for a
+//     comment, named by a hash; a field under another name, in a fragment, in a
+//     circle of fragments;
 //   - to exhaust memory or time: endless lists, packs and deltas that grow.
 //
 // So: nothing is guessed and nothing repaired; what is not in the one form that git
