@@ -45,7 +45,7 @@ func TestSecretsGuide(t *testing.T) {
 	for _, name := range []string{"api", "other", "bearer", "git", "maps"} {
 		w.HTTPS(name+".example.com", h)
 	}
-	const clientSecret, vaultToken = "client+secret/0123456789", "hvs.0123456789"
+	const clientSecret, vaultToken, awsKey = "client+secret/0123456789", "hvs.0123456789", "real/secret+key/0123456789"
 	quoted, err := json.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +66,11 @@ func TestSecretsGuide(t *testing.T) {
 		}
 		rw.WriteHeader(http.StatusForbidden)
 	}))
+	w.HTTPS("storage.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIAREALREALREALREAL/") {
+			fmt.Fprintln(rw, "signed with the real access key")
+		}
+	}))
 	doc, err := os.ReadFile("../docs/secrets.md")
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +86,7 @@ func TestSecretsGuide(t *testing.T) {
 	p.home.Write(t, ".config/example/key", value+"\n")
 	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
-	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "CREDENTIALS_DIRECTORY="+credentials)
+	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
 	blocks := map[string]string{}
 	ran := 0
 	for i, part := range strings.Split(string(doc), "```") {
@@ -114,7 +119,7 @@ func TestSecretsGuide(t *testing.T) {
 			if strings.Contains(r.Stdout, "may be compressed") {
 				t.Errorf("the proxy could not look into the answer: %s", r)
 			}
-			for _, v := range []string{value, clientSecret, vaultToken} {
+			for _, v := range []string{value, clientSecret, vaultToken, awsKey} {
 				if strings.Contains(r.Stdout, v) || strings.Contains(r.Stderr, v) {
 					t.Error("a value was shown")
 				}
@@ -124,7 +129,7 @@ func TestSecretsGuide(t *testing.T) {
 	if ran < 5 {
 		t.Errorf("%d examples", ran)
 	}
-	for _, spelling := range []string{value, "re%26al", "re&al", clientSecret, vaultToken} {
+	for _, spelling := range []string{value, "re%26al", "re&al", clientSecret, vaultToken, awsKey} {
 		if r := w.Run(p.home, p.opts, "grep", "-rlF", "--exclude-dir=.config", "--exclude-dir=credentials", spelling, p.home.Path); r.Code != 1 {
 			t.Errorf("the value is in a file of the session: %s", r)
 		}

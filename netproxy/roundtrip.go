@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/elazarl/goproxy"
 
@@ -217,6 +218,11 @@ func (f *flow) withSecrets(r *http.Request) (*http.Request, []secrets.Swapped, e
 		// Response can't look into a compressed answer.
 		out.Header["Accept-Encoding"] = []string{"identity"}
 	}
+	signed, err := set.Sign(out, f.req.Target, f.confidential(), time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	used = append(used, signed...)
 	for _, u := range used {
 		f.p.cfg.Record.Note(&audit.SecretUse{Flow: f.req.Flow, Name: u.Secret, Host: f.req.Target.Name(), Header: u.Header})
 	}

@@ -52,7 +52,10 @@ func (s *Secret) Parts() iter.Seq2[string, *Origin] {
 		if v := s.Vault; v != nil {
 			parts[PartToken] = &v.Token
 		}
-		for _, name := range []string{PartClientSecret, PartRefreshToken, PartToken} {
+		if a := s.AWS; a != nil {
+			parts[PartSecretKey], parts[PartSessionToken] = &a.SecretKey, a.SessionToken
+		}
+		for _, name := range []string{PartClientSecret, PartRefreshToken, PartToken, PartSecretKey, PartSessionToken} {
 			if parts[name] != nil && !yield(name, parts[name]) {
 				return
 			}
@@ -198,6 +201,17 @@ func validVaultPath(s string) bool {
 // locate makes the paths of files absolute.
 func (s *Secret) locate(path func(*string, Source)) {
 	path(&s.File, s.From)
+	if s.AWS != nil {
+		c := *s.AWS
+		path(&c.AccessKey.File, s.From)
+		path(&c.SecretKey.File, s.From)
+		if c.SessionToken != nil {
+			t := *c.SessionToken
+			path(&t.File, s.From)
+			c.SessionToken = &t
+		}
+		s.AWS = &c
+	}
 	part := func(o *Origin) *Origin {
 		if o == nil {
 			return nil

@@ -207,12 +207,12 @@ func (m *merge) secrets() {
 	m.ties()
 	for _, s := range m.d.Secrets {
 		for _, p := range m.d.Environment.Pass {
-			if p.Pattern == s.Name {
+			if slices.Contains(s.Variables(), p.Pattern) {
 				m.errs.add(p.From, "remove it: a secret gets a placeholder by itself", "%s is a secret (%s), so its value can't be passed to the pen", s.Name, s.From.Ref())
 			}
 		}
 		for _, v := range m.d.Environment.Set {
-			if v.Name == s.Name {
+			if slices.Contains(s.Variables(), v.Name) {
 				m.errs.add(v.From, "remove it: a secret gets a placeholder by itself", "%s is a secret (%s), so it can't be set", s.Name, s.From.Ref())
 			}
 		}
@@ -225,6 +225,11 @@ func (m *merge) ties() {
 	var yields []string
 	for i, b := range m.d.Secrets {
 		for _, a := range m.d.Secrets[:i] {
+			for _, v := range b.Variables() {
+				if slices.Contains(a.Variables(), v) {
+					m.errs.add(b.From, "give one of them another name", "secrets %s and %s (%s) are both variable %s", b.Name, a.Name, a.From.Ref(), v)
+				}
+			}
 			host := a.tiedWith(&b)
 			switch {
 			case host == "":

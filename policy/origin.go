@@ -118,7 +118,13 @@ func validCommand(argv []string) bool {
 // gives them.
 func (s *Secret) Origins() iter.Seq2[string, *Origin] {
 	return func(yield func(string, *Origin) bool) {
-		if !s.Fetched() {
+		switch {
+		case s.Fetched():
+		case s.AWS != nil:
+			if !yield(s.Name, &s.AWS.AccessKey) {
+				return
+			}
+		default:
 			yield(s.Name, &s.Origin)
 			return
 		}

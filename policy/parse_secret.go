@@ -53,6 +53,7 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 					s.JSON = v
 				}
 			}},
+			{"aws", func(n *yaml.Node) { p.aws(&s, n) }},
 			{"prefix", func(n *yaml.Node) {
 				if v, ok := p.text(n, "prefix"); ok {
 					if len(v) > 64 || !isPrintableASCII(v) {
@@ -66,21 +67,23 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 			return
 		}
 		for _, key := range []string{"name", "from", "hosts"} {
-			if seen[key] == nil {
+			if seen[key] == nil && !(key == "from" && seen["aws"] != nil) {
 				p.fail(n, "", "the secret has no %s", key)
 			}
 		}
 		var places []string
-		for _, key := range []string{"header", "bearer", "basic", "query", "json"} {
+		for _, key := range []string{"header", "bearer", "basic", "query", "json", "aws"} {
 			if seen[key] != nil {
 				places = append(places, key)
 			}
 		}
 		switch {
 		case len(places) == 0:
-			p.fail(n, "write header: NAME, bearer: true, basic: {user: NAME}, query: NAME or json: FIELD", "the secret has no header, nor another place")
+			p.fail(n, "write header: NAME, bearer: true, basic: {user: NAME}, query: NAME, json: FIELD or aws: {...}", "the secret has no header, nor another place")
 		case len(places) > 1:
 			p.fail(n, "a secret has one place: write two with names of their own", "the secret has %s", strings.Join(places, " and "))
+		case seen["aws"] != nil && seen["from"] != nil:
+			p.fail(seen["from"], "leave it out", "aws says itself where its keys are")
 		case seen["prefix"] != nil && seen["header"] == nil:
 			p.fail(seen["prefix"], "leave it out", "prefix goes with header only")
 		}
@@ -176,6 +179,8 @@ func (s *Secret) fromText() string {
 		return s.OAuth2.text()
 	case s.Vault != nil:
 		return s.Vault.text()
+	case s.AWS != nil:
+		return s.AWS.text()
 	}
 	return s.Origin.text()
 }
@@ -187,6 +192,8 @@ func (s *Secret) placeText() string {
 		return "query: " + quoteYAML(s.Query)
 	case s.JSON != "":
 		return "json: " + quoteYAML(s.JSON)
+	case s.AWS != nil:
+		return "aws: " + s.AWS.text()
 	case s.Basic:
 		return "basic: {user: " + quoteYAML(s.User) + "}"
 	}
@@ -203,6 +210,8 @@ func (s *Secret) validPlace() bool {
 	switch {
 	case !s.Basic && s.User != "":
 		return false
+	case s.AWS != nil:
+		return s.Header == "Authorization" && s.Prefix == "" && !s.Basic && s.Query == "" && s.JSON == ""
 	case s.Query != "":
 		return header && s.JSON == "" && validParameter(s.Query)
 	case s.JSON != "":
@@ -219,9 +228,11 @@ func (s *Secret) validSource() bool {
 	none := s.Env == "" && s.File == "" && s.Credential == "" && len(s.Command) == 0 && s.Every == 0 && s.Expires == 0
 	switch {
 	case s.OAuth2 != nil:
-		return none && s.Vault == nil && s.OAuth2.valid(s.From.Layer)
+		return none && s.Vault == nil && s.AWS == nil && s.OAuth2.valid(s.From.Layer)
 	case s.Vault != nil:
-		return none && s.Vault.valid(s.From.Layer)
+		return none && s.AWS == nil && s.Vault.valid(s.From.Layer)
+	case s.AWS != nil:
+		return none && s.AWS.valid(s.From.Layer)
 	}
 	return s.Origin.valid(s.From.Layer)
 }

@@ -180,6 +180,10 @@ func (m *merge) pinSecret(r *Rule) {
 	if s.Header == "" {
 		m.errs.add(r.Source, "pin a secret that goes in a header", "rule %s pins secret %s, which goes in %s: beside it any header could hold another", r.Text, s.Name, s.place())
 	}
+	if s.AWS != nil {
+		m.errs.add(r.Source, "hold the rule by hosts and paths", "rule %s pins secret %s, which signs requests: it can't be put into one", r.Text, s.Name)
+		return
+	}
 	if s.Header == "Authorization" && s.Prefix == "" && !s.Basic {
 		m.errs.add(s.From, `add prefix: "Bearer ", or what the service wants`, "secret %s is pinned by %s and has no prefix: what to put into a request without it is not known", s.Name, r.Ref())
 	}

@@ -116,6 +116,7 @@ type Secret struct {
 	Origin
 	OAuth2 *OAuth2 `json:"oauth2,omitempty"`
 	Vault  *Vault  `json:"vault,omitempty"`
+	AWS    *AWS    `json:"aws,omitempty"` // with header Authorization
 
 	// Where the value goes: into a header, a query parameter or a field of a JSON
 	// body. Basic says that it is the password of User in the header.

@@ -249,7 +249,11 @@ func secretText(x *Secret) string {
 	for i, h := range x.Hosts {
 		hosts[i] = quoteYAML(h)
 	}
-	return "{name: " + yamlText(x.Name) + ", from: " + x.fromText() + ", hosts: [" + strings.Join(hosts, ", ") + "], " + x.placeText() + "}"
+	from := ", from: " + x.fromText()
+	if x.AWS != nil {
+		from = ""
+	}
+	return "{name: " + yamlText(x.Name) + from + ", hosts: [" + strings.Join(hosts, ", ") + "], " + x.placeText() + "}"
 }
 
 // Grant is one thing that a policy gives or takes, in words.

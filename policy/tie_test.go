@@ -20,6 +20,8 @@ func TestSecretTies(t *testing.T) {
 		{"bearer and basic", "{name: A, from: 'env:A', hosts: [a.example], bearer: true}", "{name: B, from: 'env:B', hosts: [a.example], basic: {user: u}}", Project, "both go in header Authorization", ""},
 		{"query", "{name: A, from: 'env:A', hosts: [a.example], query: key}", "{name: B, from: 'env:B', hosts: [a.example], query: key}", Project, "both go in query parameter key", ""},
 		{"field", "{name: A, from: 'env:A', hosts: [a.example], json: a.b}", "{name: B, from: 'env:B', hosts: [a.example], json: a.b}", Project, "both go in JSON field a.b", ""},
+		{"AWS keys", "{name: A, hosts: [a.example], aws: {access_key: 'env:A', secret_key: 'env:S', services: [s3], regions: [x]}}", "{name: B, from: 'env:B', hosts: [a.example], bearer: true}", Project, "both go in header Authorization", ""},
+		{"variables", "{name: A, hosts: [a.example], aws: {access_key: 'env:A', secret_key: 'env:S', services: [s3], regions: [x]}}", "{name: A_ACCESS_KEY_ID, from: 'env:B', hosts: [b.example], bearer: true}", Project, "secrets A_ACCESS_KEY_ID and A (user.yaml:2) are both variable A_ACCESS_KEY_ID", ""},
 		{"more exactly", a, "{name: B, from: 'env:B', hosts: [x.b.example, '*.c.b.example'], header: x-key}", Project, "", "A B"},
 		{"other place", a, "{name: B, from: 'env:B', hosts: [a.example], header: x-other}, {name: C, from: 'env:C', hosts: [a.example], query: X-Key}", Project, "", "A B C"},
 		{"one value under two names", a, "{name: B, from: 'env:A', hosts: [a.example], header: x-key}", Project, "", "A B"},

@@ -31,6 +31,12 @@
 // is honest: only places that a server reads count, so the judgement is by name,
 // and by look where the name says nothing. Paths and bodies are not judged.
 //
+// Keys that sign (AWS) never leave at all, but what is signed with them is as good as a
+// key for as long as the signature is. A tool chooses all of a request but its time: it
+// can have anything signed that goes to a declared host, for a declared service and
+// region, now. So nothing is signed that is not sent (no presigned URLs), nothing in
+// clear text, and nothing for a service or region that the tool only names.
+//
 // Splitting, compressing or encrypting a placeholder hides it from the alarm; the
 // alarm is not a boundary, and nothing is lost when it stays silent.
 //

@@ -41,6 +41,7 @@ type donated struct {
 	Late        bool     `json:"late,omitempty"`
 	Placeholder string   `json:"placeholder"`
 
+	AWS   *AWS              `json:"aws,omitempty"`
 	Parts map[string]string `json:"parts,omitempty"`
 }
 
@@ -56,7 +57,7 @@ func (d *Donation) Set() (*Set, error) {
 func (d *Donation) MarshalJSON() ([]byte, error) {
 	out := make([]donated, len(d.list))
 	for i, c := range d.list {
-		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, c.Value.reveal(), c.Late, c.Placeholder, map[string]string{}}
+		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, c.Value.reveal(), c.Late, c.Placeholder, c.AWS, map[string]string{}}
 		for part, v := range c.Parts {
 			out[i].Parts[part] = v.reveal()
 		}
@@ -78,7 +79,7 @@ func (d *Donation) UnmarshalJSON(doc []byte) error {
 			parts[part] = NewValue(v)
 		}
 		d.list = append(d.list, Secret{Name: c.Name, Hosts: c.Hosts, Header: c.Header, Prefix: c.Prefix, Basic: c.Basic, User: c.User, Query: c.Query, JSON: c.JSON,
-			Value: NewValue(c.Value), Late: c.Late, Parts: parts, Placeholder: c.Placeholder})
+			Value: NewValue(c.Value), Late: c.Late, AWS: c.AWS, Parts: parts, Placeholder: c.Placeholder})
 	}
 	return nil
 }

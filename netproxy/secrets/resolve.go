@@ -30,10 +30,16 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 declarations:
 	for _, d := range declared {
 		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, Late: d.Fetched()}
+		if d.AWS != nil {
+			c.AWS = &AWS{d.AWS.Services, d.AWS.Regions}
+		}
 		for name, o := range d.Origins() {
 			v, err := from.value(o)
 			if err != nil {
 				return nil, nil, fmt.Errorf("use secret %q (%s): %w", d.Name, d.From.Ref(), err)
+			}
+			if v == "" && d.Optional(name) {
+				continue
 			}
 			if v == "" {
 				missing = append(missing, d.Name)

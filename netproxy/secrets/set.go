@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/penstock/penstock/policy"
 )
 
 // Secret is one declared credential.
@@ -28,6 +30,7 @@ type Secret struct {
 	User   string
 	Query  string
 	JSON   string
+	AWS    *AWS // with header Authorization: requests are signed with it
 	// Value is what the secret is at first. Later Set.Replace says.
 	Value Value
 	// Late says that the value may come later, by Set.Replace.
@@ -81,6 +84,9 @@ func New(list []Secret) (*Set, error) {
 		c.Header = http.CanonicalHeaderKey(c.Header)
 		if framing(c.Header) {
 			return nil, fmt.Errorf("use secret %q: header %s belongs to the connection", c.Name, c.Header)
+		}
+		if a := c.AWS; a != nil && (c.Header != "Authorization" || c.Prefix != "" || c.Basic || c.Parts[policy.PartSecretKey].Empty()) {
+			return nil, fmt.Errorf("use secret %q: AWS keys go into header Authorization, and are two", c.Name)
 		}
 		if c.Placeholder == "" {
 			c.Placeholder = Placeholder(nil, c.Name, c.Value)
@@ -212,6 +218,11 @@ func (s *Set) Environ() []string {
 	}
 	out := make([]string, len(s.secrets))
 	for i, c := range s.secrets {
+		if c.AWS != nil {
+			out[i] = c.Name + policy.AWSAccessKey + "=" + c.Placeholder
+			out = append(out, c.Name+policy.AWSSecretKey+"="+c.Placeholder)
+			continue
+		}
 		out[i] = c.Name + "=" + c.Placeholder
 	}
 	return out
