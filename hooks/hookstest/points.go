@@ -45,8 +45,12 @@ func points(t *testing.T, start Start) {
 			"another point":         {`{"version":1,"id":"ID","decision":"next","point":"request"}`, hooks.Deny},
 		} {
 			t.Run(p.String()+": "+name, func(t *testing.T) {
-				asked := make(chan []byte, 1)
+				asked := make(chan []byte, 1) // the last question
 				d, trace := newChain(t, start(t, Behaviour{Answer: func(q []byte) []byte {
+					select {
+					case <-asked:
+					default:
+					}
 					asked <- q
 					return []byte(strings.ReplaceAll(c.answer, "ID", ID(q)))
 				}})).Request(t.Context(), At(p))
