@@ -240,7 +240,7 @@ type Violation struct {
 type Limit struct {
 	// Kind is "oom-kill" (the kernel killed for want of memory), "memory" (none was
 	// left), "pids" (a process or thread could not be made), "time", "idle" or
-	// "exit-records" (ends of processes, in the way that Detail says, which have no
+	// "capture" (something of a flow that a rule captures is not kept), "exit-records" (ends of processes, in the way that Detail says, which have no
 	// record each because too many did) or "budget" (of a rule of the policy).
 	Kind   string
 	Count  uint64 // times since the last record of this kind

@@ -215,6 +215,35 @@ func (s *Store) Create(now time.Time) (*Session, error) {
 	return nil, &StoreError{Op: "create session in", Path: s.dir, Err: errors.New("every id is taken")}
 }
 
+// captureSuffix is that of the file with headers and bodies beside a session's.
+const captureSuffix = ".capture"
+
+// CreateCapture makes the file for what rules of the session capture. Only its
+// user can read it.
+func (s *Session) CreateCapture() (*os.File, error) {
+	path := strings.TrimSuffix(s.Path, sessionSuffix) + captureSuffix
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		return nil, &StoreError{Op: "create capture in", Path: s.store.dir, Err: err, Fix: "choose another place with --audit-dir"}
+	}
+	return f, nil
+}
+
+// OpenCapture opens what was captured of a session; an error that is
+// fs.ErrNotExist says that nothing was.
+func (s *Store) OpenCapture(session string) (*os.File, error) {
+	path, err := s.Path(session)
+	if err != nil {
+		return nil, err
+	}
+	path = strings.TrimSuffix(path, sessionSuffix) + captureSuffix
+	f, err := openRegular(path, os.O_RDONLY)
+	if err != nil {
+		return nil, &StoreError{Op: "open", Path: path, Err: err}
+	}
+	return f, nil
+}
+
 // Seal enters the session's end in the ledger: the number and hash of its last
 // record, as the writer's Head gave them. It is an error if the file says
 // something else; then the session stays unclosed. It does not close File.

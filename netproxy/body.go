@@ -42,6 +42,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		n, err = granted, over
 	}
 	b.f.up.Add(int64(n))
+	x.captured.sent(p[:n])
 	b.left -= int64(n)
 	if err == io.EOF { //nolint:errorlint // readers return it bare
 		b.ended.Store(true)
@@ -94,6 +95,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		clear(p[granted:n])
 		n, err = granted, over
 	}
+	b.x.captured.got(p[:n])
 	if err != nil && err != io.EOF { //nolint:errorlint // readers return it bare
 		b.x.upErr.Store(true)
 		if !b.x.f.leaking(err) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
@@ -86,6 +87,9 @@ type Config struct {
 	// executes what it did then. It is asked for each request when a rule names a
 	// process. Nil: what Who says stays so.
 	Still func(ctx context.Context, who *hooks.Process, client, server netip.AddrPort) bool
+	// Capture keeps what rules with capture: ask for. The proxy does not close it. Nil:
+	// what they ask for is lost, and said to be.
+	Capture *capture.Writer
 	// Notice is called with lines for the user, each kind once per host. They
 	// may hold bytes of the pen. Nil drops them. It must not block.
 	Notice func(string)

@@ -22,15 +22,16 @@ type flow struct {
 	gen     *generation
 	start   time.Time
 
-	req     hooks.Request
-	dial    *policy.Dial
-	pin     *policy.Pin // nil: none
-	budgets []*policy.Budget
-	meters  []meter // of the budgets, once it was let out
-	cut     atomic.Pointer[overBudget]
-	holds   int64 // bytes of its body that are held
-	allowed bool  // may leave: by the policy or by the mode
-	begun   bool  // its record is written
+	req      hooks.Request
+	dial     *policy.Dial
+	pin      *policy.Pin // nil: none
+	budgets  []*policy.Budget
+	captures *policy.Capture // nil: nothing is kept of it
+	meters   []meter         // of the budgets, once it was let out
+	cut      atomic.Pointer[overBudget]
+	holds    int64 // bytes of its body that are held
+	allowed  bool  // may leave: by the policy or by the mode
+	begun    bool  // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 
@@ -51,7 +52,7 @@ type flow struct {
 // decides; a rule that denies holds in audit mode too, since it may be one of a
 // layer that the mode's can't undo.
 func (f *flow) verdict(v policy.Verdict, would bool) {
-	f.dial, f.pin, f.budgets = v.Dial, v.Pin, v.Budgets
+	f.dial, f.pin, f.budgets, f.captures = v.Dial, v.Pin, v.Budgets, v.Capture
 	f.open.Verdict, f.open.Reason = v.Action, v.Reason
 	if v.Rule != nil {
 		f.open.Rule = v.Rule.Ref()
@@ -128,6 +129,7 @@ func (f *flow) end() {
 		return
 	}
 	f.begun = false
+	f.web.captured.end()
 	c := &f.close
 	c.Flow = f.req.Flow
 	c.BytesUp, c.BytesDown = uint64(f.up.Load()), uint64(f.down.Load())

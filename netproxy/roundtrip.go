@@ -43,6 +43,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		a := f.answer(http.StatusServiceUnavailable, "deny", err.Error())
 		return a.response(r), nil
 	}
+	f.capture(r)
 	out, used, err := f.withSecrets(r)
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
@@ -98,6 +99,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 			return f.exhausted(r, err), nil
 		}
 	}
+	f.web.captured.responded(resp.Header)
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return f.switched(r, resp), nil
 	}

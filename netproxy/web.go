@@ -36,6 +36,7 @@ type web struct {
 	sent   int64
 
 	body     requestBody
+	captured *captured     // nil: nothing is
 	up       *upstreamConn // that an HTTP/1 response comes from, if it does
 	downHook emptyHook
 	hooked   bool        // up says when it would block: nothing else need flush

@@ -37,13 +37,13 @@ func (p *Policy) asksByDefault(t *hooks.Target) bool {
 func (p *Policy) asking(s *search) Verdict {
 	r := s.c.r
 	if why := p.unaskable(r); why != "" {
-		return Verdict{Rule: s.ask, Reason: "no rule allows " + r.Protocol.String() + " to " + r.Target.String() + ", and nobody is asked: " + why, Pin: s.pin, Budgets: s.budgets}
+		return Verdict{Rule: s.ask, Reason: "no rule allows " + r.Protocol.String() + " to " + r.Target.String() + ", and nobody is asked: " + why, Pin: s.pin, Budgets: s.budgets, Capture: s.capture}
 	}
 	by := "default: ask"
 	if s.ask != nil {
 		by = s.ask.Ref() + " " + s.ask.Text
 	}
-	return Verdict{Action: hooks.Ask, Rule: s.ask, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.asked, p.static(&r.Target)),
+	return Verdict{Action: hooks.Ask, Rule: s.ask, Pin: s.pin, Budgets: s.budgets, Capture: s.capture, Dial: p.join(s.asked, p.static(&r.Target)),
 		Reason: "nobody has approved " + r.Protocol.String() + " to " + r.Target.String() + " (" + by + "); to allow it without a question: --allow " + shell(flagTarget(r, false))}
 }
 

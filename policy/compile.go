@@ -60,7 +60,8 @@ type FileRef struct {
 // bucket holds the rules of one host pattern or range.
 type bucket struct {
 	deny, allow, ask []*Rule
-	pins, budgets    []*Rule // those of allow and ask that have one
+	// Those of allow and ask that have one.
+	pins, budgets, captures []*Rule
 }
 
 // index finds the rules about a target with one map look-up per label of the
@@ -100,6 +101,9 @@ func (b *bucket) add(r *Rule) {
 	}
 	if r.budget != nil {
 		b.budgets = append(b.budgets, r)
+	}
+	if r.capture != nil {
+		b.captures = append(b.captures, r)
 	}
 }
 

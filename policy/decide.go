@@ -16,6 +16,9 @@ type Verdict struct {
 	// Budgets are those that the request counts against; the caller must not
 	// change the slice.
 	Budgets []*Budget
+	// Capture is what is to be kept of the exchange, the most that any rule which the
+	// request matches asks for; nil: nothing.
+	Capture *Capture
 	Dial    *Dial // what the dial guard may reach beside public addresses; nil: nothing
 	// Bodies are rules that would allow the request if its body is what they say: who
 	// has read that asks Settle. The verdict is the one without them.
@@ -42,6 +45,7 @@ type search struct {
 	asked   *Dial // of the rules that ask
 	pin     *Pin
 	budgets []*Budget
+	capture *Capture
 	bodies  []*Rule // allows that match as far as the head tells
 	mode    mode
 	all     []*Rule
@@ -77,6 +81,9 @@ func (s *search) bucket(b *bucket, denyOnly bool) {
 	}
 	if len(b.budgets) > 0 {
 		s.budgeted(b)
+	}
+	if len(b.captures) > 0 {
+		s.captured(b)
 	}
 	for _, r := range b.allow {
 		if r.matchFlow(s.c.r.Protocol, t.Port) && r.matchProcess(s.c.r.Process) && r.matchRequest(&s.c) {
@@ -146,7 +153,7 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 	case s.deny != nil:
 		return Verdict{Rule: s.deny, Reason: denyReason(s.deny, r)}
 	case s.allow != nil:
-		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Dial: p.join(s.dial, p.static(&r.Target)), Bodies: s.readBodies()}
+		return Verdict{Action: hooks.Allow, Rule: s.allow, Reason: reasonAllow, Pin: s.pin, Budgets: s.budgets, Capture: s.capture, Dial: p.join(s.dial, p.static(&r.Target)), Bodies: s.readBodies()}
 	case p.act != hooks.Allow && s.ask != nil || p.asksByDefault(&r.Target):
 		v := p.asking(&s)
 		v.Bodies = s.readBodies()
@@ -156,12 +163,12 @@ func (p *Policy) Decide(r *hooks.Request) Verdict {
 		if s.ask != nil {
 			reason += "; otherwise " + s.ask.Ref() + " would ask"
 		}
-		return Verdict{Action: hooks.Allow, Reason: reason, Pin: s.pin, Budgets: s.budgets, Dial: p.static(&r.Target), Bodies: s.readBodies()}
+		return Verdict{Action: hooks.Allow, Reason: reason, Pin: s.pin, Budgets: s.budgets, Capture: s.capture, Dial: p.static(&r.Target), Bodies: s.readBodies()}
 	}
 	if list := s.readBodies(); list != nil {
-		return Verdict{Reason: reasonBody(list), Pin: s.pin, Budgets: s.budgets, Bodies: list}
+		return Verdict{Reason: reasonBody(list), Pin: s.pin, Budgets: s.budgets, Capture: s.capture, Bodies: list}
 	}
-	return Verdict{Reason: p.defaultReason(r), Pin: s.pin, Budgets: s.budgets} // audit mode may let it through
+	return Verdict{Reason: p.defaultReason(r), Pin: s.pin, Budgets: s.budgets, Capture: s.capture} // audit mode may let it through
 }
 
 // static opens the address that egress.hosts gives to this very name.

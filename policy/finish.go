@@ -42,6 +42,9 @@ func finishRule(r *Rule, inspect *bool, at func(key string) Source, errs *ErrorL
 	if r.budget != nil {
 		finishBudget(r, fail)
 	}
+	if r.capture != nil {
+		finishCapture(r, fail)
+	}
 	if r.Deny {
 		if r.address != nil {
 			fail("addresses", "addresses widens an allow rule", "addresses has no meaning in a deny rule")
@@ -234,6 +237,9 @@ func ruleText(r *Rule) string {
 	}
 	if r.budget != nil {
 		key("budget", r.budget.String())
+	}
+	if r.capture != nil {
+		key("capture", r.capture.String())
 	}
 	if r.when != nil {
 		key("when", quoteYAML(r.when.text))

@@ -116,6 +116,7 @@ func (p *parser) rule(f *File, n *yaml.Node, list string) {
 		{"process", func(n *yaml.Node) { r.process = p.process(n) }},
 		{"pin", func(n *yaml.Node) { r.pin = p.pin(n) }},
 		{"budget", func(n *yaml.Node) { r.budget = p.budget(n) }},
+		{"capture", func(n *yaml.Node) { r.capture = p.capture(n) }},
 		{"via", func(n *yaml.Node) { r.via, _ = p.via(n, "via") }},
 		{"when", func(n *yaml.Node) { r.when = p.whenOf(n, "when") }},
 		{"git", func(n *yaml.Node) { r.git = p.git(n) }},

@@ -42,6 +42,7 @@ type Rule struct {
 	process  *processPattern // nil: any
 	pin      *Pin            // nil: any credential
 	budget   *Budget         // nil: any amount
+	capture  *Capture        // nil: nothing is kept
 	when     *condition      // nil: none
 	git      *Git
 	grpc     *GRPC

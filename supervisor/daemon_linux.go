@@ -55,6 +55,10 @@ func (s *session) connectDaemon(ctx context.Context) error {
 		client.Close()
 		return &auditDirError{s.cfg.AuditDir}
 	}
+	if rules := s.cfg.Policy.Captures(); len(rules) > 0 {
+		client.Close()
+		return &captureError{rules[0].Ref()}
+	}
 	s.daemon = &daemon{client: client}
 	s.undo.push(func() { client.Close() })
 	return nil
@@ -68,6 +72,15 @@ func (e *auditDirError) Error() string {
 
 // Hint says what to type instead.
 func (e *auditDirError) Hint() string { return "leave it out, or use --rootless" }
+
+type captureError struct{ rule string }
+
+func (e *captureError) Error() string {
+	return e.rule + ": capture: the privileged supervisor keeps no bodies: a session's audit can be read by others there"
+}
+
+// Hint says what to type instead.
+func (e *captureError) Hint() string { return "take capture out of the rule, or use --rootless" }
 
 // supervisor says which kind of session it is.
 func (s *session) supervisor() string {

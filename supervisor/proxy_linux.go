@@ -258,6 +258,14 @@ func (s *session) startProxy(ctx context.Context) error {
 		s.proxy, err = s.daemon.proxy(ctx, cfg, files, s.notice)
 	} else {
 		files[proxyctl.FileAudit] = s.audit.File
+		if len(cfg.Policy.Captures()) > 0 {
+			f, err := s.audit.CreateCapture()
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			files[proxyctl.FileCapture] = f
+		}
 		s.proxy, err = startProxy(cfg, files, s.notice)
 	}
 	if err != nil {

@@ -40,6 +40,15 @@ type (
 		Query       []pair `json:"queryString"`
 		HeadersSize int64  `json:"headersSize"` // -1: not known
 		BodySize    int64  `json:"bodySize"`
+
+		PostData  *postData `json:"postData,omitempty"`
+		Truncated bool      `json:"_truncated,omitempty"`
+	}
+
+	postData struct {
+		MimeType string `json:"mimeType"`
+		Text     string `json:"text"`
+		Encoding string `json:"_encoding,omitempty"` // HAR has none here
 	}
 
 	response struct {
@@ -52,11 +61,16 @@ type (
 		RedirectURL string  `json:"redirectURL"`
 		HeadersSize int64   `json:"headersSize"`
 		BodySize    int64   `json:"bodySize"`
+
+		Truncated bool `json:"_truncated,omitempty"`
 	}
 
 	content struct {
 		Size     int64  `json:"size"`
 		MimeType string `json:"mimeType"`
+		Text     string `json:"text,omitempty"`
+		Encoding string `json:"encoding,omitempty"`
+		Comment  string `json:"comment,omitempty"`
 	}
 
 	// timings in milliseconds.

@@ -1,6 +1,7 @@
 package har
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/internal/text"
 )
 
@@ -23,6 +26,7 @@ const redacted = "[redacted]"
 // not safe for use by several goroutines.
 type Writer struct {
 	w       io.Writer
+	kept    *captures     // nil: nothing captured is added
 	open    *audit.Record // whose end is still to come
 	entries int
 	others  int // flows that are not HTTP
@@ -40,6 +44,10 @@ func New(w io.Writer, version string) *Writer {
 	hw.print(`{"log":{"version":"1.2","creator":` + string(text.JSON(creator)) + `,"entries":[`)
 	return hw
 }
+
+// CapturesOf adds what rules have captured (capture:) of the store's sessions to
+// the entries that follow.
+func (hw *Writer) CapturesOf(store *audit.Store) { hw.kept = &captures{store: store} }
 
 // Record takes a record of the audit: an entry is made of each opening of an HTTP
 // flow and the end that directly follows it. Records of other types are left out.
@@ -63,7 +71,10 @@ func (hw *Writer) Record(r *audit.Record) error {
 // Close ends the file. It does not close what it is written to.
 func (hw *Writer) Close() error {
 	hw.flush(nil)
-	comment := "Made of the audit, which keeps no header fields, bodies and values of queries. Times are of whole flows."
+	if hw.kept != nil {
+		hw.kept.close()
+	}
+	comment := "Made of the audit, which keeps no values of queries, and header fields and bodies only of what a rule captures. Times are of whole flows."
 	if hw.others > 0 {
 		comment += fmt.Sprintf(" %d flows that are not HTTP are left out.", hw.others)
 	}
@@ -85,6 +96,16 @@ func (hw *Writer) flush(end *audit.Record) {
 		return
 	}
 	e := entryOf(hw.open, end)
+	if hw.kept != nil {
+		x, err := hw.kept.of(e.Session, e.Flow)
+		if err != nil {
+			hw.err = err
+			return
+		}
+		if x != nil {
+			e.add(x)
+		}
+	}
 	hw.open = nil
 	doc, err := json.Marshal(e)
 	if err != nil {
@@ -140,6 +161,54 @@ func entryOf(open, end *audit.Record) *entry {
 		}
 	}
 	return e
+}
+
+// add puts in what was captured.
+func (e *entry) add(x *capture.Exchange) {
+	if m := x.Request; m != nil {
+		e.Request.Headers = pairs(m.Header)
+		if len(m.Body) > 0 {
+			e.Request.PostData = &postData{MimeType: field(m.Header, "Content-Type")}
+			e.Request.PostData.Text, e.Request.PostData.Encoding = bodyText(m.Body)
+		}
+		e.Request.Truncated = m.Truncated
+	}
+	if m := x.Response; m != nil {
+		e.Response.Headers, e.Response.RedirectURL = pairs(m.Header), field(m.Header, "Location")
+		c := &e.Response.Content
+		if c.Text, c.Encoding = bodyText(m.Body); field(m.Header, "Content-Type") != "" {
+			c.MimeType = field(m.Header, "Content-Type")
+		}
+		if coding := field(m.Header, "Content-Encoding"); coding != "" {
+			c.Comment = "as it was transferred: " + coding
+		}
+		e.Response.Truncated = m.Truncated
+	}
+}
+
+func pairs(header [][2]string) []pair {
+	list := make([]pair, len(header))
+	for i, h := range header {
+		list[i] = pair{h[0], h[1]}
+	}
+	return list
+}
+
+func field(header [][2]string, name string) string {
+	for _, h := range header {
+		if strings.EqualFold(h[0], name) {
+			return h[1]
+		}
+	}
+	return ""
+}
+
+// bodyText is a body as a string of JSON.
+func bodyText(b []byte) (s, encoding string) {
+	if utf8.Valid(b) {
+		return string(b), ""
+	}
+	return base64.StdEncoding.EncodeToString(b), "base64"
 }
 
 func size(n uint64) int64 { return int64(min(n, math.MaxInt64)) }

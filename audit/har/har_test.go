@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 )
 
@@ -191,6 +192,59 @@ func TestStreamed(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+// What rules have captured of a flow is in its entry.
+func TestCaptured(t *testing.T) {
+	store, err := audit.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ses, err := store.Create(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ses.File.Close()
+	f, err := ses.CreateCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := f.Stat(); err != nil || fi.Mode() != 0o600 {
+		t.Errorf("%v %v", fi, err)
+	}
+	w := capture.NewWriter(f, capture.MaxFile)
+	w.Put(&capture.Exchange{Flow: 1,
+		Request:  &capture.Message{Header: [][2]string{{"Content-Type", "text/plain"}, {"X", "\u202e\"},{"}}, Body: []byte("gr\u00fc\u00df")},
+		Response: &capture.Message{Header: [][2]string{{"Content-Type", "image/png"}, {"Location", "/there"}, {"Content-Encoding", "br"}}, Body: []byte{0xff, 0}, Truncated: true}})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	hw := New(&out, "0.1.0")
+	hw.CapturesOf(store)
+	for i := range uint64(2) {
+		hw.Record(&audit.Record{Type: audit.TypeFlowOpen, Session: ses.ID, Flow: i + 1, Protocol: "https", Host: "a.example", Port: 443, Method: "POST", Path: "/"})
+	}
+	hw.Record(&audit.Record{Type: audit.TypeFlowOpen, Session: "20261123-100000-abcde", Flow: 1, Protocol: "https", Host: "a.example", Port: 443, Method: "POST", Path: "/"})
+	if err := hw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	list := valid(t, schema(t), out.Bytes())
+	if len(list) != 3 {
+		t.Fatalf("%s", out.Bytes())
+	}
+	e := list[0]
+	if p := e.Request.PostData; p == nil || p.Text != "gr\u00fc\u00df" || p.MimeType != "text/plain" || len(e.Request.Headers) != 2 || e.Request.Headers[1].Value != "\u202e\"},{" {
+		t.Errorf("%+v", e.Request)
+	}
+	if c := e.Response.Content; c.Text != "/wA=" || c.Encoding != "base64" || c.MimeType != "image/png" || !strings.Contains(c.Comment, "br") || e.Response.RedirectURL != "/there" || !e.Response.Truncated {
+		t.Errorf("%+v", e.Response)
+	}
+	for _, e := range list[1:] {
+		if e.Request.PostData != nil || len(e.Request.Headers) != 0 {
+			t.Errorf("another flow's: %+v", e)
+		}
+	}
+}
 
 // An independent program reads it: har-validator holds the schemas of the HAR's
 // own authors.

@@ -94,8 +94,9 @@ jsonl gives the records as they stand in the file, so that their chain can be
 checked; with a filter, those of the chosen flows only. csv gives one line per
 flow; a cell that a spreadsheet would run as a formula begins with an apostrophe.
 har gives an HTTP Archive (HAR 1.2) of the HTTP flows, which the network panel of
-browsers opens: no header fields, bodies or values of queries, which the audit does not
-keep; verdict, rule and process in members that begin with "_".`,
+browsers opens: no values of queries, which the audit does not keep; header fields and
+bodies of flows that a rule captures (capture: in the policy); verdict, rule and
+process in members that begin with "_".`,
 		Example: `  penstock audit export > session.jsonl
   penstock audit export --all --format csv --since 2026-11-01 > november.csv
   penstock audit export --format jsonl --verdict deny
@@ -187,7 +188,7 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 			return err
 		})
 	case "har":
-		return exportHAR(cmd, x, f, out)
+		return exportHAR(cmd, store, x, f, out)
 	}
 	csvRow(out, "time", "session", "flow", "verdict", "protocol", "host", "port", "method", "path", "rule", "reason", "mode",
 		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents", "via")
@@ -210,8 +211,9 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 	})
 }
 
-func exportHAR(cmd *cobra.Command, x *query.Index, f query.Filter, out io.Writer) error {
+func exportHAR(cmd *cobra.Command, store *audit.Store, x *query.Index, f query.Filter, out io.Writer) error {
 	archive := har.New(out, version.String())
+	archive.CapturesOf(store)
 	err := x.Raw(cmd.Context(), f, func(raw []byte) error {
 		r, err := audit.ParseRecord(raw)
 		if err != nil {

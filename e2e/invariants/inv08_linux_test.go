@@ -20,6 +20,8 @@ func TestInvariant08NoSilentWeakening(t *testing.T) {
 	})
 }
 
+const capturing = "egress: {allow: [{host: good.example.com, capture: {request: 1KiB}}]}"
+
 func unavailable(t *testing.T, old *host.Caller) {
 	c := host.NewCaller(t, old.World, old.Opts)
 	for what, set := range map[string]struct {
@@ -42,6 +44,13 @@ func unavailable(t *testing.T, old *host.Caller) {
 		}
 	}
 	c.More = ""
+	// The supervisor's audit is no place for bodies: asking for them there is an error.
+	if old.Opts.Supervised {
+		r := c.Run([]string{"--policy", c.Home.Write(t, "more.yaml", "version: 1\n"+capturing+"\n")}, "/bin/echo", "it ran")
+		if r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "more.yaml:2: capture: ") || !strings.Contains(r.Stderr, "--rootless") {
+			t.Errorf("capture: want exit 125 and a reason\n%s", r)
+		}
+	}
 	// Nor without a record, whoever writes it.
 	c = host.NewCaller(t, old.World, old.Opts)
 	disk := old.World.NewAuditDisk(c.Home, "1m")
@@ -91,7 +100,11 @@ func warnings(t *testing.T, old *host.Caller) {
 		"credential by policy":   {more: "environment: {pass: [GITHUB_TOKEN]}", word: "GITHUB_TOKEN"},
 		"credentials by pattern": {more: `environment: {pass: ["GITHUB_*"]}`, word: "GITHUB_TOKEN"},
 		"everything":             {more: `environment: {pass: ["*"]}`, word: "environment"},
+		"captured bodies":        {more: capturing, word: "more.yaml:2: capture: "},
 	} {
+		if old.Opts.Supervised && set.more == capturing {
+			continue // see unavailable
+		}
 		c := host.NewCaller(t, old.World, old.Opts)
 		c.Opts.Env = []string{"GITHUB_TOKEN=ghp_x", "EDITION=2"}
 		flags := set.flags

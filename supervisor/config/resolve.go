@@ -228,6 +228,9 @@ func (c *Config) collectWarnings(h *Host) {
 			}
 		}
 	}
+	for _, r := range c.Policy.Captures() {
+		c.Warnings = append(c.Warnings, r.CaptureWarning())
+	}
 	for _, p := range c.Publish {
 		if !p.Listen.Addr().IsLoopback() {
 			c.Warnings = append(c.Warnings, "--publish: port "+strconv.Itoa(int(p.Port))+" of the pen is reachable from other machines at "+p.Listen.String())

@@ -146,6 +146,7 @@ const (
 	FileControl = "control" // the conversation, see Conn
 	FileSockets = "sockets" // the pen's sockets come over it, see netns.Sockets.Send
 	FileAudit   = "audit"
+	FileCapture = "capture" // if a rule captures
 	FileCACert  = "ca-cert"
 	FileCAKey   = "ca-key"
 	// FileHooks is there if a hook of the policy is a process, see hookctl.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/hooks/exec"
@@ -39,6 +40,7 @@ type engine struct {
 	cfg     *proxyctl.Config
 	started time.Time
 	writer  *audit.Writer
+	capture *capture.Writer // nil if no rule asks for it
 	// recorder is writer, for the proxy.
 	recorder *recorder
 	over     chan struct{} // closed with the flows
@@ -140,6 +142,9 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if err != nil {
 		return nil, err
 	}
+	if f := files[proxyctl.FileCapture]; f != nil {
+		e.capture = capture.NewWriter(f, capture.MaxFile)
+	}
 	e.proxy, err = netproxy.New(netproxy.Config{
 		Session:     cfg.Session,
 		Permissive:  cfg.Mode == "audit",
@@ -158,6 +163,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
 		Still:       e.still,
+		Capture:     e.capture,
 		Notice:      notice,
 	})
 	if err != nil {
@@ -367,6 +373,11 @@ func (e *engine) closeFlows() {
 	}
 	e.proxy.Close()
 	e.serving.Wait()
+	if e.capture != nil {
+		if err := e.capture.Close(); err != nil && e.capture.Lost() > 0 {
+			e.writer.Note(&audit.Limit{Kind: "capture", Count: e.capture.Lost(), Detail: err.Error(), Action: "counted"})
+		}
+	}
 }
 
 func (e *engine) close() {

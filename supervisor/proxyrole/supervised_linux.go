@@ -119,6 +119,7 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 			return nil, fmt.Errorf("configure the proxy: no descriptor %q", name)
 		}
 	}
+	delete(given, proxyctl.FileCapture) // nothing here writes to a caller's file
 	given[proxyctl.FileSockets] = files[bossctl.AssignSockets]
 	given[proxyctl.FileAudit] = files[bossctl.AssignAudit]
 	e, err := newEngine(&cfg, given, conn)
