@@ -176,12 +176,8 @@ func TestNpmInstall(t *testing.T) {
 	p.wantDenied(evil)
 }
 
-func TestPipDownload(t *testing.T) {
-	python := world.Tool(t, "python3")
-	w := world.New(t)
-	if r := w.Run(nil, world.Options{}, python, "-m", "pip", "--version"); r.Code != 0 {
-		world.Missing(t, "python3-pip", "run .ci/install")
-	}
+// pypiIndex serves the package penpkg, as PEP 503 has it.
+func pypiIndex(t *testing.T) http.Handler {
 	wheel := archive(t, map[string]string{
 		"penpkg/__init__.py":              "value = 1\n",
 		"penpkg-1.0.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: penpkg\nVersion: 1.0.0\n",
@@ -189,7 +185,7 @@ func TestPipDownload(t *testing.T) {
 		"penpkg-1.0.0.dist-info/RECORD":   "penpkg/__init__.py,,\npenpkg-1.0.0.dist-info/METADATA,,\npenpkg-1.0.0.dist-info/WHEEL,,\npenpkg-1.0.0.dist-info/RECORD,,\n",
 	})
 	sum := sha256.Sum256(wheel)
-	index := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		const file = "penpkg-1.0.0-py3-none-any.whl"
 		switch r.URL.Path {
 		case "/simple/penpkg/":
@@ -201,6 +197,15 @@ func TestPipDownload(t *testing.T) {
 			http.NotFound(rw, r)
 		}
 	})
+}
+
+func TestPipDownload(t *testing.T) {
+	python := world.Tool(t, "python3")
+	w := world.New(t)
+	if r := w.Run(nil, world.Options{}, python, "-m", "pip", "--version"); r.Code != 0 {
+		world.Missing(t, "python3-pip", "run .ci/install")
+	}
+	index := pypiIndex(t)
 	w.HTTPS("pypi.example.com", index)
 	evil := w.HTTPS("evil-pypi.example.com", index)
 	p := newPen(t, w)

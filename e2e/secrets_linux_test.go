@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -87,9 +88,10 @@ func TestSecretsGuide(t *testing.T) {
 	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
 	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
+	guide, _, _ := strings.Cut(string(doc), "\n## Recipes\n")
 	blocks := map[string]string{}
 	ran := 0
-	for i, part := range strings.Split(string(doc), "```") {
+	for i, part := range strings.Split(guide, "```") {
 		kind, text, _ := strings.Cut(part, "\n")
 		if i%2 == 0 {
 			continue
@@ -134,4 +136,88 @@ func TestSecretsGuide(t *testing.T) {
 			t.Errorf("the value is in a file of the session: %s", r)
 		}
 	}
+}
+
+// TestSecretsRecipes executes the recipes of docs/secrets.md with the real clients,
+// against servers that take the real value only.
+func TestSecretsRecipes(t *testing.T) {
+	for _, tool := range []string{"git", "npm", "python3", "skopeo"} {
+		world.Tool(t, tool)
+	}
+	if bare() {
+		t.Skip("nothing to compare without a pen")
+	}
+	const value = "recipe-value-0123456789"
+	w := world.New(t)
+	takes := func(h http.Handler, good func(*http.Request) bool) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if !good(r) {
+				rw.Header().Set("WWW-Authenticate", `Basic realm="recipes"`)
+				rw.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			h.ServeHTTP(rw, r)
+		})
+	}
+	basic := func(want string) func(*http.Request) bool {
+		return func(r *http.Request) bool { user, pass, _ := r.BasicAuth(); return user == want && pass == value }
+	}
+	w.HTTPS("git.example.com", takes(gitServer(t, t.TempDir()), basic("x-access-token")))
+	w.HTTPS("npm.example.com", takes(npmRegistry(t, "https://npm.example.com", "https://npm.example.com"), func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+value }))
+	w.HTTPS("pypi.example.com", takes(pypiIndex(t), basic("ci")))
+	w.HTTPS("registry.example.com", takes(imageRegistry(), basic("ci")))
+	doc, err := os.ReadFile("../docs/secrets.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipes, _ := strings.Cut(string(doc), "\n## Recipes\n")
+	recipes, _, _ = strings.Cut(recipes, "\n## ")
+	p := newPen(t, w)
+	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value)
+	p.ran = true
+	blocks, ran := map[string]string{}, 0
+	for i, part := range strings.Split(recipes, "```") {
+		kind, text, _ := strings.Cut(part, "\n")
+		if blocks[kind] = text; i%2 == 0 || kind != "text" {
+			continue
+		}
+		ran++
+		file := p.home.Write(t, "policy.yaml", blocks["yaml"])
+		r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c", blocks["sh"])
+		if r.Code != 0 || !strings.HasSuffix(r.Stdout, text) {
+			t.Errorf("want %q\n%s", text, r)
+		}
+		if strings.Contains(r.Stdout+r.Stderr, value) {
+			t.Error("the value was shown")
+		}
+	}
+	if ran != 4 {
+		t.Errorf("%d recipes", ran)
+	}
+	if r := w.Run(p.home, p.opts, "grep", "-rlF", value, p.home.Path); r.Code != 1 {
+		t.Errorf("the value is in a file: %s", r)
+	}
+}
+
+// imageRegistry has one image without layers, as the OCI distribution specification
+// has it.
+func imageRegistry() http.Handler {
+	config := `{"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "config": {}}`
+	digest := func(s string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s))) }
+	manifest := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": %q, "size": %d}, "layers": []}`, digest(config), len(config))
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v2/":
+		case "/v2/app/manifests/latest":
+			rw.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			rw.Header().Set("Docker-Content-Digest", digest(manifest))
+			io.WriteString(rw, manifest) //nolint:errcheck // the client says what is missing
+		case "/v2/app/blobs/" + digest(config):
+			io.WriteString(rw, config) //nolint:errcheck // the client says what is missing
+		case "/v2/app/tags/list":
+			io.WriteString(rw, `{"name": "app", "tags": ["latest"]}`) //nolint:errcheck // the client says what is missing
+		default:
+			http.NotFound(rw, r)
+		}
+	})
 }
