@@ -174,6 +174,10 @@ func TestNpmInstall(t *testing.T) {
 	// A dependency whose tarball is on a host that nobody allowed.
 	wantFailure(t, p.sh("npm install needs-bad"))
 	p.wantDenied(evil)
+	// What npm reads of one package, by a rule that knows registries.
+	p.allow = []string{"{host: npm.example.com, registry: {kind: npm, packages: [left-pen]}}"}
+	r = p.sh(`rm -rf node_modules package-lock.json .npm-cache && npm install left-pen && node -p "require('left-pen')" && ! npm view needs-bad && ! npm whoami && echo only-this`)
+	wantOutput(t, r, 0, "from-the-registry", "only-this")
 }
 
 // pypiIndex serves the package penpkg, as PEP 503 has it.
@@ -190,8 +194,8 @@ func pypiIndex(t *testing.T) http.Handler {
 		switch r.URL.Path {
 		case "/simple/penpkg/":
 			rw.Header().Set("Content-Type", "text/html")
-			fmt.Fprintf(rw, `<!DOCTYPE html><html><body><a href="/files/%s#sha256=%s">%s</a></body></html>`, file, hex.EncodeToString(sum[:]), file)
-		case "/files/" + file:
+			fmt.Fprintf(rw, `<!DOCTYPE html><html><body><a href="/packages/%s#sha256=%s">%s</a></body></html>`, file, hex.EncodeToString(sum[:]), file)
+		case "/packages/" + file:
 			rw.Write(wheel)
 		default:
 			http.NotFound(rw, r)
@@ -216,6 +220,12 @@ func TestPipDownload(t *testing.T) {
 	p.wantAllowed("pypi.example.com")
 	wantFailure(t, p.sh(pip+"--index-url https://evil-pypi.example.com/simple/ penpkg"))
 	p.wantDenied(evil)
+	for name, ok := range map[string]bool{"penpkg": true, "Pen.Pkg": false} {
+		p.allow = []string{"{host: pypi.example.com, registry: {kind: pypi, packages: [" + name + "]}}"}
+		if r := p.sh("rm -rf wheels; " + pip + "--index-url https://pypi.example.com/simple/ penpkg"); !bare() && (r.Code == 0) != ok {
+			t.Errorf("a rule about %s: %s", name, r)
+		}
+	}
 }
 
 func TestGoModDownload(t *testing.T) {
@@ -259,4 +269,11 @@ func TestGoModDownload(t *testing.T) {
 	p.env["GOPROXY"] = "https://evil-goproxy.example.com"
 	wantFailure(t, p.sh("rm -rf mod; "+goBin+" mod download example.com/lib@v1.0.0"))
 	p.wantDenied(evil)
+	p.env["GOPROXY"] = "https://goproxy.example.com"
+	for name, ok := range map[string]bool{"example.com/lib": true, "example.com/library": false} {
+		p.allow = []string{"{host: goproxy.example.com, registry: {kind: go, packages: [" + name + "]}}"}
+		if r := p.sh("rm -rf mod; " + goBin + " mod download example.com/lib@v1.0.0"); !bare() && (r.Code == 0) != ok {
+			t.Errorf("a rule about %s: %s", name, r)
+		}
+	}
 }

@@ -15,7 +15,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("version: 1\na: &a [*a]\n"))
 	f.Add([]byte("version: 1\negress: {allow: [{host: a, when: 'request.path == \"/\"'}], deny: [{host: '*', when: 'true'}]}\n"))
 	f.Add([]byte("version: 1\nhooks:\n- {name: a, on: [request], hosts: ['*.a', '::/0'], cel: '\"next\"', timeout: 1s, concurrency: 2}\n- {name: b, on: [request], http: 'https://a.b:8443/c/%62?d=%20', key: 'file:k'}\n"))
-	f.Add([]byte("version: 1\negress: {allow: [{host: a, git: {repos: [o/r, 'x/**'], push: true, branches: ['a*'], tags: [v1], delete: true, force: true}}, {host: b.a, grpc: {services: [a.B/C*]}}, {host: c.a, jsonrpc: {methods: [tools/call], tools: ['x*'], answers: true, max_body: 2MiB}}, {host: d.a, graphql: {operations: [query, mutation], fields: [a, 'b*'], max_body: 1MiB}}]}\n"))
+	f.Add([]byte("version: 1\negress: {allow: [{host: a, git: {repos: [o/r, 'x/**'], push: true, branches: ['a*'], tags: [v1], delete: true, force: true}}, {host: b.a, grpc: {services: [a.B/C*]}}, {host: c.a, jsonrpc: {methods: [tools/call], tools: ['x*'], answers: true, max_body: 2MiB}}, {host: d.a, graphql: {operations: [query, mutation], fields: [a, 'b*'], max_body: 1MiB}}, {host: e.a, registry: {kind: npm, packages: ['@a/*'], prefix: /x}}, {host: f.a, registry: pypi}]}\n"))
 	f.Add([]byte("version: 1\negress: {allow: [{host: \"*.a\", paths: [\"/%2e\"]}]}\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		file, err := Parse("f", Project, src)

@@ -31,6 +31,7 @@ type wireRule struct {
 	GRPC      *GRPC        `json:"grpc,omitempty"`
 	JSONRPC   *JSONRPC     `json:"jsonrpc,omitempty"`
 	GraphQL   *GraphQL     `json:"graphql,omitempty"`
+	Registry  *Registry    `json:"registry,omitempty"`
 }
 
 // wireWhen is the when: of a rule as it travels.
@@ -55,7 +56,7 @@ func (w *wireWhen) condition(in Source) (*condition, error) {
 
 // MarshalJSON writes the rule as it was written in its file.
 func (r *Rule) MarshalJSON() ([]byte, error) {
-	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Capture: r.capture, Via: r.via, Git: r.git, GRPC: r.grpc, JSONRPC: r.jsonrpc, GraphQL: r.graphql}
+	w := wireRule{From: r.Source, Deny: r.Deny, Ask: r.Ask, Methods: r.methods, Process: r.process.wire(), Pin: r.pin, Budget: r.budget, Capture: r.capture, Via: r.via, Git: r.git, GRPC: r.grpc, JSONRPC: r.jsonrpc, GraphQL: r.graphql, Registry: r.registry}
 	if r.cidr.IsValid() {
 		w.CIDR = r.cidr.String()
 	} else {
@@ -94,7 +95,7 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	if w.Deny && w.Ask {
 		return errors.New("read rule: it denies and asks")
 	}
-	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, capture: w.Capture, git: w.Git, grpc: w.GRPC, jsonrpc: w.JSONRPC, graphql: w.GraphQL}
+	*r = Rule{Source: w.From, Deny: w.Deny, Ask: w.Ask, methods: w.Methods, pin: w.Pin, budget: w.Budget, capture: w.Capture, git: w.Git, grpc: w.GRPC, jsonrpc: w.JSONRPC, graphql: w.GraphQL, registry: w.Registry}
 	var err error
 	if w.Host != "" {
 		if r.host, err = parseHostPattern(w.Host); err != nil {

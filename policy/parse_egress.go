@@ -123,6 +123,7 @@ func (p *parser) rule(f *File, n *yaml.Node, list string) {
 		{"grpc", func(n *yaml.Node) { r.grpc = p.grpc(n) }},
 		{"jsonrpc", func(n *yaml.Node) { r.jsonrpc = p.jsonrpc(n) }},
 		{"graphql", func(n *yaml.Node) { r.graphql = p.graphql(n) }},
+		{"registry", func(n *yaml.Node) { r.registry = p.registry(n) }},
 	}
 	seen := p.fields(n, what, fields)
 	if len(p.errs.Errors) > before {

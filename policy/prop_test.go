@@ -72,7 +72,7 @@ func (g *gen) rule(deny bool) string {
 			b.WriteString(", pin: {secret: K}")
 		}
 		if !deny && g.IntN(6) == 0 {
-			b.WriteString(", " + g.one("git: {repos: [a, 'c/*']}", "git: {repos: ['**'], push: true, branches: [x]}", "grpc: {services: [a/b]}", "jsonrpc: {methods: [a]}", "graphql: {operations: [query]}"))
+			b.WriteString(", " + g.one("git: {repos: [a, 'c/*']}", "git: {repos: ['**'], push: true, branches: [x]}", "grpc: {services: [a/b]}", "jsonrpc: {methods: [a]}", "graphql: {operations: [query]}", "registry: npm", "registry: {kind: npm, packages: [a, c]}"))
 		}
 		text := "{" + b.String() + "}"
 		lists := [2][]string{}
@@ -94,7 +94,7 @@ func (g *gen) rule(deny bool) string {
 // asks returns rules that parse as rules that ask.
 func (g *gen) asks(n int) (out []string) {
 	for len(out) < n {
-		if r := g.rule(false); !strings.Contains(r, "git: {") && !strings.Contains(r, "rpc: {") && !strings.Contains(r, "graphql: {") {
+		if r := g.rule(false); !strings.Contains(r, "git: {") && !strings.Contains(r, "rpc: {") && !strings.Contains(r, "graphql: {") && !strings.Contains(r, "registry: ") {
 			out = append(out, r)
 		}
 	}

@@ -48,6 +48,7 @@ type Rule struct {
 	grpc     *GRPC
 	jsonrpc  *JSONRPC
 	graphql  *GraphQL
+	registry *Registry
 	speech   speech // that one of these that is there; nil: any
 	looks    bool   // the rule looks at requests: any of methods, paths, when and speech is there
 	via      string // an upstream or direct; "": as egress.via says

@@ -10,7 +10,7 @@ import (
 )
 
 // speech is a protocol on top of HTTP to which an allow rule is limited: the value
-// of git, grpc, jsonrpc or graphql. A request that is not of that protocol, or
+// of git, grpc, jsonrpc, graphql or registry. A request that is not of that protocol, or
 // asks more than the value says, is not what the rule allows.
 type speech interface {
 	key() string // in the rule
@@ -37,6 +37,9 @@ func (r *Rule) speeches(each func(speech)) {
 	}
 	if r.graphql != nil {
 		each(r.graphql)
+	}
+	if r.registry != nil {
+		each(r.registry)
 	}
 }
 

@@ -18,12 +18,15 @@ const (
 // Texts of the schema's corpus about protocols on top of HTTP.
 var (
 	goodSpeech = []string{
+		"version: 1\negress: {allow: [{host: a.example, registry: npm}, {host: b.example, registry: {kind: maven, packages: ['org.example:*', '*'], prefix: /maven2}}, {host: c.example, registry: {kind: npm, packages: ['@a/*', b]}}]}",
 		"version: 1\negress: {allow: [{host: a.example, graphql: {operations: [query, subscription], fields: [viewer, 'issue*', _x], persisted: [" + sum + "], max_body: 2MiB}}, {host: b.example, graphql: {operations: [mutation]}}]}",
 		"version: 1\negress: {allow: [{host: a.example, paths: [/mcp], jsonrpc: {methods: [initialize, 'notifications/*', tools/call], tools: ['search *'], answers: true, max_body: 4MiB}}, {host: b.example, jsonrpc: {methods: ['*']}}]}",
 		"version: 1\negress: {allow: [{host: a.example, git: {repos: [o/r, 'o/*', '**/x*y']}}, {host: b.example, git: {repos: [r], push: true, branches: ['agent/**'], tags: [v*], delete: true, force: true}}, {host: c.example, git: {repos: [r], push: false, delete: false}}]}",
 		"version: 1\negress: {allow: [{host: a.example, inspect: true, methods: [POST], grpc: {services: [a.b.C, a.B/Get*, 'a.*', '*/*']}}]}",
 	}
 	badSpeech = []string{
+		"version: 1\negress: {allow: [{host: a, registry: nuget}]}", "version: 1\negress: {allow: [{host: a, registry: {}}]}", "version: 1\negress: {allow: [{host: a, registry: {kind: npm, packages: []}}]}", "version: 1\negress: {allow: [{host: a, registry: {kind: npm, packages: ['a b']}}]}", "version: 1\negress: {allow: [{host: a, registry: {kind: maven, packages: [a]}}]}",
+		"version: 1\negress: {allow: [{host: a, registry: {kind: npm, prefix: x}}]}", "version: 1\negress: {allow: [{host: a, registry: {kind: npm, prefix: /x/}}]}", "version: 1\negress: {allow: [{host: a, registry: {kind: npm, prefix: '/x*'}}]}", "version: 1\negress: {allow: [{host: a, registry: npm, git: {repos: [a]}}]}", "version: 1\negress: {ask: [{host: a, registry: npm}]}",
 		"version: 1\negress: {allow: [{host: a, graphql: {}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: []}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [Query]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], fields: [a.b]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], fields: [1a]}}]}",
 		"version: 1\negress: {allow: [{host: a, graphql: {operations: [query], persisted: [abc]}}]}", "version: 1\negress: {allow: [{host: a, graphql: {operations: [query], other: 1}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a]}, graphql: {operations: [query]}}]}", "version: 1\negress: {ask: [{host: a, graphql: {operations: [query]}}]}",
 		"version: 1\negress: {allow: [{host: a, jsonrpc: {}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: []}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: ['']}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [a, a]}}]}", "version: 1\negress: {allow: [{host: a, jsonrpc: {methods: [é]}}]}",
