@@ -210,6 +210,9 @@ func TestMemoryOfModules(t *testing.T) {
 			t.Errorf("stateful, question %d: %s, want %s", i, got, want)
 		}
 	}
+	if cap(h.room) != 1 {
+		t.Errorf("%d instances remember, each its part", cap(h.room))
+	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	h = load(t, Config{Stateful: true}, module{}.bytes())
@@ -225,6 +228,9 @@ func TestMemoryOfModules(t *testing.T) {
 // long for one is told.
 func TestInstancesBounded(t *testing.T) {
 	h := load(t, Config{Timeout: 200 * time.Millisecond}, module{decide: cat(spin(), i64(0))}.bytes())
+	if n := cap(h.room); n < 1 || n > MaxInstances {
+		t.Errorf("there may be %d instances", n)
+	}
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
