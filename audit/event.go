@@ -70,7 +70,7 @@ type Attested struct {
 	FloorHash string `json:"floor_hash,omitempty"`
 }
 
-// PolicyFile is one source of the effective policy.
+// PolicyFile is one source of the effective policy, or a module that a hook of it is.
 type PolicyFile struct {
 	Path  string `json:"path"`
 	Layer string `json:"layer"`

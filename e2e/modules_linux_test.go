@@ -70,7 +70,7 @@ static void judge(const struct penstock_request *q, struct penstock_decision *d)
 			hook(kept, "")
 			runs("get 1; get trap; get 2; get loop; get 3", "api has /1", "api has /2", "in time", "api has /3")
 			out := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--all")
-			if !strings.Contains(out.Stdout, `"hooks":[{"hook":"count","decision":"deny","reason":"a token"`) {
+			if !strings.Contains(out.Stdout, `"hooks":[{"hook":"count","decision":"deny","reason":"a token"`) || !strings.Contains(out.Stdout, `"hash":"`+hash+`"`) {
 				t.Error(out)
 			}
 			// In the work directory only with its hash, and what the tool makes of it is not read.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/policy"
 )
@@ -76,6 +77,7 @@ func (s *session) hookModules() (map[string][]byte, error) {
 			}
 		}
 		modules[h.Name] = b
+		s.modules = append(s.modules, audit.PolicyFile{Path: m.Path, Layer: h.From.Layer.String(), Hash: have})
 	}
 	return modules, nil
 }

@@ -29,6 +29,7 @@ func (s *session) sessionStart() *audit.SessionStart {
 	for _, f := range p.Files() {
 		ev.PolicyFiles = append(ev.PolicyFiles, audit.PolicyFile{Path: f.Name, Layer: f.Layer.String(), Hash: f.SHA256})
 	}
+	ev.PolicyFiles = append(ev.PolicyFiles, s.modules...)
 	for _, c := range s.caps {
 		ev.Capabilities = append(ev.Capabilities, audit.Capability{Control: c.Control, State: string(c.State), By: c.By, Detail: c.Detail, Fix: c.Fix})
 	}

@@ -49,6 +49,7 @@ type session struct {
 	secrets  *secrets.Set
 	logins   *secrets.Logins // for upstream proxies
 	certs    *secrets.ClientCerts
+	modules  []audit.PolicyFile // that hooks are, as they were read
 	ca       *ca.Files
 	trust    *ca.Trust
 	spec     *sandbox.Spec
