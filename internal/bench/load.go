@@ -39,6 +39,9 @@ func rows() []row {
 	}
 }
 
+// rivalName is the authority of proxies that are not ours.
+const rivalName = "rival of the bench"
+
 // client is one TLS connection that speaks HTTP/1.1 with as little work as can be.
 type client struct {
 	c net.Conn
@@ -50,10 +53,20 @@ func (b *bench) dial(port int, name string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if target := connectTo(port); target != "" {
+		if err := connect(raw, target); err != nil {
+			raw.Close()
+			return nil, err
+		}
+	}
 	c := tls.Client(raw, &tls.Config{RootCAs: b.world.pool, ServerName: name, NextProtos: []string{"http/1.1"}})
 	if err := c.Handshake(); err != nil {
 		raw.Close()
 		return nil, err
+	}
+	if by := c.ConnectionState().PeerCertificates[0].Issuer.CommonName; connectTo(port) != "" && by != rivalName {
+		raw.Close()
+		return nil, fmt.Errorf("the certificate is by %q: the proxy does not take TLS apart", by)
 	}
 	return &client{c, bufio.NewReaderSize(c, 32<<10)}, nil
 }

@@ -1,7 +1,8 @@
 // Command bench measures the proxy against what its building blocks can do, in
 // one run, side by side: ref-intercept (net/http server, ReverseProxy, Transport;
 // TLS on both sides) and ref-relay (io.Copy between TCP connections), which
-// decide and record nothing.
+// decide and record nothing. Beside these, squid and mitmproxy where they are
+// installed; and what our proxy holds in memory.
 //
 // Its hazard is a flattering figure: client, proxy and origin are separate
 // processes of this binary in a user and network namespace of their own, both
@@ -36,6 +37,9 @@ func run() error {
 	rounds := flag.Int("rounds", 5, "rounds of each row")
 	each := flag.Duration("each", 1500*time.Millisecond, "time of one side in one round")
 	only := flag.String("run", "", "rows whose name matches this `regexp`")
+	idle := flag.Int("idle", 1000, "idle connections of the row about their memory")
+	streams := flag.Int("streams", 10_000, "streams of the row about their memory, or as many as may be open")
+	transfer := flag.Int64("transfer", 1<<30, "bytes of the rows about memory during a transfer")
 	asJSON := flag.Bool("json", false, "print JSON")
 	profile := flag.String("profile", "", "write CPU profiles of our proxy and the references to this `directory`")
 	flag.Parse()
@@ -65,6 +69,43 @@ func run() error {
 		}
 		results = append(results, res...)
 	}
+	for _, r := range rivals() {
+		if !re.MatchString(r.name) {
+			continue
+		}
+		stop, err := b.rival(r.ref)
+		if err != nil {
+			if os.Getenv("CI") == "true" {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "bench: no row %q: %v (.ci/install installs it)\n", r.name, err)
+			continue
+		}
+		res, err := b.measure(r, *rounds, *each)
+		stop()
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		if !*asJSON {
+			printResults(os.Stdout, res, len(results) == 0)
+		}
+		results = append(results, res...)
+	}
+	var chosen []weight
+	for _, x := range weights(sizes{*idle, *streams, *transfer}) {
+		if re.MatchString(x.name) {
+			chosen = append(chosen, x)
+		}
+	}
+	out := io.Writer(os.Stdout)
+	if *asJSON {
+		out = io.Discard
+	}
+	more, err := b.weigh(out, chosen)
+	if err != nil {
+		return err
+	}
+	results = append(results, more...)
 	if *asJSON {
 		enc := json.NewEncoder(os.Stdout)
 		enc.SetIndent("", "  ")
@@ -110,17 +151,21 @@ func (b *bench) measure(r row, rounds int, each time.Duration) ([]result, error)
 	var value, cpu [2][]float64
 	var ratios, cpuRatios []float64
 	side := func(i int, proxy string) error {
-		before, err := b.cpu(proxy)
-		if err != nil {
-			return err
+		var before, after float64
+		if r.cpu > 0 {
+			var err error
+			if before, err = b.cpu(proxy); err != nil {
+				return err
+			}
 		}
 		f, err := r.do(b, r.port[proxy], each)
 		if err != nil {
 			return fmt.Errorf("through %s: %w", proxy, err)
 		}
-		after, err := b.cpu(proxy)
-		if err != nil {
-			return err
+		if r.cpu > 0 {
+			if after, err = b.cpu(proxy); err != nil {
+				return err
+			}
 		}
 		value[i] = append(value[i], f.value)
 		cpu[i] = append(cpu[i], (after-before)/f.ops)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -100,13 +101,29 @@ func (b *bench) stop() {
 	os.RemoveAll(b.dir)
 }
 
+// mostStreams bounds a number of streams by what a process may open: each costs
+// the proxy two descriptors.
+func mostStreams(n int) int {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil && l.Max < 1<<30 {
+		return min(n, (int(l.Max)-300)/2)
+	}
+	return n
+}
+
 // cpu returns the CPU time of a process so far, in seconds.
-func (b *bench) cpu(role string) (float64, error) {
+func (b *bench) cpu(role string) (float64, error) { return b.ask(role, "cpu") }
+
+// memory returns bytes that our proxy holds: "rss" after a collection, "reset" the
+// same, from where "peak" then counts.
+func (b *bench) memory(what string) (float64, error) { return b.ask("penstock", what) }
+
+func (b *bench) ask(role, what string) (float64, error) {
 	p := b.procs[role]
 	if p == nil {
 		return 0, errors.New("no process " + role)
 	}
-	if _, err := io.WriteString(p.in, "cpu\n"); err != nil {
+	if _, err := io.WriteString(p.in, what+"\n"); err != nil {
 		return 0, err
 	}
 	line, err := p.out.ReadString('\n')
@@ -121,6 +138,12 @@ func answer() error {
 	fmt.Println("ready")
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
+		if in.Text() != "cpu" {
+			if err := answerMemory(in.Text()); err != nil {
+				return err
+			}
+			continue
+		}
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 			return err
@@ -128,4 +151,33 @@ func answer() error {
 		fmt.Println(float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6)
 	}
 	return in.Err()
+}
+
+func answerMemory(what string) error {
+	member := "VmRSS:"
+	if what == "peak" {
+		member = "VmHWM:"
+	} else {
+		debug.FreeOSMemory()
+	}
+	if what == "reset" { // proc(5): the peak is what is held now
+		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+			return err
+		}
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(status)) {
+		if v, ok := strings.CutPrefix(line, member); ok {
+			kb, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 64)
+			if err != nil {
+				return err
+			}
+			fmt.Println(kb * 1024)
+			return nil
+		}
+	}
+	return errors.New("no " + member + " in /proc/self/status")
 }

@@ -18,8 +18,10 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/netproxy/dialguard"
@@ -34,6 +36,8 @@ const (
 	originBulk = 9001
 
 	penTLS, penH1, penPass, penEcho, penBulk       = 10443, 10444, 10445, 10000, 10001
+	penHook                                        = 10446 // penH1 with a hook
+	squidPort, mitmPort                            = 13128, 13129
 	refTLS, refH1                                  = 11443, 11444
 	relayTLS, relayEcho, relayBulk                 = 12443, 12000, 12001
 	originName, h1Name, passName, rawName          = "origin.test", "h1.test", "pass.test", "raw.test"
@@ -116,6 +120,9 @@ func listen(port int) (net.Listener, error) {
 // origin is what all proxies reach.
 func (w *world) origin() error {
 	bulk := make([]byte, 1<<20)
+	var released atomic.Pointer[chan struct{}]
+	gate := make(chan struct{})
+	released.Store(&gate)
 	h := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/bulk":
@@ -133,6 +140,20 @@ func (w *world) origin() error {
 			io.WriteString(rw, "data: first\n\n")
 			rw.(http.Flusher).Flush()
 			io.WriteString(rw, "data: last\n\n")
+		case "/wait":
+			rw.Header().Set("Content-Type", "text/event-stream")
+			gate := *released.Load()
+			io.WriteString(rw, "data: first\n\n")
+			rw.(http.Flusher).Flush()
+			select {
+			case <-gate:
+				io.WriteString(rw, "data: last\n\n")
+			case <-r.Context().Done():
+			}
+		case "/release":
+			next := make(chan struct{})
+			close(*released.Swap(&next))
+			fallthrough
 		default:
 			rw.Header().Set("Content-Type", "text/plain")
 			io.WriteString(rw, smallBody)
@@ -256,16 +277,15 @@ egress:
   hosts: {origin.test: 127.0.0.1, h1.test: 127.0.0.1, pass.test: 127.0.0.1, raw.test: 127.0.0.1}
 `
 
+// benchHook is asked about every request, and looks at several parts of it.
+const benchHook = `hooks:
+  - name: small-uploads
+    on: [request]
+    cel: 'request.method in ["POST", "PUT"] && request.size > 1000000 || request.path.startsWith("/private/") ? "deny: no" : "next"'
+`
+
 // penstock is the proxy as it serves a pen: real policy, audit and dial guard.
 func (w *world) penstock(dir string) error {
-	file, err := policy.Parse("bench.yaml", policy.CommandLine, []byte(benchPolicy))
-	if err != nil {
-		return err
-	}
-	pol, err := policy.New([]*policy.File{file})
-	if err != nil {
-		return err
-	}
 	f, err := os.OpenFile(filepath.Join(dir, "audit.jsonl"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -280,11 +300,33 @@ func (w *world) penstock(dir string) error {
 		penPass: netip.AddrPortFrom(addr(3), originTLS),
 		penEcho: netip.AddrPortFrom(addr(4), originEcho), penBulk: netip.AddrPortFrom(addr(4), originBulk),
 	}
+	for more, ports := range map[string]map[uint16]netip.AddrPort{"": ports, benchHook: {penHook: ports[penH1]}} {
+		if err := w.serve(benchPolicy+more, ports, writer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve starts a proxy under a policy. ports are what connections to each mean.
+func (w *world) serve(text string, ports map[uint16]netip.AddrPort, writer *audit.Writer) error {
+	file, err := policy.Parse("bench.yaml", policy.CommandLine, []byte(text))
+	if err != nil {
+		return err
+	}
+	pol, err := policy.New([]*policy.File{file})
+	if err == nil {
+		pol, err = pol.CompileConditions(cel.Language{})
+	}
+	if err != nil {
+		return err
+	}
+	addr := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, n}) }
 	p, err := netproxy.New(netproxy.Config{
 		Session: "bench", Policy: pol, Record: writer, Leaves: w.authority,
-		Dialer: &dialguard.Guard{Hosts: pol.Host},
-		Names:  names{addr(1): originName, addr(2): h1Name, addr(3): passName, addr(4): rawName},
-		Roots:  func() (*x509.CertPool, error) { return w.pool, nil },
+		Dialer: &dialguard.Guard{Hosts: pol.Host}, Limits: netproxy.Limits{Connections: 20_000},
+		Names: names{addr(1): originName, addr(2): h1Name, addr(3): passName, addr(4): rawName},
+		Roots: func() (*x509.CertPool, error) { return w.pool, nil },
 		OriginalDst: func(c *net.TCPConn) (netip.AddrPort, error) {
 			return ports[c.LocalAddr().(*net.TCPAddr).AddrPort().Port()], nil
 		},
