@@ -67,6 +67,9 @@ func (f *flow) capture(r *http.Request) {
 	}
 	c.held = n
 	c.head(&c.request, r.Header)
+	if b, ok := r.Body.(*heldBody); ok { // read already, to judge it
+		c.sent(b.held)
+	}
 }
 
 // responded keeps the answer's header fields.

@@ -30,11 +30,19 @@ type heldBody struct {
 	err  error
 }
 
-// record reads on and keeps what it reads.
-type record struct{ *heldBody }
+// reading reads a body from its beginning and keeps what it reads.
+type reading struct {
+	*heldBody
+	pos int // what of held was read
+}
 
-func (r record) Read(p []byte) (int, error) {
+func (r *reading) Read(p []byte) (int, error) {
 	b := r.heldBody
+	if r.pos < len(b.held) {
+		n := copy(p, b.held[r.pos:])
+		r.pos += n
+		return n, nil
+	}
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -45,6 +53,7 @@ func (r record) Read(p []byte) (int, error) {
 			err = errTooMuchHeld
 		}
 		b.held = append(b.held, p[:n]...)
+		r.pos += n
 	}
 	b.err = err
 	return n, err
@@ -104,7 +113,7 @@ func (s *said) judge(rule *policy.Rule) string {
 	switch {
 	case rule.Git() != nil:
 		if s.push == nil && s.pushError == nil {
-			s.push, s.pushError = readPush(record{s.held}, s.header)
+			s.push, s.pushError = readPush(&reading{heldBody: s.held}, s.header)
 		}
 		if s.pushError != nil {
 			return s.pushError.Error()
@@ -139,7 +148,7 @@ func (s *said) document() error {
 	if s.held.all || s.docError != nil {
 		return s.docError
 	}
-	n, err := io.Copy(io.Discard, io.LimitReader(record{s.held}, s.limit+1))
+	n, err := io.Copy(io.Discard, io.LimitReader(&reading{heldBody: s.held}, s.limit+1))
 	if err == nil && n > s.limit {
 		err = speech.ErrLong
 	}
@@ -162,8 +171,12 @@ func (s *said) about(rule *policy.Rule) string {
 // the whole request, or the answer to one that is denied. Nothing of it has left,
 // and what is judged is what is sent on.
 func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.Response) {
-	s := &said{held: &heldBody{f: f, body: r.Body}, header: r.Header}
-	r.Body = s.held
+	held, again := r.Body.(*heldBody) // a hook has changed what was judged
+	if !again {
+		held = &heldBody{f: f, body: r.Body}
+		r.Body = held
+	}
+	s := &said{held: held, header: r.Header}
 	for _, rule := range v.Bodies {
 		if j := rule.JSONRPC(); j != nil {
 			s.limit = max(s.limit, j.Limit())

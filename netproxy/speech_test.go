@@ -7,11 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/elazarl/goproxy"
+
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 )
@@ -270,5 +275,62 @@ func TestGraphQLBody(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the origin has %q, want %q", got, want)
+	}
+}
+
+// TestJudgedTwice: a request that a handler changes after its verdict is judged
+// again, with the whole of its body, and is captured and sent whole.
+func TestJudgedTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := capture.NewWriter(out, capture.MaxFile)
+	defer w.Close()
+	pn := newPen(t, `  allow:
+    - {host: rpc.test, paths: [/a, /b], capture: {request: 1KiB}, jsonrpc: {methods: [ping]}}
+    - {host: rpc.test, paths: [/a], jsonrpc: {methods: [only-a]}}
+`, func(c *Config) { c.Capture = w })
+	pn.p.Chain().OnRequest().DoFunc(func(r *http.Request, _ *goproxy.ProxyCtx) (*http.Request, *http.Response) {
+		r.URL.Path = "/b"
+		return r, nil
+	})
+	var got []string
+	pn.origin("rpc.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got = append(got, r.URL.Path+" "+string(b))
+	}))
+	cl := pn.client("h1")
+	for _, c := range []struct {
+		body   string
+		status int
+	}{{`{"jsonrpc":"2.0","id":1,"method":"ping"}`, 200}, {`{"jsonrpc":"2.0","id":1,"method":"only-a"}`, 403}} {
+		resp, err := cl.Post("https://rpc.test/a", "application/json", strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status {
+			t.Errorf("%s: %s", c.body, resp.Status)
+		}
+	}
+	if want := `/b {"jsonrpc":"2.0","id":1,"method":"ping"}`; len(got) != 1 || got[0] != want {
+		t.Errorf("the origin has %q, want %q", got, want)
+	}
+	closed := wait(t, pn.records, func(c *audit.FlowClose) bool { return c.Status == 200 })
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := capture.Read(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := x.Of(closed.Flow); err != nil || e == nil || string(e.Request.Body) != `{"jsonrpc":"2.0","id":1,"method":"ping"}` {
+		t.Errorf("captured: %+v %v", e, err)
 	}
 }
