@@ -24,6 +24,9 @@ func judge(r *guest.Request) guest.Decision {
 	if r.Method != "GET" && r.Method != "HEAD" {
 		return guest.Deny("packages are only read here")
 	}
+	if r.Query != "" {
+		return guest.Deny("packages are read without a query")
+	}
 	name, ok := packageOf(r.Host, r.Path)
 	switch {
 	case !ok:

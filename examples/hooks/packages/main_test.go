@@ -11,6 +11,7 @@ func TestJudge(t *testing.T) {
 	for request, want := range map[string]string{
 		"GET registry.npmjs.org /react":                                                           "",
 		"GET registry.npmjs.org /react/-/react-18.2.0.tgz":                                        "",
+		"GET registry.npmjs.org /react?a=b":                                                       "without a query",
 		"GET registry.npmjs.org /reakt":                                                           "npm:reakt is not in the list",
 		"GET registry.npmjs.org /@types/node":                                                     "",
 		"GET registry.npmjs.org /@types%2fnode":                                                   "",
@@ -48,7 +49,8 @@ func TestJudge(t *testing.T) {
 		"GET evil.example /react":                                                                 "no package",
 	} {
 		words := strings.Fields(request)
-		d := judge(&guest.Request{Method: words[0], Host: words[1], Path: words[2]})
+		path, query, _ := strings.Cut(words[2], "?")
+		d := judge(&guest.Request{Method: words[0], Host: words[1], Path: path, Query: query})
 		if want == "" && d.Word != "next" || want != "" && (d.Word != "deny" || !strings.Contains(d.Reason, want)) {
 			t.Errorf("%s: %s %s, want %q", request, d.Word, d.Reason, want)
 		}
