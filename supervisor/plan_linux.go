@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -353,16 +354,28 @@ func memory(name string, b []byte) (*os.File, error) {
 	return f, nil
 }
 
-// readFile reads a small regular file.
+// readFile reads a small regular file. A tool in another pen may put something else
+// in its place at any moment: what was opened is looked at, a pipe waits for nobody.
 func readFile(path string, most int64) ([]byte, error) {
-	fi, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !fi.Mode().IsRegular() || fi.Size() > most {
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var b []byte
+	if fi.Mode().IsRegular() {
+		if b, err = io.ReadAll(io.LimitReader(f, most+1)); err != nil {
+			return nil, err
+		}
+	}
+	if !fi.Mode().IsRegular() || int64(len(b)) > most {
 		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, most)
 	}
-	return os.ReadFile(path)
+	return b, nil
 }
 
 func headOf(sum *proxyctl.Summary) (head [32]byte, err error) {
