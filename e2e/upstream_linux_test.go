@@ -445,6 +445,13 @@ func TestUpstreamSupervised(t *testing.T) {
 	r := p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
 	wantOutput(t, r, 0, "web.corp.example / got 0", "clear.corp.example / got 0")
 	p.wantNoPassword(s.password, r)
+	// By a PAC file, too, which only the caller can read.
+	direct := p.egress
+	p.chmod(p.home.Write(t, "etc/proxy.pac", fmt.Sprintf(`function FindProxyForURL(url, host) { return "PROXY %s:3128" }`, place.Name)), 0o600)
+	p.allow = []string{`{host: "*.corp.example", via: auto}`}
+	p.egress += fmt.Sprintf("    auto: {pac: %q, among: [corp]}\n", filepath.Join(p.home.Path, "etc/proxy.pac"))
+	wantOutput(t, p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "web.corp.example / got 0", "clear.corp.example / got 0")
+	p.allow, p.egress = []string{`{host: "*.corp.example", via: corp}`}, direct
 	// Without its addresses the guards refuse it.
 	p.egress = strings.Replace(p.egress, ", addresses: ["+place.Addr.String()+"]", "", 1)
 	wantOutput(t, p.sh("curl -sS https://web.corp.example/"), 0, "refused: it resolves to "+place.Addr.String())

@@ -13,6 +13,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
+	"github.com/penstock/penstock/netproxy/pac"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -58,6 +59,8 @@ type Config struct {
 	Leaves     Leaves
 	Secrets    *secrets.Set    // nil: none
 	Logins     *secrets.Logins // for upstream proxies; nil: none
+	// PACs are the files of upstreams that choose among others, by their names.
+	PACs map[string]*pac.Program
 	// ClientCerts are shown to upstream proxies and webhooks; nil: none.
 	ClientCerts *secrets.ClientCerts
 	// Hooks are asked about requests that the policy allows, after the policy's own.

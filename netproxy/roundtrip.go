@@ -54,7 +54,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	} else if r.ProtoMajor == 2 {
 		f.flavour = flavourH2C
 	}
-	whole, err := f.absolute()
+	whole, err := f.absolute(r.Context())
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}

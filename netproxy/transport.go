@@ -32,7 +32,8 @@ type generation struct {
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
 	upstreams  map[string]*upstream.Upstream
-	ends       []func() // of who the hooks ask
+	ends       []func()                              // of who the hooks ask
+	chosen     map[hooks.Target][]*upstream.Upstream // by PAC files
 	closed     bool
 }
 

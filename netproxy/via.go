@@ -3,23 +3,21 @@ package netproxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/netproxy/dialguard"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
 
-// via returns the upstream by which a target is reached, nil for none.
-func (g *generation) via(t *hooks.Target) *upstream.Upstream {
-	u := g.policy.Route(t)
-	if u == nil {
-		return nil
-	}
+// upstream returns the one of a policy's entry that is a proxy.
+func (g *generation) upstream(u *policy.Upstream) *upstream.Upstream {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if known := g.upstreams[u.Name]; known != nil {
@@ -36,11 +34,22 @@ func (g *generation) via(t *hooks.Target) *upstream.Upstream {
 // dial is the only way out. d is the permission for addresses of t; the address
 // of an upstream proxy has one of its own.
 func (g *generation) dial(ctx context.Context, t hooks.Target, d *policy.Dial) (nc net.Conn, err error) {
-	via := g.via(&t)
-	if via == nil {
-		nc, err = g.p.cfg.Dialer.Dial(ctx, t, d)
-	} else if t, err = g.p.cfg.Dialer.Delegate(t, d); err == nil {
-		nc, err = via.Tunnel(ctx, t)
+	ways, err := g.ways(&t)
+	for _, via := range ways {
+		if via == nil {
+			nc, err = g.p.cfg.Dialer.Dial(ctx, t, d)
+		} else {
+			var asked hooks.Target
+			if asked, err = g.p.cfg.Dialer.Delegate(t, d); err != nil {
+				break
+			}
+			nc, err = via.Tunnel(ctx, asked)
+		}
+		var e *upstream.Error
+		var refused *dialguard.RefusedError
+		if err == nil || ctx.Err() != nil || errors.As(err, &e) && e.Answered() || errors.As(err, &refused) {
+			break // what a proxy says counts, and what the guard does
+		}
 	}
 	if err != nil {
 		return nil, &dialError{err}
@@ -51,9 +60,19 @@ func (g *generation) dial(ctx context.Context, t hooks.Target, d *policy.Dial) (
 // absolute returns the upstream to which a request in clear goes with its whole
 // URL, nil if it goes another way: directly, or as WebSocket, by SOCKS or to a
 // fixed address through a tunnel.
-func (f *flow) absolute() (*upstream.Upstream, error) {
-	via := f.gen.via(&f.req.Target)
-	if via == nil || !via.Web() || f.binding.tls || f.flavour != flavourHTTP1 || f.web.upgrade {
+func (f *flow) absolute(ctx context.Context) (*upstream.Upstream, error) {
+	if f.binding.tls || f.flavour != flavourHTTP1 || f.web.upgrade {
+		return nil, nil
+	}
+	ways, err := f.gen.ways(&f.req.Target)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	via, err := first(ctx, ways)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	if via == nil || !via.Web() {
 		return nil, nil
 	}
 	asked, err := f.p.cfg.Dialer.Delegate(f.req.Target, f.dial)

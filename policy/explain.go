@@ -16,6 +16,8 @@ type Explanation struct {
 	Layer   string `json:"layer,omitempty"` // whose rule it is
 	Reason  string `json:"reason"`
 	Via     string `json:"via,omitempty"` // upstream by which it would be reached; "" directly
+	// Among are what that one's PAC file chooses among.
+	Among []string `json:"among,omitempty"`
 	// Undecided says why the condition of the rule that denies can't be decided.
 	Undecided string `json:"undecided,omitempty"`
 	Hook      bool   `json:"hook,omitempty"` // a hook denies what the rules allow
@@ -61,7 +63,7 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 		e.Reason += ", with secret " + v.Pin.Secret + " as its only credential (pin)"
 	}
 	if u := p.Route(&r.Target); u != nil {
-		e.Via = u.Name
+		e.Via, e.Among = u.Name, u.Among
 	}
 	for _, rule := range v.Bodies {
 		if v.Action == hooks.Deny {

@@ -196,7 +196,7 @@ func (c *claims) upstreams() {
 		if f == nil {
 			continue
 		}
-		if err := u.finish(); err != nil || u.File != "" && !plainPath(u.File) || !u.Client.plain() {
+		if err := u.finish(); err != nil || u.File != "" && !plainPath(u.File) || !u.Client.plain() || u.IsPAC() && !plainPath(u.PAC) {
 			c.fail(u.From, "upstream %s can't be in a policy", quote(u.Name))
 			continue
 		}

@@ -291,6 +291,7 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	c.upstreams = slices.Clone(f.upstreams)
 	for i := range c.upstreams {
 		value(&c.upstreams[i].File, c.upstreams[i].From)
+		value(&c.upstreams[i].PAC, c.upstreams[i].From)
 		value(&c.upstreams[i].Client.Cert, c.upstreams[i].From)
 		value(&c.upstreams[i].Client.Key, c.upstreams[i].From)
 	}

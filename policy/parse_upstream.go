@@ -64,7 +64,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 		u.scheme = scheme
 		u.URLs = append(u.URLs, canonical)
 	}
-	seen := p.fields(n, "an upstream", []field{
+	seen := p.fields(n, "an upstream", append([]field{
 		{"url", func(n *yaml.Node) {
 			if s, ok := p.text(n, "url"); ok {
 				proxy(n, s)
@@ -108,12 +108,12 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 			})
 		}},
 		{"except", func(n *yaml.Node) { u.Except = p.patterns(n, "except") }},
-	})
+	}, p.pacFields(&u)...))
 	switch {
 	case seen == nil || len(p.errs.Errors) > before:
 	case seen["url"] != nil && seen["urls"] != nil:
 		p.fail(seen["urls"], "write all of them in urls", "upstream %s has both url and urls", name)
-	case len(u.URLs) == 0:
+	case len(u.URLs) == 0 && !u.IsPAC():
 		p.fail(n, `write url: "http://proxy.corp.example:3128"`, "upstream %s has no url", name)
 	case u.User != "" && !u.LogsIn():
 		p.fail(seen["user"], "add from: env:NAME or file:PATH, which holds the password", "upstream %s has a user and no password", name)

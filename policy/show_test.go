@@ -28,6 +28,7 @@ egress:
     corp: {url: "http://proxy.corp.example:3128", user: me, from: "env:PROXY_PASSWORD", addresses: [10.0.0.0/8], except: ["*.lab.example", 10.30.0.0/16]}
     krb: {url: "https://krb.corp.example:3129", auth: negotiate, from: "env:KRB5CCNAME", kdc: [kdc.corp.example, "kdc2.corp.example:8888"]}
     mtls: {url: "https://m.corp.example:3129", client_cert: /etc/m.pem, client_key: /etc/m.key}
+    auto: {pac: /etc/corp.pac, among: [corp, krb, direct], my_address: 10.1.2.3}
     nt: {url: "http://nt.corp.example:3128", auth: ntlm, user: 'CORP\me', from: "env:PROXY_PASSWORD"}
     socks: {urls: ["socks5://192.0.2.1:1080", "socks5h://[2001:db8::9]:1080"], from: "file:/run/login"}
   allow:

@@ -38,7 +38,12 @@ type Upstream struct {
 	// Except is what is dialled directly although a rule goes this way. It allows
 	// nothing.
 	Except []LimitPattern `json:"except,omitempty"`
-	From   Source         `json:"from"`
+	// PAC is a proxy auto-configuration file, an absolute path, that chooses Among
+	// other upstreams and Direct; MyAddress is what it takes for this machine's.
+	PAC       string     `json:"pac,omitempty"`
+	Among     []string   `json:"among,omitempty"`
+	MyAddress netip.Addr `json:"my_address,omitzero"`
+	From      Source     `json:"from"`
 
 	scheme  string
 	proxies []Proxy
@@ -83,12 +88,16 @@ func (u *Upstream) excepts(t *hooks.Target) bool {
 func (u *Upstream) same(v *Upstream) bool { return u.text() == v.text() }
 
 func (u *Upstream) text() string {
-	urls := make([]string, len(u.URLs))
+	urls, t := make([]string, len(u.URLs)), ""
 	for i, s := range u.URLs {
 		urls[i] = quoteYAML(s)
 	}
-	t := "{url: " + urls[0]
-	if len(urls) > 1 {
+	switch len(urls) {
+	case 0:
+		t = u.pacText()
+	case 1:
+		t = "{url: " + urls[0]
+	default:
 		t = "{urls: [" + strings.Join(urls, ", ") + "]"
 	}
 	if u.User != "" {
@@ -136,6 +145,12 @@ func (u *Upstream) finish() error {
 	switch {
 	case !validUpstream(u.Name):
 		return errors.New("the name of an upstream is not lower-case letters, digits, - and _, or is " + Direct)
+	case u.IsPAC():
+		u.proxies, u.kdcs, u.scheme = nil, nil, ""
+		if msg, _ := u.checkPAC(); msg != "" {
+			return errors.New("the upstream " + msg)
+		}
+		return nil
 	case len(u.URLs) == 0 || len(u.URLs) > maxProxies:
 		return errors.New("an upstream has from 1 to " + strconv.Itoa(maxProxies) + " URLs")
 	case u.Env != "" && u.File != "" || u.Env != "" && !validEnv(u.Env) || u.User != "" && !u.LogsIn():
@@ -170,6 +185,9 @@ func (u *Upstream) finish() error {
 
 // check says why a login or a certificate can't be.
 func (u *Upstream) check() (msg, hint string) {
+	if msg, hint = u.checkPAC(); msg != "" || u.IsPAC() {
+		return msg, hint
+	}
 	if msg, hint = u.checkAuth(); msg == "" {
 		msg, hint = u.Client.check()
 	}

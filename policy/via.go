@@ -82,6 +82,7 @@ func (m *merge) checkUpstream(u *Upstream) {
 	if u.finish() != nil {
 		return // said by the parser
 	}
+	m.checkAmong(u)
 	for i, p := range slices.Concat(u.Proxies(), u.KDCs()) {
 		for _, r := range m.d.Rules {
 			switch {

@@ -228,6 +228,9 @@ func (s *session) startProxy(ctx context.Context) error {
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
 	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), ClientCerts: s.certs.Donate(), Who: s.answers()}
+	if cfg.PACs, err = s.pacs(); err != nil {
+		return err
+	}
 	if cfg.HookKeys, err = s.hookKeys(); err != nil {
 		return err
 	}

@@ -169,7 +169,9 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 	} else {
 		fmt.Fprintf(b, "  %s\n", e.Reason)
 	}
-	if e.Via != "" && e.Action == "allow" {
+	if len(e.Among) > 0 && e.Action == "allow" {
+		fmt.Fprintf(b, "  via upstream %s, whose file chooses among %s\n", e.Via, strings.Join(e.Among, ", "))
+	} else if e.Via != "" && e.Action == "allow" {
 		fmt.Fprintf(b, "  via upstream %s, which resolves the name and connects\n", e.Via)
 	}
 	for _, n := range e.Body {

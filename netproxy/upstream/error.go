@@ -65,6 +65,9 @@ func (e *Error) scheme() string {
 	return "Basic"
 }
 
+// Answered says whether the proxy works and said no: another one is not to be asked.
+func (e *Error) Answered() bool { return e.answered() }
+
 // answered says whether the proxy works and said no.
 func (e *Error) answered() bool {
 	var status *StatusError
@@ -175,6 +178,7 @@ func (e *tlsError) Error() string { return "TLS with the proxy: " + e.err.Error(
 func (e *tlsError) Unwrap() error { return e.err }
 
 var (
+	errResting     = errors.New("it could not be reached a short while ago")
 	errNoAnswer    = errors.New("it closed the connection without an answer")
 	errBadAnswer   = errors.New("its answer is not that of a proxy of this kind")
 	errSOCKSMethod = errors.New("it takes none of the ways to log in that are offered")

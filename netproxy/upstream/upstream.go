@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,6 +55,7 @@ type Upstream struct {
 	mu        sync.Mutex
 	rest      []time.Time // until when each proxy is asked last
 	ntlmUntil time.Time   // until when nobody logs in by NTLM
+	met       time.Time   // until when it counts as one that can be reached
 }
 
 // New returns the upstream.
@@ -139,6 +141,31 @@ func (u *Upstream) Dial(ctx context.Context) (net.Conn, error) {
 		}
 		return c, nil
 	})
+}
+
+// Ready says whether one of its proxies can be reached, as it was tried a short while
+// ago or now.
+func (u *Upstream) Ready(ctx context.Context) error {
+	u.mu.Lock()
+	now := time.Now()
+	met := now.Before(u.met)
+	down := !slices.ContainsFunc(u.rest, func(t time.Time) bool { return !now.Before(t) })
+	u.mu.Unlock()
+	switch {
+	case down:
+		return u.fail(0, hooks.Target{}, errResting)
+	case met:
+		return nil
+	}
+	c, err := u.try(ctx, func(_ int, c net.Conn) (net.Conn, error) { return c, nil })
+	if err != nil {
+		return err
+	}
+	c.Close()
+	u.mu.Lock()
+	u.met = now.Add(restFor)
+	u.mu.Unlock()
+	return nil
 }
 
 // try has use make something of a connection to each proxy in turn.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/netproxy/pac"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -175,6 +176,18 @@ func (x *examination) proxies(p *policy.Policy, root, file string) {
 // upstream connects to the proxies of one entry, and to nothing by them.
 func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 	name := "upstream " + u.Name
+	if u.IsPAC() {
+		b, err := os.ReadFile(u.PAC)
+		if err == nil {
+			_, err = pac.Parse(b)
+		}
+		if err != nil {
+			x.bad(Fail, "files", name, fmt.Errorf("%s: %w", u.PAC, err), "see docs/proxies.md")
+			return
+		}
+		x.ok("files", name, "%s is understood, and chooses among %s", u.PAC, strings.Join(u.Among, ", "))
+		return
+	}
 	logins, err := secrets.ResolveLogins([]policy.Upstream{*u}, secrets.Source{Lookup: x.Host.Lookup, Read: os.ReadFile})
 	if err != nil {
 		x.bad(Fail, "files", name, err, "see docs/proxies.md")

@@ -121,6 +121,8 @@ type Config struct {
 	HookModules map[string][]byte `json:"hook_modules,omitempty"`
 	// Logins are for upstream proxies of the policy.
 	Logins *secrets.LoginDonation `json:"logins,omitempty"`
+	// PACs are the contents of PAC files, by the names of their upstreams.
+	PACs map[string][]byte `json:"pacs,omitempty"`
 	// ClientCerts are for the policy's upstream proxies and webhooks.
 	ClientCerts secrets.CertDonation `json:"client_certs,omitempty"`
 

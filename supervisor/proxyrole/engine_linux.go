@@ -138,6 +138,10 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
+	programs, err := pacPrograms(cfg)
+	if err != nil {
+		return nil, err
+	}
 	modules, err := e.hookModules()
 	if err != nil {
 		return nil, err
@@ -156,6 +160,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Secrets:     e.secrets,
 		Logins:      logins,
 		ClientCerts: cfg.ClientCerts.ClientCerts(),
+		PACs:        programs,
 		HookKeys:    cfg.HookKeys,
 		HookModules: modules,
 		HookProcess: processes,
