@@ -106,7 +106,15 @@ visible_hostname %[3]s
 `, write("hosts", hosts.String()), dir, name)
 	path := write("squid.conf", conf.String())
 	_, attr := serverUser(t, dir)
-	cmd := exec.Command(prog, "-N", "-f", path)
+	// Its shared memory is named by this: a squid that was killed leaves its own.
+	service := strings.ToLower(rand.Text())
+	t.Cleanup(func() {
+		left, _ := filepath.Glob("/dev/shm/" + service + "-*")
+		for _, name := range left {
+			os.Remove(name)
+		}
+	})
+	cmd := exec.Command(prog, "-N", "-n", service, "-f", path)
 	cmd.SysProcAttr, cmd.Dir, cmd.Env = attr, dir, append(os.Environ(), login.env...)
 	w.Start(cmd)
 	t.Cleanup(func() {
