@@ -8,7 +8,8 @@ import (
 
 func (p *parser) expression() expr {
 	v := p.assignment()
-	for p.accept(",") {
+	for n := 0; p.accept(","); n++ {
+		p.chain(n)
 		first, second := v, p.assignment()
 		v = func(f *frame) value {
 			first(f)
@@ -109,6 +110,13 @@ func (p *parser) conditional() operand {
 	}}
 }
 
+// chain bounds operators in a row, as each is evaluated within the one behind it.
+func (p *parser) chain(n int) {
+	if n > maxChain {
+		p.fail("an expression is too long")
+	}
+}
+
 // levels are the binary operators, from those that bind least on.
 func levels() [][]string {
 	return [][]string{
@@ -122,7 +130,8 @@ func (p *parser) binary(level int) operand {
 		return p.unary()
 	}
 	left := p.binary(level + 1)
-	for p.tok.kind != tString && p.tok.kind != tNumber && slices.Contains(all[level], p.tok.text) {
+	for n := 0; p.tok.kind != tString && p.tok.kind != tNumber && slices.Contains(all[level], p.tok.text); n++ {
+		p.chain(n)
 		sign := p.tok.text
 		if sign == "instanceof" {
 			p.unexpected()

@@ -182,12 +182,15 @@ func TestHostile(t *testing.T) {
 		"return 1" + strings.Repeat("?1:1", 1000):                          "within each other",
 		"return " + strings.Repeat("function () { return ", 1000):          "within each other",
 		"return 1 +":                                                       "is not expected",
-		"break":                                                            "outside of",
-		"1 = 2":                                                            "can't be assigned",
-		`return String.prototype.x`:                                        "no property of undefined",
-		`var f = alert; f.x = 1; Math.floor = f; host.x = 1;`:              "of what is no object",
-		`return isInNet.call(null, host)`:                                  "not a function",
-		`/a/g.test(host)`:                                                  "flag g",
+		"return " + strings.Repeat("host+", 6000) + "1":                    "expression is too long",
+		"return (" + strings.Repeat("host,", 6000) + "1)":                  "expression is too long",
+		strings.Repeat("/(a{1,30}){1,30}/;", 4500):                         "too many regular expressions",
+		"break":                     "outside of",
+		"1 = 2":                     "can't be assigned",
+		`return String.prototype.x`: "no property of undefined",
+		`var f = alert; f.x = 1; Math.floor = f; host.x = 1;`:                                  "of what is no object",
+		`return isInNet.call(null, host)`:                                                      "not a function",
+		`/a/g.test(host)`:                                                                      "flag g",
 		`return "` + strings.Repeat("x", 100) + `".replace("x", "$&")`:                         "without $",
 		`var s = ""; while (s.length < 4e6) s += "0123456789abcdef0123456789abcdef"; return s`: "bytes",
 	} {
@@ -211,6 +214,19 @@ func TestHostile(t *testing.T) {
 		t.Error(err)
 	} else if _, err := p.Find("https://a/", "a", fixedEnv()); err == nil || !strings.Contains(err.Error(), "no function FindProxyForURL") {
 		t.Error(err)
+	}
+}
+
+// TestLong: files of companies are long, and not deep.
+func TestLong(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("if (host == 'x') return 'x';")
+	for range 2000 {
+		b.WriteString(" else if (dnsDomainIs(host, '.lab.example') || host == 'y') { return 'y'; }\n")
+	}
+	b.WriteString("else if (" + strings.Repeat("host == 'z' || ", 3000) + "true) return 'DIRECT'; else return 'z';")
+	if got, err := evaluate(t, b.String(), fixedEnv()); err != nil || got != "DIRECT" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

@@ -58,6 +58,7 @@ type (
 // body is a function's, or the file's.
 type body struct {
 	vars  []string // declared by var, anywhere in it
+	known map[string]bool
 	funcs []declared
 	list  []stmt
 }
@@ -65,6 +66,17 @@ type body struct {
 type declared struct {
 	name string
 	make expr
+}
+
+// declare notes a var.
+func (b *body) declare(name string) {
+	if b.known == nil {
+		b.known = map[string]bool{}
+	}
+	if !b.known[name] {
+		b.known[name] = true
+		b.vars = append(b.vars, name)
+	}
 }
 
 // enter declares what is hoisted.
@@ -95,6 +107,7 @@ type parser struct {
 	breaks int // loops and switches
 	inFunc bool
 	own    bool // the block has let or const
+	regexp int  // bytes of regular expressions
 }
 
 // reserved are words that are no names.
@@ -277,8 +290,8 @@ func (p *parser) variables() stmt {
 	var list []stmt
 	for {
 		name := p.name()
-		if word == "var" && !slices.Contains(p.body.vars, name) {
-			p.body.vars = append(p.body.vars, name)
+		if word == "var" {
+			p.body.declare(name)
 		}
 		var v expr
 		if p.accept("=") {

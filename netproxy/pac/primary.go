@@ -146,6 +146,9 @@ func (p *parser) primary() operand {
 			return p.literal()
 		case "/", "/=":
 			pattern, flags := p.lex.regexp(t.pos)
+			if p.regexp += len(pattern); p.regexp > maxPatterns {
+				p.fail("it has too many regular expressions")
+			}
 			p.advance()
 			re, all, err := compilePattern(pattern, flags)
 			if err != "" {

@@ -1,7 +1,5 @@
 package pac
 
-import "slices"
-
 func (p *parser) condition() expr {
 	p.expect("(")
 	v := p.expression()
@@ -9,18 +7,28 @@ func (p *parser) condition() expr {
 	return v
 }
 
+// branch is a chain of if and else if, which companies' files have hundreds of.
 func (p *parser) branch() stmt {
-	p.advance()
-	cond, yes := p.condition(), p.statement()
-	no := func(*frame) outcome { return goesOn }
-	if p.accept("else") {
-		no = p.statement()
+	var conds []expr
+	var then []stmt
+	var last stmt
+	for last == nil && p.accept("if") {
+		conds = append(conds, p.condition())
+		then = append(then, p.statement())
+		if !p.accept("else") {
+			last = func(*frame) outcome { return goesOn }
+		} else if !p.tok.is("if") {
+			last = p.statement()
+		}
 	}
 	return func(f *frame) outcome {
-		if truth(cond(f)) {
-			return yes(f)
+		for i, cond := range conds {
+			f.m.step(1)
+			if truth(cond(f)) {
+				return then[i](f)
+			}
 		}
-		return no(f)
+		return last(f)
 	}
 }
 
@@ -79,8 +87,8 @@ func (p *parser) loop() stmt {
 		p.advance()
 		name = p.name()
 		if p.accept("in") {
-			if word == "var" && !slices.Contains(p.body.vars, name) {
-				p.body.vars = append(p.body.vars, name)
+			if word == "var" {
+				p.body.declare(name)
 			}
 			return p.each(word, name)
 		}

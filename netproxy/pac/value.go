@@ -46,6 +46,10 @@ const (
 	// maxNesting bounds what stands within each other in a file.
 	maxNesting = 150
 	maxPattern = 2000
+	// maxPatterns bounds the regular expressions of a file together, in bytes.
+	maxPatterns = 64 << 10
+	// maxChain bounds operators of one kind in a row.
+	maxChain = 5000
 )
 
 // overrun is the end of an evaluation that no catch of the file holds up.
