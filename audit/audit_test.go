@@ -41,6 +41,7 @@ func events() []Event {
 		&Control{Action: "freeze", Reason: "violation: secret-misuse"},
 		&Publish{Action: "open", Listen: ap("127.0.0.1:8080"), Port: 3000},
 		&Publish{Action: "connect", Listen: ap("127.0.0.1:8080"), Port: 3000, Peer: ap("127.0.0.1:55555")},
+		&Ask{Action: "allowed", Question: 1, Flow: 4, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "new.example", Port: 443}, Method: "GET", Path: "/", Approval: "{host: new.example}", Scope: "for", For: 10 * time.Minute, By: "anna (uid 1000)", Waiting: 2},
 		&SessionEnd{ExitCode: 3, Signal: "TERM", Reason: "signal", Duration: time.Second, Counts: Counts{Allowed: 1, Lost: 2, Executions: 7, Exits: 6, Signals: 1}},
 	}
 }

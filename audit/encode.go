@@ -37,6 +37,8 @@ func typeName(e Event) string {
 		name, ok = TypeControl, e != nil
 	case *Publish:
 		name, ok = TypePublish, e != nil
+	case *Ask:
+		name, ok = TypeAsk, e != nil
 	case *Loss:
 		name, ok = TypeLoss, e != nil
 	}
@@ -96,6 +98,23 @@ func (l *line) encode(e Event) {
 		l.addrPort("listen", e.Listen)
 		l.count("port", uint64(e.Port))
 		l.addrPort("peer", e.Peer)
+	case *Ask:
+		l.str("action", e.Action, maxName)
+		l.count("question", e.Question)
+		l.count("flow", e.Flow)
+		l.str("protocol", e.Protocol.String(), maxName)
+		l.target(e.Target)
+		l.str("method", e.Method, maxName)
+		l.str("path", e.Path, maxPath)
+		l.str("rule", e.Rule, maxText)
+		l.str("approval", e.Approval, maxText)
+		l.str("scope", e.Scope, maxName)
+		if e.For > 0 {
+			l.duration("for_us", e.For)
+		}
+		l.str("by", e.By, maxName)
+		l.count("waiting", e.Waiting)
+		l.count("count", e.Count)
 	case *Loss:
 		l.loss(e)
 	}

@@ -30,6 +30,7 @@ const (
 	TypeLimit        = "limit"
 	TypeControl      = "control"
 	TypePublish      = "publish"
+	TypeAsk          = "ask"
 	TypeLoss         = "loss"
 )
 
@@ -262,6 +263,29 @@ type Publish struct {
 	Peer   netip.AddrPort
 }
 
+// Ask is a question to a person and what became of it, recorded before anything
+// that the answer lets out.
+type Ask struct {
+	// Action is "asked", "allowed", "denied", "timeout" (nobody answered),
+	// "withdrawn" (nobody waits any more), or "refused" (too many were asked).
+	Action   string
+	Question uint64 // number in the session; 0 of "refused"
+	Flow     uint64 // the first that waited
+	Protocol hooks.Protocol
+	Target   hooks.Target
+	Method   string
+	Path     string
+	Rule     string // who has it asked, "file:line"; "" for the default
+	Approval string // the rule that was said yes or no to, in YAML
+	// Of an answer: how long it holds ("once", "for", "session" or "always"), For of
+	// "for", and who gave it.
+	Scope   string
+	For     time.Duration
+	By      string
+	Waiting uint64 // flows that it was the answer for
+	Count   uint64 // of "refused": how many so far
+}
+
 // Loss says that records are missing before this one, how many and why. It is
 // written by the Writer itself.
 type Loss struct {
@@ -284,4 +308,5 @@ func (*Violation) event()     {}
 func (*Limit) event()         {}
 func (*Control) event()       {}
 func (*Publish) event()       {}
+func (*Ask) event()           {}
 func (*Loss) event()          {}

@@ -47,9 +47,11 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 	all := append(events(),
 		&Loss{Count: 3, Reason: "write failed", Detail: "no space left on device"},
 		&Loss{Count: 1, Reason: "torn line", Torn: []byte(`{"schema":1,"sess`)},
+		&Ask{Action: "asked", Question: 1, Flow: 4, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "new.example", Port: 443}, Method: "GET", Path: "/", Rule: "p.yaml:4", Approval: "{host: new.example}", Waiting: 1},
+		&Ask{Action: "refused", Flow: 9, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Count: 100},
 		// The zero value and everything over its bounds must be records too.
 		&SessionStart{}, &SessionEnd{}, &Process{Action: "exec"}, &Process{Action: "exit", ExitCode: 7, UID: -1}, &Process{Action: "seen", Number: 1, UID: -1}, &DNS{}, &FlowOpen{Flow: 1}, &FlowClose{Flow: 1}, &Drop{},
-		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Publish{Action: "close"}, &Loss{Reason: "r"},
+		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Publish{Action: "close"}, &Ask{Action: "withdrawn"}, &Loss{Reason: "r"},
 		&SessionStart{Argv: repeat(long, 400), Dir: long, User: long, Host: long, Mode: ModeAudit, Warnings: repeat("w", 400),
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},
@@ -58,7 +60,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&FlowOpen{Flow: 1, Hooks: slices.Repeat([]hooks.Trace{{Hook: "a", Decision: "deny", Reason: strings.Repeat("x", 310), Duration: 1 << 40}}, 100)},
 		&Process{Action: "seen", Number: 1 << 62, Parent: 1 << 61, Exe: long, Dev: 1<<64 - 1, Ino: 1 << 50, Argv: repeat(long, 400), Cgroup: long, Start: 1 << 62},
 		&DNS{Name: long, Answer: netip.MustParseAddr("fe80::1%zone\"}"), Server: netip.MustParseAddrPort("[::ffff:1.2.3.4]:53")},
-		&Violation{Kind: "x", Detail: long}, &Limit{Kind: "x", Detail: long}, &Control{Action: "x", Reason: long}, &Loss{Reason: "r", Torn: []byte(long)},
+		&Violation{Kind: "x", Detail: long}, &Limit{Kind: "x", Detail: long}, &Control{Action: "x", Reason: long}, &Ask{Action: "asked", Method: long, Path: long, Rule: long, Approval: long, Scope: "once", By: long, Target: hooks.Target{Host: long, Port: 1}}, &Loss{Reason: "r", Torn: []byte(long)},
 	)
 	for _, e := range all {
 		line := encoded(e)

@@ -55,6 +55,14 @@ type Record struct {
 	Detail    string   `json:"detail"`
 	Action    string   `json:"action"`
 
+	// ask
+	Question uint64 `json:"question"`
+	Approval string `json:"approval"`
+	Scope    string `json:"scope"`
+	For      int64  `json:"for_us"` // microseconds
+	By       string `json:"by"`
+	Waiting  uint64 `json:"waiting"`
+
 	// dns, drop, publish, process, loss
 	Name        string   `json:"name"`
 	QType       string   `json:"qtype"`

@@ -299,6 +299,14 @@ func times(n uint64) string {
 	return strconv.FormatUint(n, 10) + "×"
 }
 
+// askScope says how long an answer holds.
+func askScope(r *audit.Record) string {
+	if r.Scope == "for" {
+		return "for " + (time.Duration(r.For) * time.Microsecond).String()
+	}
+	return r.Scope
+}
+
 // describe puts a record into words: a label and what there is to say, without
 // the empty ones. They are not escaped yet.
 func describe(r *audit.Record) (colour string, words []string) {
@@ -340,6 +348,8 @@ func describe(r *audit.Record) (colour string, words []string) {
 		colour, w = red, []string{"LOST", fmt.Sprintf("%d records", r.Count), r.Reason, r.Detail}
 	case audit.TypePublish:
 		w = []string{"publish", r.Action, r.Listen, "port " + strconv.Itoa(r.Port), r.Peer}
+	case audit.TypeAsk:
+		colour, w = yellow, []string{"ask", r.Action, by("?", r.Question), flow(), r.Method, g.Destination() + r.Path, askScope(r), by("flows ", r.Waiting), times(r.Count), r.By}
 	case audit.TypeProcess:
 		end := ""
 		if r.Action == "exit" {
