@@ -13,6 +13,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
+	"github.com/penstock/penstock/netproxy/desk"
 	"github.com/penstock/penstock/netproxy/pac"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
@@ -63,6 +64,9 @@ type Config struct {
 	PACs map[string]*pac.Program
 	// ClientCerts are shown to upstream proxies and webhooks; nil: none.
 	ClientCerts *secrets.ClientCerts
+	// Desk is where a person is asked; nil: nobody is, and what the policy would ask
+	// about is denied.
+	Desk *desk.Desk
 	// Hooks are asked about requests that the policy allows, after the policy's own.
 	Hooks []chain.Entry
 	// HookKeys are what the questions to the policy's webhooks are signed with, by

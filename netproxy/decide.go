@@ -113,7 +113,9 @@ func (f *flow) decide(r *http.Request) *http.Response {
 			return refused
 		}
 	}
-	f.verdict(v, f.p.cfg.Permissive)
+	would := f.p.cfg.Permissive && v.Action != hooks.Ask
+	v = f.asked(r.Context(), f.web.client, v)
+	f.verdict(v, would)
 	if !f.allowed {
 		return f.deny(r, v)
 	}

@@ -34,6 +34,8 @@ type flow struct {
 	begun    bool  // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
+	// approved is the rule of an answer that let it out, "" for none.
+	approved string
 
 	open  audit.FlowOpen
 	close audit.FlowClose
@@ -52,6 +54,9 @@ type flow struct {
 // decides; a rule that denies holds in audit mode too, since it may be one of a
 // layer that the mode's can't undo.
 func (f *flow) verdict(v policy.Verdict, would bool) {
+	if v.Action != hooks.Allow { // of what is asked about too, when nobody was
+		v.Action = hooks.Deny
+	}
 	f.dial, f.pin, f.budgets, f.captures = v.Dial, v.Pin, v.Budgets, v.Capture
 	f.open.Verdict, f.open.Reason = v.Action, v.Reason
 	if v.Rule != nil {

@@ -216,7 +216,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 func (p *Proxy) tunnel(c *conn) {
 	gen := p.rules.Load()
 	may := c.opener.connect(gen.policy, c.target)
-	if may.Raw {
+	if may.Raw || may.RawAsk && p.cfg.Desk != nil {
 		// Before any byte: the server may be the one that speaks first.
 		p.relayTCP(c, gen, may.TCP, false)
 		return
@@ -228,12 +228,19 @@ func (p *Proxy) tunnel(c *conn) {
 	case kindHTTP1, kindHTTP2:
 		p.serveHTTP(c, kind)
 	default:
-		if may.TCP.Action == hooks.Allow || p.cfg.Permissive {
-			p.relayTCP(c, gen, may.TCP, may.TCP.Action != hooks.Allow)
+		if may.TCP.Action == hooks.Allow || p.cfg.Permissive || p.asksRaw(c, &may) && err != error(errClosedEarly) {
+			p.relayTCP(c, gen, may.TCP, p.cfg.Permissive)
 			return
 		}
 		p.refuse(c, hooks.ProtocolTCP, may.TCP, err)
 	}
+}
+
+// asksRaw says whether a person is to be asked about raw bytes to c's target. By
+// default that is not so at the ports of the web: there a connection that says
+// nothing was opened ahead.
+func (p *Proxy) asksRaw(c *conn, may *policy.Connect) bool {
+	return may.TCP.Action == hooks.Ask && p.cfg.Desk != nil && (may.TCP.Rule != nil || c.target.Port != 443 && c.target.Port != 80)
 }
 
 // kind is what a connection speaks, by its first bytes.
@@ -251,7 +258,7 @@ const (
 func (p *Proxy) classify(c *conn, may *policy.Connect) (k kind, err error) {
 	wait := p.limits.FirstByte
 	switch {
-	case p.cfg.Permissive || may.TCP.Action == hooks.Allow:
+	case p.cfg.Permissive || may.TCP.Action == hooks.Allow || p.asksRaw(c, may):
 		wait = time.Second // then it is the server that speaks first
 	case !may.Possible():
 		wait = p.limits.Refused

@@ -353,6 +353,9 @@ func (r *records) add(e audit.Event) {
 	case *audit.Process:
 		c := *e
 		r.list = append(r.list, &c)
+	case *audit.Ask:
+		c := *e
+		r.list = append(r.list, &c)
 	}
 	if r.cond != nil {
 		r.cond.Broadcast()

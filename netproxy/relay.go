@@ -16,8 +16,9 @@ import (
 // opens applies a verdict, the hooks and the budgets to a connection that is not read, and
 // records that it leaves. false: it was refused, and the pen's end is reset.
 func (p *Proxy) opens(c *conn, f *flow, v policy.Verdict, would bool) bool {
-	f.verdict(v, would)
-	if f.asks(hooks.PointConnect) {
+	would = would && v.Action != hooks.Ask
+	f.verdict(f.asked(p.ending, c, v), would)
+	if f.asks(hooks.PointConnect) && f.req.Flow == 0 {
 		f.req.Flow = p.flows.Add(1)
 	}
 	if f.allowed && f.meets(p.ending, c) {
@@ -45,7 +46,7 @@ func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool)
 	if !p.opens(c, f, v, would) {
 		return
 	}
-	up, err := gen.dial(context.Background(), c.target, v.Dial)
+	up, err := f.gen.dial(context.Background(), c.target, f.dial)
 	if err != nil {
 		f.fail(err)
 		f.end()

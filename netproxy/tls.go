@@ -185,7 +185,7 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 	if !p.opens(c, f, v, p.cfg.Permissive) {
 		return
 	}
-	up, err := p.dialVerified(c, gen, v.Dial, hello)
+	up, err := p.dialVerified(c, f.gen, f.dial, hello)
 	if err != nil {
 		f.fail(err)
 		f.end()

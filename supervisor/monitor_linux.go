@@ -258,6 +258,9 @@ func (m *monitor) live(st *registry.Status) {
 	if m.isFrozen() {
 		st.State = registry.Frozen
 	}
+	if b := m.s.book; b != nil {
+		st.Questions = len(b.List())
+	}
 	st.Memory, st.PIDs, st.CPU = m.usage()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -268,13 +271,17 @@ func (m *monitor) live(st *registry.Status) {
 
 // control is what the registry lets the session's owner do.
 func (m *monitor) control(kill func()) registry.Control {
-	return registry.Control{Live: m.live, Kill: kill, Freeze: func(on bool) error {
+	c := registry.Control{Live: m.live, Kill: kill, Freeze: func(on bool) error {
 		reason := "penstock resume"
 		if on {
 			reason = "penstock freeze"
 		}
 		return m.freeze(on, reason)
 	}}
+	if b := m.s.book; b != nil {
+		c.Questions, c.Answer = b.List, b.Answer
+	}
+	return c
 }
 
 // expire ends the command at a limit of time, with a moment to tidy up. A frozen

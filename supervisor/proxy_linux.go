@@ -227,7 +227,8 @@ func (s *session) startProxy(ctx context.Context) error {
 	}
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), ClientCerts: s.certs.Donate(), Who: s.answers()}
+	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), ClientCerts: s.certs.Donate(), Who: s.answers(),
+		Ask: !s.cfg.CI}
 	if cfg.PACs, err = s.pacs(); err != nil {
 		return err
 	}
@@ -273,6 +274,9 @@ func (s *session) startProxy(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if cfg.Ask {
+		s.book = s.proxy.client.AskPerson(s.asks)
 	}
 	s.ca.Close()
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 	"github.com/penstock/penstock/supervisor/janitor"
+	"github.com/penstock/penstock/supervisor/questions"
 	"github.com/penstock/penstock/supervisor/registry"
 	"github.com/penstock/penstock/supervisor/terminal"
 )
@@ -63,6 +64,7 @@ type session struct {
 
 	hooks *hookHost // nil: no hook is a process
 	proxy *proxyProcess
+	book  *questions.Book // what a person is asked; nil: nobody is
 	line  *shim.Conn
 	pen   *netns.Building
 	tool  *process

@@ -202,3 +202,39 @@ func TestHookExamplesDecide(t *testing.T) {
 		t.Errorf("found %d requests in hooks.md", count)
 	}
 }
+
+// TestAskDocument: what docs/ask.md says of its policy is what comes out.
+func TestAskDocument(t *testing.T) {
+	b, err := os.ReadFile("../../docs/ask.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func(kind string) string {
+		_, rest, ok := strings.Cut(string(b), "```"+kind+"\n")
+		text, _, closed := strings.Cut(rest, "```\n")
+		if !ok || !closed {
+			t.Fatalf("no block of %s", kind)
+		}
+		return text
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Chdir(home)
+	dir := filepath.Join(home, ".config", "penstock")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(block("yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command, want, _ := strings.Cut(strings.TrimPrefix(block("console"), "$ penstock "), "\n")
+	var out strings.Builder
+	root := newRootCmd()
+	root.SetArgs(strings.Fields(command))
+	root.SetOut(&out)
+	root.Execute() //nolint:errcheck // it is no allow
+	if got := strings.ReplaceAll(out.String(), dir+string(filepath.Separator), ""); got != want {
+		t.Errorf("penstock %s says\n%s\nnot\n%s", command, got, want)
+	}
+}

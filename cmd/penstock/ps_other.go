@@ -8,6 +8,10 @@ func newPsCmd() *cobra.Command   { return elsewhere("ps", "List the running sess
 func newKillCmd() *cobra.Command { return elsewhere("kill", "End running sessions") }
 func newTopCmd() *cobra.Command  { return elsewhere("top", "Watch the running sessions") }
 
+func newApproveCmd() *cobra.Command {
+	return elsewhere("approve", "Answer what running sessions ask")
+}
+
 func newFreezeCmd() *cobra.Command { return elsewhere("freeze", "Stop everything in running sessions") }
 func newResumeCmd() *cobra.Command { return elsewhere("resume", "Let frozen sessions go on") }
 

@@ -17,6 +17,7 @@ func commands() []*cobra.Command {
 		newRunCmd(),
 		newPsCmd(),
 		newTopCmd(),
+		newApproveCmd(),
 		newLogsCmd(),
 		newKillCmd(),
 		newFreezeCmd(),

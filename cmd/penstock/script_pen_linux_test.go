@@ -75,7 +75,7 @@ func penConditions(cond string) (bool, error) {
 
 // penCommands are what a shell lacks for these scripts. None of them sleeps.
 func penCommands(in map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
-	in["fifo"], in["await"], in["tell"] = fifo, await, tell
+	in["fifo"], in["await"], in["tell"], in["question"] = fifo, await, tell, question
 	in["serve"], in["get"], in["occupy"] = serve, get, occupy
 	in["capture"], in["session"], in["parallel"], in["same-lines"] = capture, session, parallel, sameLines
 	return in
@@ -108,6 +108,29 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.SetReadDeadline(time.Now().Add(time.Minute)))
 	_, err := f.Read(make([]byte, 64))
 	ts.Check(err)
+}
+
+// question VAR NAME waits until a run that writes its stderr to the pipe says that
+// it asks, and puts the question's identifier into VAR.
+func question(ts *testscript.TestScript, neg bool, args []string) {
+	f := openFifo(ts, args[1])
+	ts.Defer(func() { f.Close() }) // the run must find a reader to its end
+	ts.Check(f.SetReadDeadline(time.Now().Add(time.Minute)))
+	said := regexp.MustCompile(`\(question (\S+)\)$`)
+	var line []byte
+	for one := make([]byte, 1); ; { // no byte more: the rest is the next call's
+		_, err := f.Read(one)
+		ts.Check(err)
+		if one[0] != '\n' {
+			line = append(line, one[0])
+			continue
+		}
+		if m := said.FindSubmatch(line); m != nil {
+			ts.Setenv(args[0], string(m[1]))
+			return
+		}
+		line = line[:0]
+	}
 }
 
 // tell NAME lets somebody who reads a line from the pipe go on.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/policy/ask"
+	"github.com/penstock/penstock/supervisor/questions"
 )
 
 // Client is the supervisor's side. Its methods may be called concurrently.
@@ -26,6 +28,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	who    *answerer
+	book   *questions.Book // nil: nobody is asked
 	closed bool
 }
 
@@ -71,6 +74,11 @@ func (c *Client) read(notice func(string)) {
 			c.counts <- *m.Counts
 		case OpWho:
 			if err := c.asked(m.Who); err != nil {
+				c.err = err
+				return
+			}
+		case OpAsk, OpWithdraw:
+			if err := c.toPerson(m); err != nil {
 				c.err = err
 				return
 			}
@@ -137,6 +145,31 @@ func (c *Client) Answer(resolve Resolve) {
 	if c.who == nil && !c.closed {
 		c.who = newAnswerer(c.conn, resolve)
 	}
+}
+
+// AskPerson lets the proxy ask a person, until the end of the conversation. It is
+// called before the proxy serves a pen.
+func (c *Client) AskPerson(notice func(*ask.Question)) *questions.Book {
+	b := questions.New(func(a *ask.Answer) error { return c.conn.Send(&Message{Op: OpAnswer, Answer: a}) }, notice)
+	c.mu.Lock()
+	c.book = b
+	c.mu.Unlock()
+	return b
+}
+
+// toPerson takes what the proxy says to a person.
+func (c *Client) toPerson(m *Message) error {
+	c.mu.Lock()
+	b := c.book
+	c.mu.Unlock()
+	if b == nil {
+		return errors.New("proxy asked for a person, and there is none")
+	}
+	if m.Op == OpWithdraw {
+		b.Withdraw(m.Withdrawn)
+		return nil
+	}
+	return b.Put(m.Question)
 }
 
 // asked takes a question of the proxy's.

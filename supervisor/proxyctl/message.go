@@ -8,6 +8,7 @@ import (
 
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/ask"
 )
 
 // MaxMessage bounds one message in bytes; a seqpacket socket's default send
@@ -33,6 +34,8 @@ const (
 	OpRenew Op = "renew"
 	// OpProcess answers OpWho.
 	OpProcess Op = "process"
+	// OpAnswer is a person's answer to OpAsk.
+	OpAnswer Op = "answer"
 )
 
 // Messages of the proxy role.
@@ -54,6 +57,10 @@ const (
 	// OpWho asks which process opened a connection; answered by OpProcess, in any
 	// order and at any time. It needs Config.Who.
 	OpWho Op = "who"
+	// OpAsk is a question to a person, answered by OpAnswer or never; OpWithdraw says
+	// that it needs no answer any more. They need Config.Ask.
+	OpAsk      Op = "ask"
+	OpWithdraw Op = "withdraw"
 )
 
 // Message is one packet in either direction.
@@ -69,9 +76,12 @@ type Message struct {
 	// Renewal is in OpRenew.
 	Renewal *secrets.Renewal `json:"renewal,omitempty"`
 	// Counts is in OpCounted.
-	Counts *Counts `json:"counts,omitempty"`
-	Who    *Who    `json:"who,omitempty"`   // OpWho
-	Found  *Found  `json:"found,omitempty"` // OpProcess
+	Counts    *Counts       `json:"counts,omitempty"`
+	Who       *Who          `json:"who,omitempty"`       // OpWho
+	Found     *Found        `json:"found,omitempty"`     // OpProcess
+	Question  *ask.Question `json:"question,omitempty"`  // OpAsk
+	Answer    *ask.Answer   `json:"answer,omitempty"`    // OpAnswer
+	Withdrawn uint64        `json:"withdrawn,omitempty"` // OpWithdraw
 	// Summary is in OpEnded.
 	Summary *Summary `json:"summary,omitempty"`
 }
@@ -98,7 +108,7 @@ func Decode(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("decode message: %w", err)
 	}
 	switch m.Op {
-	case OpListen, OpRecord, OpRenew, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpRenewed, OpCounted, OpViolation, OpNotice, OpEnded, OpWho, OpProcess:
+	case OpListen, OpRecord, OpRenew, OpCount, OpEnd, OpConfigured, OpListening, OpRecorded, OpRenewed, OpCounted, OpViolation, OpNotice, OpEnded, OpWho, OpProcess, OpAsk, OpWithdraw, OpAnswer:
 		return &m, nil
 	case "":
 		return nil, errors.New("decode message: no op")
@@ -129,6 +139,8 @@ type Config struct {
 	Publish []Publish `json:"publish,omitempty"`
 	// Who says that the supervisor answers OpWho.
 	Who bool `json:"who,omitempty"`
+	// Ask says that the supervisor takes OpAsk: there is somebody to answer.
+	Ask bool `json:"ask,omitempty"`
 	// Roots are the contents of the policy's ca files: read by the supervisor,
 	// because the role may be another user and can't open them.
 	Roots [][]byte `json:"roots,omitempty"`

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/ask"
+	"github.com/penstock/penstock/supervisor/questions"
 )
 
 // pair returns a client and the connection of a proxy that the test plays.
@@ -117,14 +121,17 @@ func TestAnswerThenEnd(t *testing.T) {
 // A proxy that was taken over can end the session, and do no more.
 func TestHostileProxy(t *testing.T) {
 	for name, play := range map[string]func(*Conn){
-		"garbage":        func(p *Conn) { p.uc.Write([]byte("{")) },
-		"unknown op":     func(p *Conn) { p.uc.Write([]byte(`{"op":"root"}`)) },
-		"our own op":     func(p *Conn) { p.Send(&Message{Op: OpEnd}) },
-		"wrong answer":   func(p *Conn) { p.Send(&Message{Op: OpListening}) },
-		"unasked twice":  func(p *Conn) { p.Send(&Message{Op: OpListening}); p.Send(&Message{Op: OpRecorded}) },
-		"no summary":     func(p *Conn) { p.Send(&Message{Op: OpEnded}) },
-		"empty packet":   func(p *Conn) { p.uc.Write(nil); p.Close() },
-		"silent and end": func(p *Conn) { p.Close() },
+		"garbage":                      func(p *Conn) { p.uc.Write([]byte("{")) },
+		"unknown op":                   func(p *Conn) { p.uc.Write([]byte(`{"op":"root"}`)) },
+		"our own op":                   func(p *Conn) { p.Send(&Message{Op: OpEnd}) },
+		"wrong answer":                 func(p *Conn) { p.Send(&Message{Op: OpListening}) },
+		"unasked twice":                func(p *Conn) { p.Send(&Message{Op: OpListening}); p.Send(&Message{Op: OpRecorded}) },
+		"no summary":                   func(p *Conn) { p.Send(&Message{Op: OpEnded}) },
+		"a question that nobody takes": func(p *Conn) { p.Send(&Message{Op: OpAsk, Question: question(1)}) },
+		"a withdrawal":                 func(p *Conn) { p.Send(&Message{Op: OpWithdraw, Withdrawn: 1}) },
+		"an answer":                    func(p *Conn) { p.Send(&Message{Op: OpAnswer}) },
+		"empty packet":                 func(p *Conn) { p.uc.Write(nil); p.Close() },
+		"silent and end":               func(p *Conn) { p.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, p, _ := pair(t)
@@ -150,11 +157,21 @@ func TestTooLong(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"op":"end","event":{}}`))
+	f.Add([]byte(`{"op":"ask","question":{"id":1,"protocol":"https","host":"a.example","port":443,"method":"GET","path":"/","rule":"{host: a.example, protocol: https}"}}`))
+	f.Add([]byte(`{"op":"answer","answer":{"id":1,"allow":true,"scope":"once","by":"x"}}`))
 	f.Add([]byte(`{"op":"ended","summary":{"denied":[{"n":1}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Decode(b)
 		if err == nil && m.Op == "" {
 			t.Error("message without op")
+		}
+		if err == nil && m.Op == OpAsk {
+			book := questions.New(nil, func(q *ask.Question) {
+				if _, err := policy.ParseApproval(q.Rule, q.Target(), false); err != nil {
+					t.Error(err)
+				}
+			})
+			book.Put(m.Question)
 		}
 	})
 }

@@ -19,12 +19,12 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/capture"
-	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/wasm"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/netproxy/ca"
+	"github.com/penstock/penstock/netproxy/desk"
 	"github.com/penstock/penstock/netproxy/dialguard"
 	"github.com/penstock/penstock/netproxy/dns"
 	"github.com/penstock/penstock/netproxy/secrets"
@@ -52,6 +52,7 @@ type engine struct {
 	notice   func(string)
 	asker    *proxyctl.Asker // nil: the supervisor is not asked
 	hooks    *hookctl.Client // nil: no hook is a process
+	desk     *desk.Desk      // nil: no person is asked
 	knows    atomic.Pointer[whoFunc]
 
 	mu      sync.Mutex
@@ -138,6 +139,9 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
+	if cfg.Ask {
+		e.desk = desk.New(proxyctl.Person{Conn: conn}, e.recorder.Append)
+	}
 	programs, err := pacPrograms(cfg)
 	if err != nil {
 		return nil, err
@@ -167,6 +171,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
+		Desk:        e.desk,
 		Still:       e.still,
 		Capture:     e.capture,
 		Notice:      notice,
@@ -182,29 +187,6 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		e.publish = append(e.publish, pub)
 	}
 	return e, nil
-}
-
-// whoFunc is netproxy.Config.Who.
-type whoFunc = func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
-
-// attribute says who knows the processes of connections from now on.
-func (e *engine) attribute(f whoFunc) { e.knows.Store(&f) }
-
-func (e *engine) who(ctx context.Context, client, server netip.AddrPort) *hooks.Process {
-	if f := e.knows.Load(); f != nil {
-		return (*f)(ctx, client, server)
-	}
-	return nil
-}
-
-// still is netproxy.Config.Still: the kernel's word where there is one, else who
-// is found to hold the connection now.
-func (e *engine) still(ctx context.Context, who *hooks.Process, client, server netip.AddrPort) bool {
-	if s := e.supervised; s != nil && s.watcher != nil {
-		return s.watcher.Still(who)
-	}
-	now := e.who(ctx, client, server)
-	return now != nil && now.PID == who.PID && now.Start == who.Start && now.Exe == who.Exe && !now.Shared
 }
 
 // roots are the system's certificates and those of the policy, which the

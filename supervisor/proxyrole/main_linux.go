@@ -86,6 +86,14 @@ func (e *engine) converse(conn *proxyctl.Conn) error {
 			}
 			e.asker.Answer(m)
 			continue
+		case proxyctl.OpAnswer:
+			if e.desk == nil || m.Answer == nil {
+				return errors.New("supervisor answered what it was not asked")
+			}
+			if err := e.desk.Answer(m.Answer); err != nil {
+				e.notice(err.Error())
+			}
+			continue
 		case proxyctl.OpListen:
 			reply = answer(proxyctl.OpListening, e.listen())
 		case proxyctl.OpRecord:

@@ -4,13 +4,18 @@
 // Each session listens on an abstract unix socket, so that it is listed exactly
 // as long as its supervisor lives and a SIGKILL leaves nothing behind. Abstract
 // sockets belong to a network namespace: a tool in a pen, which has another,
-// can neither see nor reach one. The hazard is another user of the machine:
-// peer credentials are checked on both ends, and a name that somebody else has
-// taken is an error. What a session says of itself is its user's word, and escaped
+// can neither see nor reach one, and so can't answer its own questions. The hazard
+// is another user of the machine: peer credentials are checked on both ends, and a
+// name that somebody else has taken is an error; an answer is taken only from the
+// session's own namespaces, in which nothing of a pen is. What a session says of itself is its user's word, and escaped
 // where root looks at it. Only supervisor and cmd import it.
 package registry
 
-import "time"
+import (
+	"time"
+
+	"github.com/penstock/penstock/policy/ask"
+)
 
 // Status is what a session tells of itself.
 type Status struct {
@@ -32,6 +37,7 @@ type Status struct {
 	Denied     uint64        `json:"denied"`
 	Violations uint64        `json:"violations"`
 	Supervised bool          `json:"supervised"` // by the privileged supervisor
+	Questions  int           `json:"questions"`  // that wait for an answer (penstock approve)
 }
 
 // The values of Status.State.
@@ -46,17 +52,27 @@ type Control struct {
 	Live   func(*Status)       // fills in what is of the moment; nil: nothing
 	Kill   func()              // ends the session; called once at most
 	Freeze func(on bool) error // stops the pen, or lets it go on; nil: it can't
+	// Questions are those that wait for an answer, Answer gives one; nil: nobody is
+	// asked.
+	Questions func() []ask.Question
+	Answer    func(*ask.Answer) error
 }
 
 // request is one line of JSON; the answer is one line of JSON too.
 type request struct {
-	Op string `json:"op"` // status | kill | freeze | resume
+	Op     string      `json:"op"`               // status | kill | freeze | resume | questions | answer
+	Answer *ask.Answer `json:"answer,omitempty"` // whose By is the session's to say
 }
 
 type answer struct {
-	Status *Status `json:"status,omitempty"`
-	Error  string  `json:"error,omitempty"`
+	Status    *Status        `json:"status,omitempty"`
+	Questions []ask.Question `json:"questions,omitempty"`
+	Error     string         `json:"error,omitempty"`
 }
 
-// maxLine bounds a request or answer, in bytes.
-const maxLine = 64 << 10
+// Bounds of a request and of an answer, in bytes: ask.MaxOpen questions whose every
+// byte is escaped fit.
+const (
+	maxRequest = 64 << 10
+	maxAnswer  = 4 << 20
+)

@@ -96,10 +96,14 @@ func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 		reply(answer{Error: "this session belongs to another user"})
 		return false
 	}
-	line, err := readLine(c)
+	line, err := readLine(c, maxRequest)
 	var r request
 	if err != nil || json.Unmarshal(line, &r) != nil {
 		reply(answer{Error: "malformed request"})
+		return false
+	}
+	if r.Op == "questions" || r.Op == "answer" {
+		reply(askedFor(c, uid, &r, &s, control))
 		return false
 	}
 	if control.Live != nil {
@@ -145,7 +149,7 @@ func List() ([]Status, error) {
 	}
 	var out []Status
 	for _, name := range names {
-		s, err := ask(name, "status", patience)
+		s, err := query(name, "status", patience)
 		if err != nil {
 			continue // it ended meanwhile, or is somebody else's
 		}
@@ -169,9 +173,22 @@ func Freeze(session string, on bool) (Status, error) {
 
 // one asks the session of a name, or of a unique prefix of it.
 func one(session, op string, within time.Duration) (Status, error) {
-	names, err := names()
+	name, err := find(session)
 	if err != nil {
 		return Status{}, err
+	}
+	s, err := query(name, op, within)
+	if err != nil {
+		return Status{}, err
+	}
+	return *s, nil
+}
+
+// find returns the socket of a session, or of a unique prefix of its name.
+func find(session string) (string, error) {
+	names, err := names()
+	if err != nil {
+		return "", err
 	}
 	var found []string
 	for _, n := range names {
@@ -186,16 +203,11 @@ func one(session, op string, within time.Duration) (Status, error) {
 	}
 	switch len(found) {
 	case 0:
-		return Status{}, &NoSessionError{Session: session}
+		return "", &NoSessionError{Session: session}
 	case 1:
-	default:
-		return Status{}, fmt.Errorf("%q names %d sessions", session, len(found))
+		return found[0], nil
 	}
-	s, err := ask(found[0], op, within)
-	if err != nil {
-		return Status{}, err
-	}
-	return *s, nil
+	return "", fmt.Errorf("%q names %d sessions", session, len(found))
 }
 
 // NoSessionError says that no running session has the name.
@@ -206,7 +218,16 @@ func (e *NoSessionError) Error() string { return fmt.Sprintf("no running session
 // Hint says where the names are.
 func (e *NoSessionError) Hint() string { return "penstock ps lists the running sessions" }
 
-func ask(name, op string, within time.Duration) (*Status, error) {
+func query(name, op string, within time.Duration) (*Status, error) {
+	a, err := exchange(name, &request{Op: op}, within)
+	if err != nil {
+		return nil, err
+	}
+	return a.Status, nil
+}
+
+// exchange asks one session something.
+func exchange(name string, r *request, within time.Duration) (*answer, error) {
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("ask session: %w", err)
@@ -221,11 +242,11 @@ func ask(name, op string, within time.Duration) (*Status, error) {
 	if uid, err := peerUID(c); err != nil || uid != want {
 		return nil, errors.New("ask session: its socket is held by another user")
 	}
-	b, _ := json.Marshal(request{Op: op})
+	b, _ := json.Marshal(r)
 	if _, err := c.Write(append(b, '\n')); err != nil {
 		return nil, fmt.Errorf("ask session: %w", err)
 	}
-	line, err := readLine(c)
+	line, err := readLine(c, maxAnswer)
 	if err != nil {
 		return nil, fmt.Errorf("ask session: %w", err)
 	}
@@ -236,7 +257,7 @@ func ask(name, op string, within time.Duration) (*Status, error) {
 	if a.Error != "" || a.Status == nil {
 		return nil, fmt.Errorf("ask session: %s", a.Error)
 	}
-	if op == "kill" {
+	if r.Op == "kill" {
 		// The end of the connection is the session's.
 		c.SetDeadline(time.Now().Add(ending))
 		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -245,11 +266,11 @@ func ask(name, op string, within time.Duration) (*Status, error) {
 	}
 	// What it says of itself is for show; whose it is, and which, is not its to say.
 	a.Status.UID, a.Status.Session = want, name[strings.LastIndexByte(name, '/')+1:]
-	return a.Status, nil
+	return &a, nil
 }
 
-func readLine(r io.Reader) ([]byte, error) {
-	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadBytes('\n')
+func readLine(r io.Reader, most int64) ([]byte, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, most)).ReadBytes('\n')
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func TestGarbageIsAnswered(t *testing.T) {
 		c.Write([]byte(in))
 		c.(*net.UnixConn).CloseWrite()
 		c.SetDeadline(time.Now().Add(5 * time.Second))
-		line, err := readLine(c)
+		line, err := readLine(c, maxAnswer)
 		if err != nil || string(line[:9]) != `{"error":` {
 			t.Errorf("%q answered with %q, %v", in, line, err)
 		}
