@@ -170,6 +170,7 @@ func (l *line) hooks(list []hooks.Trace) {
 		l.str("decision", h.Decision, maxName)
 		l.str("reason", h.Reason, maxText)
 		l.duration("duration_us", h.Duration)
+		l.count("times", h.Times)
 		l.buf = append(l.buf, '}')
 	}
 	l.buf = append(l.buf, ']')

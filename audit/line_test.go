@@ -56,7 +56,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},
 		&FlowOpen{Flow: 1, Reason: long, Hooks: []hooks.Trace{{Hook: "a", Decision: "next"}, {Hook: long, Decision: "failed", Reason: long, Duration: -1}}},
-		&FlowClose{Flow: 1, Error: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointResponse, Decision: "deny", Reason: long}}},
+		&FlowClose{Flow: 1, Error: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointResponseBody, Decision: "deny", Reason: long, Times: 3}}},
 		&FlowOpen{Flow: 1, Hooks: slices.Repeat([]hooks.Trace{{Hook: "a", Decision: "deny", Reason: strings.Repeat("x", 310), Duration: 1 << 40}}, 100)},
 		&Process{Action: "seen", Number: 1 << 62, Parent: 1 << 61, Exe: long, Dev: 1<<64 - 1, Ino: 1 << 50, Argv: repeat(long, 400), Cgroup: long, Start: 1 << 62},
 		&DNS{Name: long, Answer: netip.MustParseAddr("fe80::1%zone\"}"), Server: netip.MustParseAddrPort("[::ffff:1.2.3.4]:53")},

@@ -33,4 +33,5 @@ type Trace struct {
 	Decision string // "next", "deny", "reply", or "failed" for a deny that is no answer of the hook
 	Reason   string // printable ASCII, "" for next
 	Duration time.Duration
+	Times    uint64 // how often it was asked about one body
 }

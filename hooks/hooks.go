@@ -123,7 +123,8 @@ type Request struct {
 	Size   int64 // declared body length in bytes; -1 if unknown
 
 	Point    Point     // what a Hook is asked about
-	Response *Response // PointResponse only
+	Response *Response // where Point.Answered
+	Body     *Body     // where Point.Bodied
 }
 
 // Decision is the answer to a Request. The zero value is a deny without reason.

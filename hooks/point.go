@@ -16,10 +16,12 @@ const (
 	// PointConnect is before a connection is made for the pen: one that is not read,
 	// or the first request of one of the pen's to its target.
 	PointConnect
+	PointRequestBody  // a part of a request's body is there, and nothing of it has left
+	PointResponseBody // a part of an answer's body is there, and nothing of it is the pen's
 	points
 )
 
-var pointNames = [points]string{"request", "response", "connect"}
+var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -45,6 +47,12 @@ func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
 // Web says whether there is a request at the point: method, path, query, header and
 // size.
 func (p Point) Web() bool { return p != PointConnect }
+
+// Answered says whether there is an upstream's answer at the point.
+func (p Point) Answered() bool { return p == PointResponse || p == PointResponseBody }
+
+// Bodied says whether there is a part of a body at the point.
+func (p Point) Bodied() bool { return p == PointRequestBody || p == PointResponseBody }
 
 // Response is what an upstream answers a request with.
 type Response struct {

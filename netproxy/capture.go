@@ -2,6 +2,7 @@ package netproxy
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -67,9 +68,20 @@ func (f *flow) capture(r *http.Request) {
 	}
 	c.held = n
 	c.head(&c.request, r.Header)
-	if b, ok := r.Body.(*heldBody); ok { // read already, to judge it
-		c.sent(b.held)
+	c.sent(readAlready(r.Body))
+}
+
+// readAlready is what was read of a body to judge it. What is read of it from now on
+// is captured as it is read.
+func readAlready(body io.ReadCloser) (b []byte) {
+	if i, ok := body.(*inspected); ok {
+		b, body = i.early.read, i.body
+		i.early.left = 0
 	}
+	if h, ok := body.(*heldBody); ok && len(h.held) > len(b) {
+		b = h.held // of which a hook may have read the beginning again
+	}
+	return b
 }
 
 // responded keeps the answer's header fields.

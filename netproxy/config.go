@@ -114,13 +114,14 @@ type Limits struct {
 	Raw           time.Duration // raw and passed-through connection without a byte either way; 2 h
 	HeaderBytes   int           // request header; 64 KiB
 	Streams       int           // concurrent HTTP/2 streams per connection; 250
+	BodyBytes     int64         // of bodies that are kept back for hooks, together; 64 MiB
 	UpstreamIdle  time.Duration // unused upstream connection; 90 s
 	UpstreamReply time.Duration // upstream TLS handshake; 15 s
 	UpstreamProxy time.Duration // wait for an upstream proxy to connect; 65 s
 	Who           time.Duration // wait for who opened a connection; 10 s
 }
 
-func or[T int | time.Duration](v, def T) T {
+func or[T int | int64 | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def
 	}
@@ -138,6 +139,7 @@ func (l Limits) withDefaults() Limits {
 		Raw:           or(l.Raw, 2*time.Hour),
 		HeaderBytes:   or(l.HeaderBytes, 64<<10),
 		Streams:       or(l.Streams, 250),
+		BodyBytes:     or(l.BodyBytes, 64<<20),
 		UpstreamIdle:  or(l.UpstreamIdle, 90*time.Second),
 		UpstreamReply: or(l.UpstreamReply, 15*time.Second),
 		UpstreamProxy: or(l.UpstreamProxy, upstream.DefaultAnswer),

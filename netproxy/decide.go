@@ -24,7 +24,7 @@ import (
 func HooksOf(p *policy.Policy, asker func(*policy.Hook) (hooks.Hook, error), more ...chain.Entry) (*chain.Chain, error) {
 	var entries []chain.Entry
 	for _, h := range p.Hooks() {
-		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), On: h.Points(), About: h.About, Timeout: h.Timeout, Concurrency: h.Concurrent()}
+		e := chain.Entry{Name: h.Name, Rule: h.From.Ref(), Hook: h.Compiled(), On: h.Points(), About: h.About, Inspect: h.Inspect, Timeout: h.Timeout, Concurrency: h.Concurrent()}
 		if _, ok := h.Asks.(*policy.Expression); !ok {
 			var err error
 			if e.Hook, err = asker(&h); err != nil {
@@ -123,7 +123,7 @@ func (f *flow) decide(r *http.Request) *http.Response {
 		return nil
 	}
 	if l, ok := r.Context().Value(linkKey{}).(*link); !ok || !f.meets(r.Context(), l.pen) {
-		return f.deny(r, policy.Verdict{Reason: f.open.Reason})
+		return f.deny(r, f.said())
 	}
 	d, trace := f.gen.hooks.Request(r.Context(), &f.req)
 	f.open.Hooks = append(f.open.Hooks, trace...)
@@ -131,7 +131,7 @@ func (f *flow) decide(r *http.Request) *http.Response {
 		return nil
 	}
 	f.overrule(d)
-	resp := f.deny(r, policy.Verdict{Reason: f.open.Reason})
+	resp := f.deny(r, f.said())
 	if d.Action == hooks.Reply && f.begun {
 		resp.Body.Close()
 		return replied(r, d.Answer)
@@ -145,6 +145,9 @@ func (f *flow) overrule(d hooks.Decision) {
 	f.refuse(f.p.cfg.Secrets.Redact(d.Reason), "hook")
 	f.open.Rule = d.Rule
 }
+
+// said is the verdict as it is recorded.
+func (f *flow) said() policy.Verdict { return policy.Verdict{Reason: f.open.Reason} }
 
 // met is what hooks have nothing against that a connection of the pen meets.
 type met struct {

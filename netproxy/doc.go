@@ -12,6 +12,8 @@
 //     ends, folded lines, chunk tricks, upgrades, requests inside tunnels;
 //   - to pass under a rule about paths with another spelling of the path;
 //   - to hold us up: silence, slow headers, endless hellos, many connections;
+//   - to pass a hook: by a body that is compressed, endless or late, by messages
+//     where a hook is about bodies, by 1xx answers where it is about answers;
 //   - to get a secret's value into a place where it can read it back;
 //   - to make a handler panic between the verdict and its obeying.
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/dialguard"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -29,9 +30,10 @@ type flow struct {
 	captures *policy.Capture // nil: nothing is kept of it
 	meters   []meter         // of the budgets, once it was let out
 	cut      atomic.Pointer[overBudget]
-	holds    int64 // bytes of its body that are held
-	allowed  bool  // may leave: by the policy or by the mode
-	begun    bool  // its record is written
+	denied   atomic.Pointer[chain.Denied] // the first body that a hook denied
+	holds    int64                        // bytes of its body that are held
+	allowed  bool                         // may leave: by the policy or by the mode
+	begun    bool                         // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 	// approved is the rule of an answer that let it out, "" for none.
@@ -46,6 +48,8 @@ type flow struct {
 	upstream netip.AddrPort
 	class    string
 	err      error
+
+	inspects []*chain.Body // that hooks are asked about
 
 	web web // of HTTP only
 }
@@ -142,6 +146,12 @@ func (f *flow) end() {
 	c.Status, c.Upstream, c.Class = f.status, f.upstream, f.class
 	if over := f.cut.Load(); over != nil {
 		f.err, c.Class = over, "budget"
+	}
+	if len(f.inspects) > 0 {
+		c.Hooks = append(c.Hooks, f.inspectedHooks()...)
+	}
+	if denied := f.denied.Load(); denied != nil && f.allowed {
+		f.err, c.Class = denied, "hook"
 	}
 	if f.err != nil {
 		c.Error = f.p.redact(f.err.Error())

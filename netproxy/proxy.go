@@ -17,6 +17,7 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/tokens"
 	"github.com/penstock/penstock/policy"
 )
@@ -42,6 +43,7 @@ type Proxy struct {
 	stats   stats
 	ledger  *ledger
 	held    atomic.Int64 // bytes of bodies that are held because they are judged
+	kept    chain.Held   // of those that hooks are asked about
 	checked verified
 	roster  *audit.Roster
 	tokens  *tokens.Keeper // nil: no secret is somebody else's
@@ -81,6 +83,7 @@ func New(c Config) (*Proxy, error) {
 		refusedPath: "/" + hex.EncodeToString(secret[:]),
 		feed:        newFeed(),
 		ledger:      newLedger(),
+		kept:        chain.Held{Max: c.Limits.withDefaults().BodyBytes},
 		listeners:   make(map[net.Listener]struct{}),
 		live:        make(map[io.Closer]struct{}),
 	}

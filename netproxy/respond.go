@@ -25,15 +25,15 @@ func (f *flow) responded(p hooks.Point, resp *http.Response) *hooks.Request {
 }
 
 // respond asks the hooks about the upstream's answer before anything of it is
-// the pen's, and returns what that gets.
+// the pen's. It returns nil if it may pass, else what the pen gets.
 func (f *flow) respond(r *http.Request, resp *http.Response) *http.Response {
 	if !f.asks(hooks.PointResponse) {
-		return resp
+		return nil
 	}
 	d, trace := f.gen.hooks.Request(r.Context(), f.responded(hooks.PointResponse, resp))
 	f.close.Hooks = append(f.close.Hooks, trace...)
 	if d.Action == hooks.Next {
-		return resp
+		return nil
 	}
 	resp.Body.Close()
 	return f.withheld(r, d)

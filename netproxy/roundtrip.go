@@ -36,6 +36,11 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 		f.open.Rule = f.pin.Ref
 		return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)}), nil
 	}
+	if f.gen.hooks.Len() > 0 {
+		if resp := f.inspectRequest(r); resp != nil {
+			return resp, nil
+		}
+	}
 	if err := f.admit(headSize(len(r.Method)+len(r.URL.RequestURI()), r.Header), r.ContentLength); err != nil {
 		return f.exhausted(r, err), nil
 	}
@@ -48,6 +53,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
+	out = f.readable(out)
 	f.flavour = flavourHTTP1
 	if f.binding.tls && r.ProtoMajor == 2 {
 		f.flavour = flavourHTTP2
@@ -115,8 +121,14 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 			return err
 		}}
 	}
+	if instead := f.respond(r, resp); instead != nil {
+		return instead, nil
+	}
+	if instead := f.inspectResponse(r, resp); instead != nil {
+		return instead, nil
+	}
 	resp.Body = &responseBody{resp.Body, &f.web}
-	return f.respond(r, resp), nil
+	return resp, nil
 }
 
 // trailerGuard searches a response's trailers for a real value: they are known
@@ -242,6 +254,9 @@ func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 	if errors.As(err, &via) {
 		err = via // without the transport's words round it
 	}
+	if denied := f.withheldBody(r); denied != nil {
+		return denied
+	}
 	if f.leaking(err) {
 		return f.answer(http.StatusForbidden, "deny", err.Error()+hintLine(err)).response(r)
 	}
@@ -303,5 +318,8 @@ func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
 	takeResponseHopHeaders(resp.Header)
 	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	resp.Body = rwc
-	return f.respond(r, resp)
+	if instead := f.respond(r, resp); instead != nil {
+		return instead
+	}
+	return resp
 }

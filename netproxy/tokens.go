@@ -51,6 +51,6 @@ func (f *flow) again(r *http.Request, t http.RoundTripper, resp *http.Response, 
 		return resp, used, nil //nolint:nilerr // the answer that there is says why
 	}
 	resp.Body.Close()
-	resp, err = t.RoundTrip(out)
+	resp, err = t.RoundTrip(f.readable(out))
 	return resp, more, err
 }

@@ -27,6 +27,7 @@ type Hook struct {
 	On          []string       // names of the points at which it is asked, see Points
 	Hosts       []LimitPattern // nil: any
 	Asks        Runner         // who is asked
+	Inspect     hooks.Inspect  // how it is asked about bodies
 	Timeout     time.Duration  // 0: the default
 	Concurrency int            // 0: the default
 	From        Source
@@ -109,8 +110,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 				v, _ := p.count(n, "concurrency", maxConcurrency)
 				h.Concurrency = int(v)
 			}},
-			{"max_body", nil},
-		}, runnerFields(node.values)...))
+		}, append(p.bodyFields(&h.Inspect), runnerFields(node.values)...)...))
 		if node.keys == nil || len(p.errs.Errors) > before {
 			return
 		}
@@ -121,6 +121,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 			}
 		}
 		h.Asks = p.runner(node, example)
+		p.checkBody(&h, node.keys)
 		if line, ok := first[h.Name]; ok && h.Name != "" {
 			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)
 		}
@@ -151,7 +152,7 @@ func hookText(h *Hook) string {
 		}
 		t += ", hosts: [" + strings.Join(hosts, ", ") + "]"
 	}
-	t += ", " + h.Asks.text()
+	t += ", " + h.Asks.text() + bodyText(h.Inspect)
 	if h.Timeout != 0 {
 		t += ", timeout: " + timeText(h.Timeout)
 	}
@@ -167,6 +168,7 @@ type wireHook struct {
 	On          []string       `json:"on"`
 	Hosts       []LimitPattern `json:"hosts,omitempty"`
 	Asks        wireRunner     `json:"asks"`
+	Inspect     wireInspect    `json:"inspect,omitzero"`
 	Timeout     time.Duration  `json:"timeout_ns,omitempty"`
 	Concurrency int            `json:"concurrency,omitempty"`
 	From        Source         `json:"from"`
@@ -178,7 +180,7 @@ func (h Hook) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(wireHook{h.Name, h.On, h.Hosts, asks, h.Timeout, h.Concurrency, h.From})
+	return json.Marshal(wireHook{h.Name, h.On, h.Hosts, asks, wireInspect(h.Inspect), h.Timeout, h.Concurrency, h.From})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote and checks it like a file.
@@ -203,7 +205,11 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Asks: asks, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
+	inspect, err := w.Inspect.inspect((&Hook{On: w.On}).bodied())
+	if err != nil {
+		return err
+	}
+	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Asks: asks, Inspect: inspect, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
 	return nil
 }
 

@@ -251,3 +251,39 @@ func TestHookForged(t *testing.T) {
 		}
 	}
 }
+
+// TestHookBodies: the keys about bodies travel, are shown as they are read, and are
+// in their bounds.
+func TestHookBodies(t *testing.T) {
+	const one = "{name: a, on: [request_body], cel: \"b\", body: stream, overlap: 1KiB, max_body: 1GiB, over: next, encoded: raw}"
+	p := mustPolicy(t, "version: 1\nhooks: ["+one+"]")
+	want := hooks.Inspect{Stream: true, Overlap: 1 << 10, Max: 1 << 30, Over: true, Raw: true}
+	for name, q := range map[string]*Policy{"as loaded": p, "travelled": roundTrip(t, p)} {
+		if h := q.Hooks()[0]; h.Inspect != want || !strings.Contains(hookText(&h), "body: stream, overlap: 1KiB, max_body: 1GiB, over: next, encoded: raw") {
+			t.Errorf("%s: %+v, %s", name, h.Inspect, hookText(&h))
+		}
+	}
+	for keys, why := range map[string]string{
+		"max_body: 9MiB":               "too large for bodies that are asked about as a whole",
+		"body: stream, overlap: 65KiB": "too long",
+		"overlap: 1KiB":                "overlap has no meaning",
+		"body: stream, over: next":     "over has no meaning without max_body",
+	} {
+		if _, err := Parse("f", User, []byte("version: 1\nhooks: [{name: a, on: [request_body], cel: b, "+keys+"}]")); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", keys, err)
+		}
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{`"overlap":1024`, `"overlap":99999`}, {`"overlap":1024`, `"overlap":-1`}, {`"max":1073741824`, `"max":-1`}, {`"stream":true,`, ``}, {`["request_body"]`, `["request"]`}} {
+		forged := strings.Replace(string(b), c[0], c[1], 1)
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
+	}
+}

@@ -16,7 +16,8 @@ const (
 	// MaxExpression is the greatest length of an expression, in bytes.
 	MaxExpression = 4096
 	// MaxCost is what one evaluation may cost: each comparison and call is 1, and 1
-	// more for every 16 bytes that it looks at.
+	// more for every 16 bytes that it looks at. A hook about bodies may look at these
+	// sixteen times beyond that.
 	MaxCost = 20_000
 
 	maxDepth   = 64   // of brackets and calls
@@ -99,6 +100,9 @@ func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error
 		return hooks.Decision{}, errPoint
 	}
 	x := run{r: r, left: MaxCost}
+	if r.Body != nil {
+		x.left += len(r.Body.Data) // to look at it sixteen times
+	}
 	says, err := h.says(&x)
 	if err != nil {
 		return hooks.Decision{}, err

@@ -44,8 +44,12 @@ func objectAt(name string, on []hooks.Point) *object {
 	case "request":
 		return requestObject(!slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Web() }))
 	case "response":
-		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return p != hooks.PointResponse }) {
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Answered() }) {
 			return responseObject()
+		}
+	case "body":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Bodied() }) {
+			return bodyObject()
 		}
 	}
 	return nil
@@ -53,7 +57,7 @@ func objectAt(name string, on []hooks.Point) *object {
 
 // objectNames lists what an expression can look at.
 func objectNames(on []hooks.Point) []string {
-	return slices.DeleteFunc([]string{"request", "response"}, func(s string) bool { return objectAt(s, on) == nil })
+	return slices.DeleteFunc([]string{"request", "response", "body"}, func(s string) bool { return objectAt(s, on) == nil })
 }
 
 // requestObject has what all points have and, with web, what a request has.
@@ -70,7 +74,7 @@ func requestObject(web bool) *object {
 		o.fields["method"] = text(func(r *hooks.Request) string { return r.Method })
 		o.fields["path"] = text(func(r *hooks.Request) string { return r.Path })
 		o.fields["query"] = text(func(r *hooks.Request) string { return r.Query })
-		o.fields["headers"] = fields("request", func(r *hooks.Request) http.Header { return r.Header })
+		o.fields["headers"] = fields("request.headers", func(r *hooks.Request) http.Header { return r.Header })
 		o.fields["size"] = length("request", func(r *hooks.Request) int64 { return r.Size })
 	}
 	return o
@@ -80,9 +84,31 @@ func requestObject(web bool) *object {
 func responseObject() *object {
 	return &object{"response", map[string]func() value{
 		"status":  integer(func(r *hooks.Request) int64 { return int64(r.Response.Status) }),
-		"headers": fields("response", func(r *hooks.Request) http.Header { return r.Response.Header }),
+		"headers": fields("response.headers", func(r *hooks.Request) http.Header { return r.Response.Header }),
 		"size":    length("response", func(r *hooks.Request) int64 { return r.Response.Size }),
 	}}
+}
+
+// bodyObject is there only where each request has a Body.
+func bodyObject() *object {
+	return &object{"body", map[string]func() value{
+		"text":   func() value { return value{typ: tString, s: func(x *run) (string, error) { return x.body(), nil }} },
+		"size":   integer(func(r *hooks.Request) int64 { return int64(len(r.Body.Data)) }),
+		"offset": integer(func(r *hooks.Request) int64 { return r.Body.Offset }),
+		"last":   func() value { return value{typ: tBool, b: func(x *run) (bool, error) { return x.r.Body.Last, nil }} },
+		"encoding": func() value {
+			return value{typ: tString, s: func(x *run) (string, error) { return x.r.Body.Encoding, nil }}
+		},
+		"trailers": fields("body.trailers", func(r *hooks.Request) http.Header { return r.Body.Trailer }),
+	}}
+}
+
+// body is the body's part as a text, which may be no UTF-8.
+func (x *run) body() string {
+	if x.text == "" {
+		x.text = string(x.r.Body.Data)
+	}
+	return x.text
 }
 
 func integer(get func(*hooks.Request) int64) func() value {
@@ -109,6 +135,14 @@ func length(of string, get func(*hooks.Request) int64) func() value {
 	}
 }
 
+// pointsOf names the points at which something is there.
+func pointsOf(name string) []string {
+	return slices.DeleteFunc(hooks.PointNames(), func(s string) bool {
+		p, _ := hooks.PointNamed(s)
+		return objectAt(name, []hooks.Point{p}) == nil
+	})
+}
+
 // unknownName says what may stand in a name's place.
 func unknownName(name string, on []hooks.Point) string {
 	var with []string
@@ -120,8 +154,8 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponse}) != nil:
-		return "it is there for hooks with on: [response] only"
+	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil:
+		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`
 }

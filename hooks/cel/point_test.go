@@ -19,8 +19,8 @@ func TestPoints(t *testing.T) {
 	}{
 		{`response.status == 200 ? "next" : "deny"`, "", "", []hooks.Point{response}},
 		{`request.path == "/" && "x-a" in response.headers ? response.headers["x-a"] : "deny"`, "", "", []hooks.Point{response}},
-		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "on: [response] only", []hooks.Point{request}},
-		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "on: [response] only", []hooks.Point{request, response}},
+		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "no other points than: response, response_body", []hooks.Point{request}},
+		{`response.status == 200 ? "next" : "deny"`, `nothing is called "response"`, "no other points than: response, response_body", []hooks.Point{request, response}},
 		{`response.path == "/" ? "next" : "deny"`, `response has no field "path"`, "it has headers, size, status", []hooks.Point{response}},
 		{`status == 200 ? "next" : "deny"`, `nothing is called "status"`, "write response.status", []hooks.Point{response}},
 		{`size == 200 ? "next" : "deny"`, `nothing is called "size"`, "write request.size, or write response.size", []hooks.Point{response}},
@@ -30,6 +30,10 @@ func TestPoints(t *testing.T) {
 		{`request.port == 22 && request.protocol == "tcp" ? "deny" : "next"`, "", "", []hooks.Point{connect, request}},
 		{`request.path == "/" ? "next" : "deny"`, `request has no field "path"`, "it has host, port, protocol", []hooks.Point{request, connect}},
 		{`path == "/" ? "next" : "deny"`, `nothing is called "path"`, "request.host", []hooks.Point{connect}},
+		{`body.text.contains("x") && body.size > 0 && body.last && body.offset == 0 && body.encoding == "" && !("a" in body.trailers) ? "next" : request.path`, "", "", []hooks.Point{hooks.PointRequestBody, hooks.PointResponseBody}},
+		{`response.status == 200 && body.last ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointResponseBody}},
+		{`response.status == 200 && body.last ? "next" : "deny"`, `nothing is called "response"`, "response, response_body", []hooks.Point{hooks.PointResponseBody, hooks.PointRequestBody}},
+		{`body.last ? "next" : "deny"`, `nothing is called "body"`, "than: request_body, response_body", []hooks.Point{request}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)
 		var e *hooks.ConditionError
@@ -58,6 +62,18 @@ func TestPoints(t *testing.T) {
 	r.Response.Header = nil
 	if _, err := h.Decide(t.Context(), r); err == nil || err.Error() != `response.headers has no "x-a"` {
 		t.Error(err)
+	}
+	secret, err := Language{}.CompileHook(`body.text.contains("SECRET") || body.trailers["x-t"] != "a" ? "deny" : "next"`, hooks.PointRequestBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &hooks.Request{Point: hooks.PointRequestBody, Body: &hooks.Body{Data: make([]byte, hooks.MaxBody), Trailer: http.Header{"X-T": {"a"}}}}
+	if d, err := secret.Decide(t.Context(), q); d.Action != hooks.Next || err != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+	copy(q.Body.Data[hooks.MaxBody-6:], "SECRET")
+	if d, err := secret.Decide(t.Context(), q); d.Action != hooks.Deny || err != nil {
+		t.Errorf("%+v, %v", d, err)
 	}
 	if d, err := h.Decide(t.Context(), &hooks.Request{}); d.Action != hooks.Deny || err == nil {
 		t.Errorf("asked about a request: %+v, %v", d, err)

@@ -72,7 +72,8 @@ type value struct {
 // run is one evaluation.
 type run struct {
 	r     *hooks.Request
-	left  int // what it may still cost
+	left  int    // what it may still cost
+	text  string // of a body
 	texts [maxNesting]string
 	ints  [maxNesting]int64
 }
@@ -91,9 +92,9 @@ type noKey struct{ of, name string }
 
 func (e *noKey) Error() string {
 	if e.name == "" {
-		return e.of + ".headers has no such key"
+		return e.of + " has no such key"
 	}
-	return e.of + ".headers has no " + e.name
+	return e.of + " has no " + e.name
 }
 
 // pay takes the cost of one step over so many bytes.

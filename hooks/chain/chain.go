@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type Entry struct {
 	On   []hooks.Point // when it is asked; none: PointRequest
 	// About says whether the hook is asked about a target; nil: about each.
 	About       func(*hooks.Target) bool
+	Inspect     hooks.Inspect // how it is asked about bodies
 	Timeout     time.Duration // for one decision, waiting for its turn included
 	Concurrency int           // decisions at once
 }
@@ -65,6 +67,9 @@ func New(entries []Entry) (*Chain, error) {
 		case slices.ContainsFunc(e.On, func(p hooks.Point) bool { return p.String() == "unknown" }):
 			return nil, fmt.Errorf("make hook %s: it is asked at a point that is not known", printable(e.Name))
 		}
+		if i := e.Inspect; i.Max < 0 || i.Overlap < 0 || i.Overlap > hooks.MaxPart || !i.Stream && (i.Max > hooks.MaxBody || i.Overlap > 0) {
+			return nil, fmt.Errorf("make hook %s: its bounds of bodies are out of theirs", printable(e.Name))
+		}
 		if e.Timeout == 0 {
 			e.Timeout = DefaultTimeout
 		}
@@ -94,15 +99,21 @@ func (c *Chain) Len() int {
 
 // Asks says whether any hook is asked at a point about a target.
 func (c *Chain) Asks(p hooks.Point, t *hooks.Target) bool {
+	_, _, ok := c.First(p, t)
+	return ok
+}
+
+// First returns the name and rule of the hook that is asked first.
+func (c *Chain) First(p hooks.Point, t *hooks.Target) (name, rule string, ok bool) {
 	if c == nil || !c.points.has(p) {
-		return false
+		return "", "", false
 	}
 	for _, l := range c.links {
 		if l.asked(p, t) {
-			return true
+			return l.Name, l.Rule, true
 		}
 	}
-	return false
+	return "", "", false
 }
 
 func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
@@ -130,7 +141,7 @@ func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 	return hooks.Decision{Action: hooks.Next}, trace
 }
 
-// ask asks one hook and says in whose name it is denied.
+// ask asks one hook.
 func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks.Trace) {
 	start := time.Now()
 	d, err := l.decide(ctx, r)
@@ -144,6 +155,11 @@ func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks
 	if d.Action == hooks.Next {
 		return d, t
 	}
+	return l.denial(d, err), t
+}
+
+// denial says in whose name a decision is another than Next.
+func (l *link) denial(d hooks.Decision, err error) hooks.Decision {
 	d.Rule = l.Rule
 	switch {
 	case err != nil:
@@ -155,7 +171,7 @@ func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks
 	default:
 		d.Reason = "denied by hook " + l.Name + ": " + d.Reason
 	}
-	return d, t
+	return d
 }
 
 func (l *link) tally(d hooks.Decision, err error) {
@@ -279,6 +295,11 @@ func own(r *hooks.Request) *hooks.Request {
 		resp := *r.Response
 		resp.Header = resp.Header.Clone()
 		q.Response = &resp
+	}
+	if r.Body != nil {
+		body := *r.Body
+		body.Data, body.Trailer = bytes.Clone(body.Data), body.Trailer.Clone()
+		q.Body = &body
 	}
 	return &q
 }

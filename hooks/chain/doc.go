@@ -13,5 +13,12 @@
 // once, so that there is no room to ask; bytes that come back in the reason. A
 // hook may be wrong or not ours: it would answer with a status or header that
 // means something to the connection, with a reason that is a terminal's escape
-// sequence, too late, or never. Each has a test.
+// sequence, too late, or never.
+//
+// Of bodies a pen, or an upstream, would begin many and end none; cut what it hides
+// in two; compress it, so that little becomes much or much becomes nothing, or put
+// something behind the end of what is compressed; call it something else; hide it in
+// trailers, or behind the length that hooks look at. Nothing of a body is passed on
+// that the hooks were not asked about, but what a policy lets pass by name
+// (hooks.Inspect). Each of these has a test.
 package chain

@@ -12,10 +12,14 @@ import (
 // At returns the request that hooks are asked about at a point.
 func At(p hooks.Point) *hooks.Request {
 	r := Request()
-	switch r.Point = p; p {
-	case hooks.PointResponse:
+	r.Point = p
+	if p.Answered() {
 		r.Response = &hooks.Response{Status: 404, Header: http.Header{"X-B": {"c"}}, Size: 7}
-	case hooks.PointConnect:
+	}
+	if p.Bodied() {
+		r.Body = &hooks.Body{Data: []byte("abc\xff"), Offset: 8, Seen: 2, Last: true, Trailer: http.Header{"X-T": {"d"}}}
+	}
+	if p == hooks.PointConnect {
 		r.Protocol, r.Method, r.Path, r.Query, r.Header, r.Size = hooks.ProtocolTCP, "", "", "", nil, 0
 	}
 	return r
@@ -65,6 +69,12 @@ func points(t *testing.T, start Start) {
 						Headers map[string][]string
 						Size    int
 					}
+					Body *struct {
+						Data         []byte
+						Offset, Seen int
+						Last         bool
+						Trailers     map[string][]string
+					}
 				}
 				if err := json.Unmarshal(<-asked, &q); err != nil || q.Point != p.String() {
 					t.Errorf("asked %+v, %v", q, err)
@@ -72,8 +82,11 @@ func points(t *testing.T, start Start) {
 				if (q.Path != "") != p.Web() || (q.Headers != nil) != p.Web() {
 					t.Errorf("told of a request %+v", q)
 				}
-				if r := q.Response; (r != nil) != (p == hooks.PointResponse) || r != nil && (r.Status != 404 || r.Size != 7 || len(r.Headers["x-b"]) != 1) {
+				if r := q.Response; (r != nil) != p.Answered() || r != nil && (r.Status != 404 || r.Size != 7 || len(r.Headers["x-b"]) != 1) {
 					t.Errorf("told of the answer %+v", r)
+				}
+				if b := q.Body; (b != nil) != p.Bodied() || b != nil && (string(b.Data) != "abc\xff" || b.Offset != 8 || b.Seen != 2 || !b.Last || len(b.Trailers["x-t"]) != 1) {
+					t.Errorf("told of the body %+v", b)
 				}
 			})
 		}

@@ -46,6 +46,16 @@ type request struct {
 	Size     *int64    `json:"size,omitempty"`
 	Process  *process  `json:"process,omitempty"`
 	Response *response `json:"response,omitempty"`
+	Body     *body     `json:"body,omitempty"`
+}
+
+type body struct {
+	Data     []byte  `json:"data"` // base64
+	Offset   int64   `json:"offset"`
+	Seen     int     `json:"seen,omitempty"`
+	Last     bool    `json:"last"`
+	Encoding string  `json:"encoding,omitempty"`
+	Trailers *header `json:"trailers,omitempty"`
 }
 
 type response struct {
@@ -84,6 +94,17 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 		q.Response = &response{Status: p.Status, Size: size(p.Size)}
 		q.Response.Headers, ok = headers(p.Header)
 		valid = valid && ok
+	}
+	if b := r.Body; b != nil {
+		q.Body = &body{Data: b.Data, Offset: b.Offset, Seen: b.Seen, Last: b.Last, Encoding: b.Encoding}
+		if q.Body.Data == nil {
+			q.Body.Data = []byte{} // no null
+		}
+		if len(b.Trailer) > 0 {
+			h, ok := headers(b.Trailer)
+			q.Body.Trailers, valid = &h, valid && ok
+		}
+		valid = valid && utf8.ValidString(b.Encoding)
 	}
 	if !valid {
 		return nil, errText
