@@ -19,7 +19,7 @@ import (
 )
 
 // need returns the path of a program, or skips; in CI it must be there.
-func need(t *testing.T, name string) string {
+func need(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {

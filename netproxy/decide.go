@@ -8,11 +8,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
+	"github.com/penstock/penstock/hooks/extauthz"
 	"github.com/penstock/penstock/hooks/webhook"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
@@ -41,6 +43,8 @@ func (g *generation) asker(h *policy.Hook) (hooks.Hook, error) {
 	switch r := h.Asks.(type) {
 	case *policy.Webhook:
 		return g.webhook(h, r)
+	case *policy.Service:
+		return g.service(h, r)
 	case *policy.Module:
 		if m := g.p.cfg.HookModules[h.Name]; m != nil {
 			return m, nil
@@ -61,6 +65,30 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 	if !ok {
 		return nil, fmt.Errorf("make hook %s: it has no key", h.Name)
 	}
+	t, err := g.asking(h, nil, flavourHTTP2)
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(h.Name, w.URL, key, t)
+}
+
+// service makes what asks one of the policy's authorization services: HTTP/2 and
+// nothing else, at public addresses and those that the hook names.
+func (g *generation) service(h *policy.Hook, s *policy.Service) (hooks.Hook, error) {
+	f := flavourHTTP2
+	if strings.HasPrefix(s.URL, "http:") {
+		f = flavourH2C
+	}
+	t, err := g.asking(h, s.Dial(), f)
+	if err != nil {
+		return nil, err
+	}
+	t.Protocols.SetHTTP1(false)
+	return extauthz.New(h.Name, s.URL, t)
+}
+
+// asking makes a hook's own connections.
+func (g *generation) asking(h *policy.Hook, d *policy.Dial, f flavour) (*http.Transport, error) {
 	roots, err := g.roots()
 	if err != nil {
 		return nil, err
@@ -69,7 +97,7 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 	if err != nil {
 		return nil, err
 	}
-	t := g.newTransport(roots, nil, flavourHTTP2)
+	t := g.newTransport(roots, d, f)
 	if cert != nil {
 		t.TLSClientConfig.Certificates = []tls.Certificate{*cert}
 	}
@@ -78,7 +106,7 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 		t.MaxConnsPerHost = chain.DefaultConcurrency
 	}
 	g.atEnd(t.CloseIdleConnections)
-	return webhook.New(h.Name, w.URL, key, t)
+	return t, nil
 }
 
 // process makes what asks one of the policy's hooks that are processes.

@@ -42,6 +42,17 @@ func (h *Hook) Compiled() hooks.Hook {
 	return nil
 }
 
+// Client is what who is asked over TLS is shown, the zero value for nothing.
+func (h *Hook) Client() ClientCert {
+	switch r := h.Asks.(type) {
+	case *Webhook:
+		return r.Client
+	case *Service:
+		return r.Client
+	}
+	return ClientCert{}
+}
+
 // About says whether the hook is asked about a canonical target. What is
 // narrower than everything is about names and ranges that it names; like a deny,
 // a wildcard covers the host's own name.
@@ -122,6 +133,9 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 		}
 		h.Asks = p.runner(node, example)
 		p.checkBody(&h, node.keys)
+		if at := misplaced(h.Asks, h.On); at != "" {
+			p.fail(node.keys["on"], "write on: [request]", "who is asked by %s can't be asked at %s", h.Asks.kind(), at)
+		}
 		if line, ok := first[h.Name]; ok && h.Name != "" {
 			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)
 		}
@@ -208,6 +222,9 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 	inspect, err := w.Inspect.inspect((&Hook{On: w.On}).bodied())
 	if err != nil {
 		return err
+	}
+	if at := misplaced(asks, w.On); at != "" {
+		return errors.New("read hook " + w.Name + ": it can't be asked at " + at)
 	}
 	*h = Hook{Name: w.Name, On: w.On, Hosts: w.Hosts, Asks: asks, Inspect: inspect, Timeout: w.Timeout, Concurrency: w.Concurrency, From: w.From}
 	return nil

@@ -179,6 +179,52 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestService travels, stays in limits.egress, and says what it opens.
+func TestService(t *testing.T) {
+	const one = "hooks: [{name: opa, on: [request], grpc: 'HTTP://127.0.0.1:9191/'}, {name: corp, on: [request], grpc: 'https://Authz.example', addresses: [10.0.0.0/8], client_cert: ~/c.pem, client_key: ~/k.pem}]"
+	p, err := layers(t, map[Layer]string{User: one})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "version: 1\nhooks:\n"
+	for i := range p.d.Hooks {
+		text += "- " + hookText(&p.d.Hooks[i]) + "\n"
+	}
+	for name, q := range map[string]*Policy{"as loaded": p, "travelled": roundTrip(t, p), "printed": mustPolicy(t, text)} {
+		a, b := q.Hooks()[0].Asks.(*Service), q.Hooks()[1].Asks.(*Service)
+		if a.URL != "http://127.0.0.1:9191" || b.URL != "https://authz.example:443" || !filepath.IsAbs(b.Client.Key) {
+			t.Errorf("%s: %+v, %+v", name, a, b)
+		}
+		if got := fmt.Sprint(q.Reach()); got != "[{10.0.0.0/8 443 443} {127.0.0.1/32 9191 9191}]" {
+			t.Errorf("%s: reaches %s", name, got)
+		}
+	}
+	if d := mustPolicy(t, "version: 1\nhooks: [{name: a, on: [request], grpc: 'https://a.example'}]").Hooks()[0].Asks.(*Service).Dial(); d != nil {
+		t.Errorf("a public name opens %v", d)
+	}
+	if _, err := Parse("f", System, []byte("version: 1\n"+one)); err == nil || !strings.Contains(err.Error(), "can't be a service yet") {
+		t.Errorf("the administrator's: %v", err)
+	}
+	for limit, want := range map[string]bool{"[127.0.0.0/8, authz.example]": true, "['*']": false, "[127.0.0.0/8]": false} {
+		if _, err := layers(t, map[Layer]string{System: "limits: {egress: " + limit + "}", User: one}); (err == nil) != want {
+			t.Errorf("%s: %v", limit, err)
+		}
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{`"http://127.0.0.1:9191"`, `"http://10.0.0.1:9191"`}, {`"on":["request"]`, `"on":["connect"]`}, {`"10.0.0.0/8"`, `"10.0.0.1/8"`}, {`c.pem"`, `c.pem\n"`}, {`"client":{`, `"client":{"x":1,`}} {
+		forged := strings.Replace(string(b), c[0], c[1], 1)
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
+	}
+}
+
 func TestHookErrors(t *testing.T) {
 	hook := func(cel string) string { return "version: 1\nhooks:\n  - {name: h, on: [request], cel: '" + cel + "'}" }
 	for text, want := range map[string]string{

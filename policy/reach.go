@@ -7,7 +7,7 @@ import (
 )
 
 // Reach is a range of addresses beside the public ones, with ports, that the
-// policy's allow rules and upstreams can lead to.
+// policy's allow rules, upstreams and hooks can lead to.
 type Reach struct {
 	Prefix   netip.Prefix
 	From, To uint16 // ports, both included
@@ -41,6 +41,17 @@ func (p *Policy) Reach() []Reach {
 				if isSpecial(a) {
 					out = append(out, Reach{a.Masked(), x.Target.Port, x.Target.Port})
 				}
+			}
+		}
+	}
+	for _, h := range p.d.Hooks {
+		s, ok := h.Asks.(*Service)
+		if !ok || s.Dial() == nil {
+			continue
+		}
+		for _, a := range s.Dial().Addresses {
+			if isSpecial(a) {
+				out = append(out, Reach{a.Masked(), s.target.Port, s.target.Port})
 			}
 		}
 	}

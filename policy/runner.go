@@ -11,8 +11,8 @@ import (
 	"github.com/penstock/penstock/hooks"
 )
 
-// Runner is who a hook asks: an *Expression, a *Webhook, a *Module or a *Program. Its values
-// are not changed.
+// Runner is who a hook asks: an *Expression, a *Webhook, a *Service, a *Module or
+// a *Program. Its values are not changed.
 type Runner interface {
 	kind() string // its key in a hook, one of runnerKinds
 	text() string // its keys and values in a hook, as YAML
@@ -46,6 +46,7 @@ func runnerKinds() []runnerKind {
 	return []runnerKind{
 		{"cel", nil, readExpression, believeExpression},
 		{"http", append([]string{"key"}, clientCertKeys()...), readWebhook, believeWebhook},
+		{"grpc", append([]string{"addresses"}, clientCertKeys()...), readService, believeService},
 		{"wasm", []string{"sha256", "stateful"}, readModule, believeModule},
 		programKind(false),
 		programKind(true),

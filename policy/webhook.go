@@ -63,12 +63,7 @@ func readWebhook(p *parser, h *hookNode) Runner {
 		return nil
 	}
 	w.KeyEnv, w.KeyFile = p.valueFrom(h.values["key"], "key", "a key")
-	if n := h.values["client_cert"]; n != nil {
-		w.Client.Cert = p.certPath(n, "client_cert")
-	}
-	if n := h.values["client_key"]; n != nil {
-		w.Client.Key = p.certPath(n, "client_key")
-	}
+	w.Client = p.clientCert(h)
 	if msg, hint := w.Client.check(); msg != "" {
 		p.fail(h.Node, hint, "the hook %s", msg)
 		return nil

@@ -127,8 +127,8 @@ func (s *session) layOut() error {
 		}
 	}
 	for _, h := range c.Policy.Hooks() {
-		if w, ok := h.Asks.(*policy.Webhook); ok && w.Client.Key != "" {
-			in.Hide = append(in.Hide, w.Client.Key)
+		if key := h.Client().Key; key != "" {
+			in.Hide = append(in.Hide, key)
 		}
 	}
 	// A tool that replaced the binary would be the supervisor of the next run. In a

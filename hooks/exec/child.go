@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/penstock/penstock/hooks/wire"
@@ -72,12 +73,20 @@ func (c *child) ask(ctx context.Context, id string, question []byte) ([]byte, er
 	c.waiting[id] = answer
 	c.mu.Unlock()
 	deadline, _ := ctx.Deadline()
-	err := c.p.In.SetWriteDeadline(deadline)
+	n, err := 0, c.p.In.SetWriteDeadline(deadline)
 	if err == nil {
-		_, err = c.p.In.Write(question)
+		n, err = c.p.In.Write(question)
 	}
 	<-c.turn
-	if err != nil {
+	switch {
+	case err == nil:
+	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		c.leave(id, true)
+		c.mu.Lock()
+		delete(c.waiting, id) // it was not asked
+		c.mu.Unlock()
+		return nil, context.DeadlineExceeded
+	default:
 		// A part of it may be there, so that nothing after it would be a question.
 		c.fail(fmt.Errorf("its process does not read what it is asked: %w", err))
 	}

@@ -199,6 +199,31 @@ func TestSilent(t *testing.T) {
 			}
 		}
 	})
+	t.Run("it answers others", func(t *testing.T) {
+		var starts atomic.Int32
+		h := newHook(t, over(t, func(in *bufio.Reader, out *os.File) int {
+			starts.Add(1)
+			for {
+				q, err := line(in)
+				if err != nil {
+					return 0
+				}
+				if !strings.Contains(string(q), `"/mute"`) {
+					io.WriteString(out, next(q))
+				}
+			}
+		}))
+		mute := hookstest.Request()
+		mute.Path = "/mute"
+		for range 4 * maxSilent {
+			if short(t, h, mute) == nil {
+				t.Fatal("it answered")
+			}
+			if d, err := ask(t, h); err != nil || starts.Load() != 1 {
+				t.Fatalf("%+v, %v after %d starts", d, err, starts.Load())
+			}
+		}
+	})
 	t.Run("it is late", func(t *testing.T) {
 		var starts atomic.Int32
 		got, late := make(chan bool, 1), make(chan bool)
@@ -230,6 +255,18 @@ func TestSilent(t *testing.T) {
 			t.Errorf("%+v, %v after %d starts", d, err, starts.Load())
 		}
 	})
+}
+
+// TestDead: a question that has met a dead process waits for the next one.
+func TestDead(t *testing.T) {
+	dead := &child{gone: make(chan struct{}), turn: make(chan struct{}, 1), why: errors.New("another question's")}
+	close(dead.gone)
+	h := &Hook{name: "h", now: dead, done: make(chan struct{}), changed: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if d, err := h.Decide(ctx, hookstest.Request()); !errors.Is(err, errNotAsked) || ctx.Err() == nil {
+		t.Errorf("%+v, %v at once", d, err)
+	}
 }
 
 // TestNotStarted: without a process there is a deny that says why.

@@ -36,6 +36,7 @@ var layers = []layer{
 	{dir: "hooks/wasm/guest"}, // in a module, not in Penstock
 	{dir: "hooks/wasm/wasmtest", test: true},
 	{dir: "examples/hooks", may: []string{"hooks/wasm/guest"}}, // modules as well
+	{dir: "hooks/extauthz", may: []string{"hooks"}},
 	{dir: "hooks/hookstest", test: true},
 	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},

@@ -57,10 +57,8 @@ func ResolveClientCerts(upstreams []policy.Upstream, asked []policy.Hook, read f
 		}
 	}
 	for i := range asked {
-		if w, ok := asked[i].Asks.(*policy.Webhook); ok {
-			if err := add(CertOfHook(asked[i].Name), asked[i].From, w.Client); err != nil {
-				return nil, err
-			}
+		if err := add(CertOfHook(asked[i].Name), asked[i].From, asked[i].Client()); err != nil {
+			return nil, err
 		}
 	}
 	return c, nil
