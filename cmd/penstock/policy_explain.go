@@ -31,7 +31,8 @@ raw connection, tls://HOST one that is passed through unread. Without --process
 it is not known who asks: then no rule with process allows, and each may deny.
 --header and --size are for rules with when: without --size the length of the
 body is not known. Rules with git judge a push by its body, rules with jsonrpc
-or graphql each request, and it is not here: what they would allow depends on it. What the rules allow the policy's hooks are asked about, too.
+or graphql each request, and it is not here: what they would allow depends on it.
+What the rules allow the policy's hooks are asked about, too.
 
 Nothing is contacted and no name is looked up. The exit code is 0 if the request
 is allowed, 1 if it is denied, 2 if that could not be decided.`,
