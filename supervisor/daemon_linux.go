@@ -250,7 +250,7 @@ func (d *daemon) end(s *session, exit int) {
 	}
 	d.control.Close() // a proxy that was not configured waits for that, or for this end
 	err := d.client.End(ctx, &daemonctl.End{ExitCode: exit, Reason: clipText(oneLine(s.reason), 1<<10)})
-	if err != nil && !(over() && d.failed != nil && exit == 128+int(unix.SIGKILL)) { // then finish says it
+	if err != nil && !(over() && d.failed != nil) { // then finish says it
 		s.say.line("%v", err)
 	}
 	d.client.Close()

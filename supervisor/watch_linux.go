@@ -177,8 +177,9 @@ func (s *session) finish() (*Result, error) {
 	go func() { s.putAway(); close(away) }()
 	sum := s.end(exit, name)
 	<-away
-	// The daemon may have killed the command before this process heard why.
-	if exit == 128+int(syscall.SIGKILL) && s.daemon != nil && s.daemon.failed != nil {
+	// The daemon may have ended the session before this process heard why: the command
+	// was killed, or ended of what had ended, with whatever code.
+	if s.daemon != nil && s.daemon.failed != nil {
 		return nil, s.daemon.failed
 	}
 	return &Result{Session: s.id, ExitCode: exit, Summary: sum}, nil
