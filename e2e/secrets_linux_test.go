@@ -88,6 +88,10 @@ func TestSecretsGuide(t *testing.T) {
 	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
 	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
+	k := newKeyring(t, w, p.home, p.opts)
+	k.Unlock("password")
+	k.Store("Example key", value, "service", "example", "account", "me")
+	p.opts.Env = append(p.opts.Env, "DBUS_SESSION_BUS_ADDRESS="+k.Address)
 	guide, _, _ := strings.Cut(string(doc), "\n## Recipes\n")
 	blocks := map[string]string{}
 	ran := 0

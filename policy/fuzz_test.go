@@ -17,6 +17,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("version: 1\nhooks:\n- {name: a, on: [request], hosts: ['*.a', '::/0'], cel: '\"next\"', timeout: 1s, concurrency: 2}\n- {name: b, on: [request], http: 'https://a.b:8443/c/%62?d=%20', key: 'file:k'}\n"))
 	f.Add([]byte("version: 1\negress: {allow: [{host: a, git: {repos: [o/r, 'x/**'], push: true, branches: ['a*'], tags: [v1], delete: true, force: true}}, {host: b.a, grpc: {services: [a.B/C*]}}, {host: c.a, jsonrpc: {methods: [tools/call], tools: ['x*'], answers: true, max_body: 2MiB}}, {host: d.a, graphql: {operations: [query, mutation], fields: [a, 'b*'], max_body: 1MiB}}, {host: e.a, registry: {kind: npm, packages: ['@a/*'], prefix: /x}}, {host: f.a, registry: pypi}]}\n"))
 	f.Add([]byte("version: 1\negress: {allow: [{host: \"*.a\", paths: [\"/%2e\"]}]}\n"))
+	f.Add([]byte("version: 1\nsecrets: [{name: A, from: 'keyring:a=b,c=d', hosts: [a.example], bearer: true}, {name: B, from: 'keyring:a b', hosts: [b.example], bearer: true}]\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		file, err := Parse("f", Project, src)
 		if err != nil {
@@ -227,6 +228,27 @@ func FuzzHostPattern(f *testing.F) {
 		}
 		if p.matches(h) != want {
 			t.Errorf("%s on %s: got %v", p, h, !want)
+		}
+	})
+}
+
+// FuzzKeyringItem: what is taken for an item is written so that it means the same.
+func FuzzKeyringItem(f *testing.F) {
+	f.Add("service=penstock,account=a=b")
+	f.Add("A label, with a comma")
+	f.Add("b=1,a=2,")
+	f.Fuzz(func(t *testing.T, s string) {
+		i, msg := parseKeyringItem(s)
+		if msg != "" {
+			return
+		}
+		if !validKeyring(i.String()) || (i.Label == "") == (len(i.Attributes) == 0) {
+			t.Errorf("%q: %q", s, i)
+		}
+		for k, v := range i.Attributes {
+			if !strings.Contains(","+s+",", ","+k+"="+v+",") {
+				t.Errorf("%q: attribute %q=%q", s, k, v)
+			}
 		}
 	})
 }

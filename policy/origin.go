@@ -9,12 +9,13 @@ import (
 )
 
 // Origin is where a value of a secret is, one of them: a variable of the host, the
-// absolute path of a file, a systemd credential, or what a command writes that is
-// executed outside the pen.
+// absolute path of a file, a systemd credential, an item of the user's keyring, or what
+// a command writes that is executed outside the pen.
 type Origin struct {
 	Env        string   `json:"env,omitempty"`
 	File       string   `json:"file,omitempty"`
 	Credential string   `json:"credential,omitempty"`
+	Keyring    string   `json:"keyring,omitempty"` // see KeyringItem
 	Command    []string `json:"command,omitempty"`
 	// Every is how often the command is executed, 0 for once; Expires how old its
 	// last good answer may become then, 0 for any age.
@@ -23,9 +24,9 @@ type Origin struct {
 }
 
 // originHint says what an origin can be.
-const originHint = "write env:NAME, file:PATH, credential:NAME or {command: [PROGRAM, ARGUMENT]}; a secret's value never stands in a policy"
+const originHint = "write env:NAME, file:PATH, credential:NAME, keyring:ATTRIBUTE=VALUE or {command: [PROGRAM, ARGUMENT]}; a secret's value never stands in a policy"
 
-// origin reads env:NAME, file:PATH, credential:NAME or {command: [...]}.
+// origin reads env:NAME, file:PATH, credential:NAME, keyring:ITEM or {command: [...]}.
 func (p *parser) origin(n *yaml.Node, key string) (o Origin) {
 	if n.Kind == yaml.MappingNode {
 		seen := p.fields(n, key, p.commandFields(&o, key))
@@ -47,8 +48,19 @@ func (p *parser) origin(n *yaml.Node, key string) (o Origin) {
 		o.Credential = name
 		return o
 	}
+	if item, ok := strings.CutPrefix(v, "keyring:"); ok {
+		i, msg := parseKeyringItem(item)
+		switch {
+		case !mayCommand(p.lay):
+			p.fail(n, "declare the secret in your own policy", "a project's policy can't name what is in a keyring")
+		case msg != "":
+			p.fail(n, "write keyring:ATTRIBUTE=VALUE,ATTRIBUTE=VALUE or keyring:LABEL", "the item of %s %s", key, msg)
+		}
+		o.Keyring = i.String()
+		return o
+	}
 	// Not quoted: it may be the credential itself.
-	p.fail(n, originHint, "%s is neither env:, file:, credential: nor a command", key)
+	p.fail(n, originHint, "%s is neither env:, file:, credential:, keyring: nor a command", key)
 	return o
 }
 
@@ -94,8 +106,8 @@ func (p *parser) checkCommand(o *Origin, n *yaml.Node, key string, seen map[stri
 // minEvery is how often a command can be executed.
 const minEvery = time.Second
 
-// mayCommand says whose file may have a command executed outside the pen: that of
-// a person who would execute it anyway.
+// mayCommand says whose file may have a command executed outside the pen, or a keyring
+// asked: that of a person who would do so anyway.
 func mayCommand(l Layer) bool { return l == System || l == User || l == CommandLine }
 
 // validCredential says whether s can name a file in $CREDENTIALS_DIRECTORY, see
@@ -143,6 +155,8 @@ func (o *Origin) text() string {
 		return quoteYAML("file:" + o.File)
 	case o.Credential != "":
 		return quoteYAML("credential:" + o.Credential)
+	case o.Keyring != "":
+		return quoteYAML("keyring:" + o.Keyring)
 	case len(o.Command) > 0:
 		args := make([]string, len(o.Command))
 		for i, a := range o.Command {
@@ -163,7 +177,7 @@ func (o *Origin) text() string {
 // valid says whether an origin is as the parser makes it for a file of that layer.
 func (o *Origin) valid(l Layer) bool {
 	n := 0
-	for _, is := range []bool{o.Env != "", o.File != "", o.Credential != "", len(o.Command) > 0} {
+	for _, is := range []bool{o.Env != "", o.File != "", o.Credential != "", o.Keyring != "", len(o.Command) > 0} {
 		if is {
 			n++
 		}
@@ -171,5 +185,6 @@ func (o *Origin) valid(l Layer) bool {
 	times := o.Every == 0 && o.Expires == 0 || len(o.Command) > 0 && o.Every >= minEvery && (o.Expires == 0 || o.Expires > o.Every)
 	return n == 1 && times && (o.Env == "" || validEnv(o.Env)) && (o.File == "" || plainPath(o.File)) &&
 		(o.Credential == "" || validCredential(o.Credential)) &&
+		(o.Keyring == "" || validKeyring(o.Keyring) && mayCommand(l)) &&
 		(len(o.Command) == 0 || validCommand(o.Command) && mayCommand(l))
 }

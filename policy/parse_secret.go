@@ -225,7 +225,7 @@ func (s *Secret) validPlace() bool {
 
 // validSource says whether a secret has one source, as the parser makes it.
 func (s *Secret) validSource() bool {
-	none := s.Env == "" && s.File == "" && s.Credential == "" && len(s.Command) == 0 && s.Every == 0 && s.Expires == 0
+	none := s.Env == "" && s.File == "" && s.Credential == "" && s.Keyring == "" && len(s.Command) == 0 && s.Every == 0 && s.Expires == 0
 	switch {
 	case s.OAuth2 != nil:
 		return none && s.Vault == nil && s.AWS == nil && s.OAuth2.valid(s.From.Layer)

@@ -56,6 +56,8 @@ secrets:
   - {name: OTHER, from: "file:/run/secret", hosts: [x.example], header: X-Key}
   - {name: RUN, from: {command: [pass, show, "a b: \"c\""], every: 10m, expires: 1h}, hosts: [y.example], basic: {user: "a, b"}}
   - {name: CRED, from: "credential:c.d", hosts: [y.example], query: "a[b]"}
+  - {name: ITEM, from: "keyring:service=a b,account=x=y", hosts: [k.example], header: x-item}
+  - {name: LABEL, from: "keyring:Clé de l'API", hosts: [k.example], header: x-label}
   - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
   - {name: TOKEN, from: {oauth2: {token_url: "https://login.example/t", client_id: "a b", client_secret: "env:S", refresh_token: "file:/r", scopes: [a, b], audience: x, client_auth: body}}, hosts: [t.example], bearer: true}
   - {name: VAULT, from: {vault: {url: "https://vault.example:8200", path: secret/data/app, field: key, kv: 1, token: {command: [cat, t], every: 1h}, namespace: team}}, hosts: [v.example], bearer: true}

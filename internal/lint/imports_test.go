@@ -71,6 +71,7 @@ func layerOf(dir string) *layer {
 var outside = map[string][]string{
 	"github.com/cilium/ebpf":             {"ebpf"},
 	"github.com/elazarl/goproxy":         {"netproxy"},
+	"github.com/godbus/dbus/v5":          {"supervisor/keyring"},
 	"github.com/google/nftables":         {"sandbox/netns"},
 	"github.com/jcmturner/gokrb5/v8":     {"netproxy/upstream"},
 	"github.com/spf13/cobra":             {"cmd"},

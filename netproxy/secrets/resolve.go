@@ -16,6 +16,8 @@ type Source struct {
 	Read   func(path string) ([]byte, error)
 	// Credential reads a systemd credential; false: there is none of that name.
 	Credential func(name string) (value []byte, ok bool, err error)
+	// Keyring reads an item of the user's keyring; false: there is none.
+	Keyring func(item policy.KeyringItem) (value []byte, ok bool, err error)
 	// Run returns what a command writes to its standard output.
 	Run func(argv []string) ([]byte, error)
 	// Seed makes placeholders stable, see Placeholder; nil: new ones each time.
@@ -91,6 +93,9 @@ func (from *Source) bytes(d *policy.Origin) ([]byte, error) {
 		return from.Read(d.File)
 	case d.Credential != "":
 		raw, _, err := from.Credential(d.Credential)
+		return raw, err
+	case d.Keyring != "":
+		raw, _, err := from.Keyring(d.KeyringItem())
 		return raw, err
 	case len(d.Command) > 0:
 		raw, err := from.Run(d.Command)
