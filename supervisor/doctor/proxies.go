@@ -33,12 +33,20 @@ func proxyVariables() []string {
 	return []string{"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY"}
 }
 
-// discover looks for proxies in the environment and in files of the system, and
-// for what is excepted from them.
-func discover(getenv func(string) string, root string) (found []setProxy, except string) {
+// fileVariables name the URL of a PAC file, for Chromium and a few others.
+func fileVariables() []string { return []string{"auto_proxy", "AUTO_PROXY"} }
+
+// discover looks for proxies and PAC files in the environment and in files of the
+// system, and for what is excepted from them.
+func discover(getenv func(string) string, root string) (found settings, except string) {
 	for _, name := range proxyVariables() {
 		if v := getenv(name); v != "" {
-			found = append(found, setProxy{name, v})
+			found.proxies = append(found.proxies, setProxy{name, v})
+		}
+	}
+	for _, name := range fileVariables() {
+		if v := getenv(name); v != "" {
+			found.files = append(found.files, automatic{name, v})
 		}
 	}
 	except = getenv("no_proxy")
@@ -55,7 +63,12 @@ func discover(getenv func(string) string, root string) (found []setProxy, except
 		}
 		for _, name := range proxyVariables() {
 			if v := vars[name]; v != "" {
-				found = append(found, setProxy{"/etc/environment", v})
+				found.proxies = append(found.proxies, setProxy{"/etc/environment", v})
+			}
+		}
+		for _, name := range fileVariables() {
+			if v := vars[name]; v != "" {
+				found.files = append(found.files, automatic{"/etc/environment", v})
 			}
 		}
 		for _, name := range []string{"no_proxy", "NO_PROXY"} {
@@ -72,7 +85,7 @@ func discover(getenv func(string) string, root string) (found []setProxy, except
 			continue
 		}
 		if m := apt.FindSubmatch(b); m != nil && !strings.EqualFold(string(m[1]), "DIRECT") {
-			found = append(found, setProxy{strings.TrimPrefix(name, strings.TrimSuffix(root, "/")), string(m[1])})
+			found.proxies = append(found.proxies, setProxy{strings.TrimPrefix(name, strings.TrimSuffix(root, "/")), string(m[1])})
 		}
 	}
 	return found, except
@@ -144,12 +157,14 @@ func proposal(canonical string, login bool, except []string) string {
 // them but those of its policy.
 func (x *examination) proxies(p *policy.Policy, root, file string) {
 	found, list := discover(x.Host.Getenv, root)
-	if len(found) == 0 && len(p.Upstreams()) == 0 {
-		x.ok("files", "proxies", "neither the environment nor the system names one")
+	of := x.desktop(root)
+	found.proxies, found.files = append(found.proxies, of.proxies...), append(found.files, of.files...)
+	if len(found.proxies)+len(found.files)+len(p.Upstreams()) == 0 {
+		x.ok("files", "proxies", "neither the environment nor the system nor a desktop names one")
 		return
 	}
 	seen := map[string]bool{}
-	for _, f := range found {
+	for _, f := range found.proxies {
 		name := "proxy in " + f.where
 		canonical, login, err := canonicalProxy(f.value)
 		switch {
@@ -167,6 +182,13 @@ func (x *examination) proxies(p *policy.Policy, root, file string) {
 			x.add(Finding{Group: "files", Name: name, State: Warn, Detail: canonical + ", which pens don't use: no policy names it", Fix: fix})
 		}
 		seen[canonical] = true
+	}
+	named := map[string]bool{}
+	for _, a := range found.files {
+		if !named[a.url] {
+			x.pacFile(p, a, file)
+		}
+		named[a.url] = true
 	}
 	for i := range p.Upstreams() {
 		x.upstream(p, &p.Upstreams()[i])
