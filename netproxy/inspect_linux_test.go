@@ -1,3 +1,7 @@
+//go:build !race
+
+// The race detector multiplies what a process needs, and these tests are about that.
+
 package netproxy
 
 import (
@@ -17,6 +21,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/ca"
 )
 
@@ -77,7 +82,7 @@ func TestBodyHookMemory(t *testing.T) {
 	}
 	h := &bodyCount{}
 	pn := newPen(t, someRules, hookAt(h.Decide, hooks.PointRequestBody, hooks.PointResponseBody), func(c *Config) {
-		c.Hooks[0].Inspect = hooks.Inspect{Stream: true, Overlap: 100}
+		c.Hooks[0].Inspect, c.Hooks[0].Timeout = hooks.Inspect{Stream: true, Overlap: 100}, chain.MaxTimeout
 	})
 	pn.origin("api.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)

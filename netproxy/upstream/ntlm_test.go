@@ -273,11 +273,8 @@ func TestNTLMHostile(t *testing.T) {
 					t.Errorf("%d requests", len(asked))
 				}
 			}
-			for close(asked); ; {
-				head, ok := <-asked
-				if !ok {
-					break
-				}
+			for len(asked) > 0 {
+				head := <-asked
 				if _, token, ok := strings.Cut(head, "Authorization: NTLM "); ok {
 					token, _, _ = strings.Cut(token, "\r\n")
 					b, err := base64.StdEncoding.DecodeString(token)
