@@ -2,7 +2,7 @@ package hooks
 
 import "net/http"
 
-// Body is a part of a body.
+// Body is a part of a body, or of a message of a WebSocket.
 type Body struct {
 	// Data begins at Offset of the body. Its first Seen bytes the hook has been asked
 	// about before.

@@ -125,6 +125,7 @@ type Request struct {
 	Point    Point     // what a Hook is asked about
 	Response *Response // where Point.Answered
 	Body     *Body     // where Point.Bodied
+	Message  *Message  // where Point.Spoken
 }
 
 // Decision is the answer to a Request. The zero value is a deny without reason.

@@ -18,10 +18,11 @@ const (
 	PointConnect
 	PointRequestBody  // a part of a request's body is there, and nothing of it has left
 	PointResponseBody // a part of an answer's body is there, and nothing of it is the pen's
+	PointWebSocket    // a message of a WebSocket is there, or a part of one, and nothing of it is passed on
 	points
 )
 
-var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body"}
+var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -51,8 +52,13 @@ func (p Point) Web() bool { return p != PointConnect }
 // Answered says whether there is an upstream's answer at the point.
 func (p Point) Answered() bool { return p == PointResponse || p == PointResponseBody }
 
-// Bodied says whether there is a part of a body at the point.
-func (p Point) Bodied() bool { return p == PointRequestBody || p == PointResponseBody }
+// Bodied says whether there is a part of a body, or of a message, at the point.
+func (p Point) Bodied() bool {
+	return p == PointRequestBody || p == PointResponseBody || p == PointWebSocket
+}
+
+// Spoken says whether the part at the point is one of a message.
+func (p Point) Spoken() bool { return p == PointWebSocket }
 
 // Response is what an upstream answers a request with.
 type Response struct {

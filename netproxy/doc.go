@@ -14,6 +14,8 @@
 //   - to hold us up: silence, slow headers, endless hellos, many connections;
 //   - to pass a hook: by a body that is compressed, endless or late, by messages
 //     where a hook is about bodies, by 1xx answers where it is about answers;
+//     in a WebSocket by fragments, compression that nobody agreed on, frames that
+//     two readers read in two ways, or a message behind the one that is denied;
 //   - to get a secret's value into a place where it can read it back;
 //   - to make a handler panic between the verdict and its obeying.
 //

@@ -109,13 +109,12 @@ func (f *flow) inspectRequest(r *http.Request) *http.Response {
 // unreadable refuses a WebSocket where hooks are about bodies: there is none, but
 // messages that they would not see.
 func (f *flow) unreadable(r *http.Request) *http.Response {
-	for _, p := range []hooks.Point{hooks.PointRequestBody, hooks.PointResponseBody} {
-		if name, rule, ok := f.gen.hooks.First(p, &f.req.Target); ok {
-			f.overrule(hooks.Decision{Rule: rule, Reason: "hook " + name + " is asked about bodies, and the messages of a WebSocket can't be told to it"})
-			return f.deny(r, f.said())
-		}
+	name, rule, ok := f.gen.hooks.Blind(&f.req.Target)
+	if !ok {
+		return nil
 	}
-	return nil
+	f.overrule(hooks.Decision{Rule: rule, Reason: "hook " + name + " is asked about bodies, and not about the messages of a WebSocket (on: [websocket])"})
+	return f.deny(r, f.said())
 }
 
 // inspectResponse asks the hooks about the body of an answer. It returns nil if the
@@ -138,15 +137,23 @@ func (f *flow) inspectResponse(r *http.Request, resp *http.Response) *http.Respo
 	return instead
 }
 
-// readable asks the upstream for what the hooks about bodies can read.
+// readable asks the upstream for what the hooks about bodies and messages can read.
 func (f *flow) readable(out *http.Request) *http.Request {
 	accept := out.Header["Accept-Encoding"]
-	if len(accept) == 0 || !f.asks(hooks.PointResponseBody) {
+	extended := f.web.upgrade && f.asks(hooks.PointWebSocket)
+	coded := len(accept) > 0 && f.asks(hooks.PointResponseBody)
+	if !extended && !coded {
 		return out
 	}
 	one := new(http.Request)
 	*one = *out
 	one.Header = out.Header.Clone()
+	if extended {
+		delete(one.Header, "Sec-Websocket-Extensions")
+	}
+	if !coded {
+		return one
+	}
 	one.Header["Accept-Encoding"] = []string{"identity"}
 	for _, v := range accept {
 		for tok := range strings.SplitSeq(v, ",") {

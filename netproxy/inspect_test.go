@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"google.golang.org/grpc/codes"
@@ -57,7 +58,7 @@ func (h *bodyHook) last() (seen string, asked []hooks.Body) {
 
 func (h *bodyHook) on(i hooks.Inspect, on ...hooks.Point) func(*Config) {
 	return func(cfg *Config) {
-		cfg.Hooks = []chain.Entry{{Name: "test", Rule: "test.yaml:9", Hook: h, On: on, Inspect: i}}
+		cfg.Hooks = []chain.Entry{{Name: "test", Rule: "test.yaml:9", Hook: h, On: on, Inspect: i, Timeout: 10 * time.Second}}
 	}
 }
 

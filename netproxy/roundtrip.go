@@ -12,6 +12,7 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -318,8 +319,17 @@ func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
 	takeResponseHopHeaders(resp.Header)
 	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	resp.Body = rwc
+	asked := f.asks(hooks.PointWebSocket)
+	if asked && len(resp.Header["Sec-Websocket-Extensions"]) > 0 {
+		resp.Body.Close()
+		return f.upstreamFailed(r, errors.New("the upstream has an extension of WebSocket that was not asked for"))
+	}
 	if instead := f.respond(r, resp); instead != nil {
 		return instead
+	}
+	if asked {
+		f.web.talk = newTalk(f, r, rwc)
+		resp.Body = upEnd{f.web.talk}
 	}
 	return resp
 }

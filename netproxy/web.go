@@ -42,6 +42,7 @@ type web struct {
 	hooked   bool        // up says when it would block: nothing else need flush
 	upErr    atomic.Bool // the response's body broke off
 	hijacked *hijacked
+	talk     *talk // nil: no hook is asked about a WebSocket's messages
 	trace    httptrace.ClientTrace
 	ctx      flowContext
 }
@@ -298,6 +299,9 @@ func (x *web) finish() {
 	x.mu.Lock()
 	x.ended = true
 	x.mu.Unlock()
+	if x.talk != nil {
+		x.talk.close()
+	}
 	if x.hijacked != nil {
 		x.hijacked.Close()
 	}
@@ -322,6 +326,9 @@ func (x *web) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	// What came with the handshake is the pen's as much as what comes later.
 	if early, _ := rw.Reader.Peek(rw.Reader.Buffered()); len(early) > 0 {
 		x.hijacked.early = bytes.Clone(early)
+	}
+	if x.talk != nil {
+		return x.talk.pened(x.hijacked), bufio.NewReadWriter(bufio.NewReaderSize(x.hijacked, 16), rw.Writer), nil
 	}
 	return x.hijacked, bufio.NewReadWriter(bufio.NewReaderSize(x.hijacked, 16), rw.Writer), nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
 )
 
 // frame is one of RFC 6455 section 5.2, right or wrong. size is that of the length
@@ -247,10 +248,23 @@ func nodeModules() string {
 }
 
 // A client in Python (websockets) and a server in node (ws), neither of them ours,
-// talk through the proxy: text, 10 MB, fragments, pings, compression, the close.
+// talk through the proxy: text, 10 MB, fragments, pings, compression, the close. With
+// hooks about messages there is no compression, and what these deny ends it.
 func TestWebSocketClients(t *testing.T) {
+	for name, i := range map[string]*hooks.Inspect{
+		"none": nil, "whole": {Max: hooks.MaxBody, Over: true}, "stream": {Stream: true, Overlap: 5},
+	} {
+		t.Run(name, func(t *testing.T) { webSocketClients(t, i) })
+	}
+}
+
+func webSocketClients(t *testing.T, i *hooks.Inspect) {
 	node, python := need(t, "node"), "/usr/bin/python3" // Debian's, which has the module
-	pn := newPen(t, someRules)
+	options, extensions := []func(*Config){}, `["permessage-deflate"]`
+	if i != nil {
+		options, extensions = append(options, (&bodyHook{}).on(*i, hooks.PointWebSocket)), "[]"
+	}
+	pn := newPen(t, someRules, options...)
 	missing := func(what string, err error) {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("%s is missing: %v", what, err)
@@ -269,6 +283,7 @@ func TestWebSocketClients(t *testing.T) {
 			c.on("message", (m, binary) => {
 				if (!binary && m.toString() == "fragments") { c.send("a", {fin: false}); c.ping("between"); c.send("b", {fin: true}) }
 				else if (!binary && m.toString() == "bye") c.close(4321, "gone")
+				else if (!binary && m.toString() == "please") c.send("the SECRET")
 				else c.send(m, {binary})
 			})
 		})`)
@@ -291,15 +306,17 @@ func TestWebSocketClients(t *testing.T) {
 import asyncio, os, socket, sys, websockets
 async def main(proxy):
     host, port = proxy.split(":")
-    s = socket.create_connection((host, int(port)))
-    s.sendall(b"CONNECT web.test:80 HTTP/1.1\r\nHost: web.test:80\r\n\r\n")
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += s.recv(1)
-    assert b" 200 " in head, head
-    async with websockets.connect("ws://web.test/chat", sock=s, subprotocols=["p1"], max_size=64 << 20) as c:
+    def connected():
+        s = socket.create_connection((host, int(port)))
+        s.sendall(b"CONNECT web.test:80 HTTP/1.1\r\nHost: web.test:80\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += s.recv(1)
+        assert b" 200 " in head, head
+        return s
+    async with websockets.connect("ws://web.test/chat", sock=connected(), subprotocols=["p1"], max_size=64 << 20) as c:
         assert c.subprotocol == "p1", c.subprotocol
-        assert [e.name for e in c.extensions] == ["permessage-deflate"], c.extensions
+        assert [e.name for e in c.extensions] == `+extensions+`, c.extensions
         for m in ["", "grüß", "x" * 100000, b"\x00\xff", os.urandom(10 << 20)]:
             await c.send(m)
             assert await c.recv() == m
@@ -314,10 +331,23 @@ async def main(proxy):
             raise SystemExit("not closed")
         except websockets.ConnectionClosed as e:
             assert (e.rcvd.code, e.rcvd.reason) == (4321, "gone"), e
+    hooked = sys.argv[2] == "hooked"
+    for m in ["a SECRET", ["in fragments SEC", "RET"], "please"]:
+        async with websockets.connect("ws://web.test/chat", sock=connected()) as c:
+            await c.send(m)
+            try:
+                assert await c.recv() and not hooked
+            except websockets.ConnectionClosed as e:
+                assert hooked and (e.rcvd.code, e.rcvd.reason) == (1008, "denied by hook test: it is secret"), e
     print("ok")
-asyncio.run(main(sys.argv[1]))`, pn.explicit)
+asyncio.run(main(sys.argv[1]))`, pn.explicit, map[bool]string{true: "hooked"}[i != nil])
 	if got, err := client.CombinedOutput(); err != nil || string(got) != "ok\n" {
 		t.Errorf("%v: %s", err, got)
 	}
 	wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Status == 101 && e.Class == "" })
+	for range 3 {
+		if i != nil {
+			wait(t, pn.records, func(e *audit.FlowClose) bool { return e.Status == 101 && e.Class == "hook" })
+		}
+	}
 }

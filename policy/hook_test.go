@@ -319,6 +319,11 @@ func TestHookBodies(t *testing.T) {
 			t.Errorf("%s: %v", keys, err)
 		}
 	}
+	for on, why := range map[string]string{"websocket": "encoded has no meaning", "request": "asked about no bodies"} {
+		if _, err := Parse("f", User, []byte("version: 1\nhooks: [{name: a, on: ["+on+"], cel: b, encoded: raw}]")); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", on, err)
+		}
+	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)

@@ -38,9 +38,12 @@ func (p *parser) bodyFields(i *hooks.Inspect) []field {
 func (p *parser) checkBody(h *Hook, keys map[string]*yaml.Node) {
 	for _, key := range []string{"body", "over", "encoded", "max_body", "overlap"} {
 		if n := keys[key]; n != nil && !h.bodied() {
-			p.fail(n, "remove it, or add request_body or response_body to on", "%s has no meaning for a hook that is asked about no bodies", key)
+			p.fail(n, "remove it, or add request_body, response_body or websocket to on", "%s has no meaning for a hook that is asked about no bodies", key)
 			return
 		}
+	}
+	if n := keys["encoded"]; n != nil && !slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return p.Bodied() && !p.Spoken() }) {
+		p.fail(n, "remove it, or add request_body or response_body to on", "encoded has no meaning for a hook that is asked about messages only: they are not compressed")
 	}
 	if n := keys["overlap"]; n != nil && !h.Inspect.Stream {
 		p.fail(n, "add body: stream", "overlap has no meaning for a body that is asked about as a whole")
@@ -53,7 +56,7 @@ func (p *parser) checkBody(h *Hook, keys map[string]*yaml.Node) {
 	}
 }
 
-// bodied says whether the hook is asked about bodies.
+// bodied says whether the hook is asked about bodies or messages.
 func (h *Hook) bodied() bool { return slices.ContainsFunc(h.Points(), hooks.Point.Bodied) }
 
 // bodyText writes the keys about bodies, each after a comma.

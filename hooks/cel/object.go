@@ -51,20 +51,25 @@ func objectAt(name string, on []hooks.Point) *object {
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Bodied() }) {
 			return bodyObject()
 		}
+	case "message":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Spoken() }) {
+			return messageObject()
+		}
 	}
 	return nil
 }
 
 // objectNames lists what an expression can look at.
 func objectNames(on []hooks.Point) []string {
-	return slices.DeleteFunc([]string{"request", "response", "body"}, func(s string) bool { return objectAt(s, on) == nil })
+	return slices.DeleteFunc([]string{"request", "response", "body", "message"}, func(s string) bool { return objectAt(s, on) == nil })
+}
+
+func text(get func(*hooks.Request) string) func() value {
+	return func() value { return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }} }
 }
 
 // requestObject has what all points have and, with web, what a request has.
 func requestObject(web bool) *object {
-	text := func(get func(*hooks.Request) string) func() value {
-		return func() value { return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }} }
-	}
 	o := &object{"request", map[string]func() value{
 		"host":     text(func(r *hooks.Request) string { return r.Target.Name() }),
 		"protocol": text(func(r *hooks.Request) string { return r.Protocol.String() }),
@@ -92,14 +97,20 @@ func responseObject() *object {
 // bodyObject is there only where each request has a Body.
 func bodyObject() *object {
 	return &object{"body", map[string]func() value{
-		"text":   func() value { return value{typ: tString, s: func(x *run) (string, error) { return x.body(), nil }} },
-		"size":   integer(func(r *hooks.Request) int64 { return int64(len(r.Body.Data)) }),
-		"offset": integer(func(r *hooks.Request) int64 { return r.Body.Offset }),
-		"last":   func() value { return value{typ: tBool, b: func(x *run) (bool, error) { return x.r.Body.Last, nil }} },
-		"encoding": func() value {
-			return value{typ: tString, s: func(x *run) (string, error) { return x.r.Body.Encoding, nil }}
-		},
+		"text":     func() value { return value{typ: tString, s: func(x *run) (string, error) { return x.body(), nil }} },
+		"size":     integer(func(r *hooks.Request) int64 { return int64(len(r.Body.Data)) }),
+		"offset":   integer(func(r *hooks.Request) int64 { return r.Body.Offset }),
+		"last":     func() value { return value{typ: tBool, b: func(x *run) (bool, error) { return x.r.Body.Last, nil }} },
+		"encoding": text(func(r *hooks.Request) string { return r.Body.Encoding }),
 		"trailers": fields("body.trailers", func(r *hooks.Request) http.Header { return r.Body.Trailer }),
+	}}
+}
+
+// messageObject is there only where each request has a Message.
+func messageObject() *object {
+	return &object{"message", map[string]func() value{
+		"direction": text(func(r *hooks.Request) string { return r.Message.Direction() }),
+		"type":      text(func(r *hooks.Request) string { return r.Message.Type() }),
 	}}
 }
 
@@ -154,7 +165,7 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil:
+	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil:
 		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`

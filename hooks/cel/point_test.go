@@ -33,7 +33,11 @@ func TestPoints(t *testing.T) {
 		{`body.text.contains("x") && body.size > 0 && body.last && body.offset == 0 && body.encoding == "" && !("a" in body.trailers) ? "next" : request.path`, "", "", []hooks.Point{hooks.PointRequestBody, hooks.PointResponseBody}},
 		{`response.status == 200 && body.last ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointResponseBody}},
 		{`response.status == 200 && body.last ? "next" : "deny"`, `nothing is called "response"`, "response, response_body", []hooks.Point{hooks.PointResponseBody, hooks.PointRequestBody}},
-		{`body.last ? "next" : "deny"`, `nothing is called "body"`, "than: request_body, response_body", []hooks.Point{request}},
+		{`body.last ? "next" : "deny"`, `nothing is called "body"`, "than: request_body, response_body, websocket", []hooks.Point{request}},
+		{`body.last && message.direction == "out" && message.type == "text" ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointWebSocket}},
+		{`body.last && request.path == "/" ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointWebSocket, hooks.PointRequestBody}},
+		{`message.type == "text" ? "next" : "deny"`, `nothing is called "message"`, "than: websocket", []hooks.Point{hooks.PointWebSocket, hooks.PointRequestBody}},
+		{`message.text == "text" ? "next" : "deny"`, `message has no field "text"`, "it has direction, type", []hooks.Point{hooks.PointWebSocket}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)
 		var e *hooks.ConditionError

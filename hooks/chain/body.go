@@ -17,6 +17,9 @@ type Held struct {
 	n   atomic.Int64
 }
 
+// Held returns how many bytes are kept back now.
+func (h *Held) Held() int64 { return h.n.Load() }
+
 func (h *Held) take(n int64) bool {
 	if h.n.Add(n) <= h.Max {
 		return true
@@ -25,16 +28,21 @@ func (h *Held) take(n int64) bool {
 	return false
 }
 
-// Denied says that a hook denied a body.
+// Denied says that a hook denied a body or a message.
 type Denied struct {
 	Decision hooks.Decision
 	Point    hooks.Point
-	After    int64 // bytes of the body that were passed on before
+	Message  *hooks.Message // nil: it was a body
+	After    int64          // bytes of the body, or the message, that were passed on before
 }
 
 // Error returns one line.
 func (e *Denied) Error() string {
-	return fmt.Sprintf("%s (%s, after %d bytes)", e.Decision.Reason, e.Point, e.After)
+	at := e.Point.String()
+	if e.Message != nil {
+		at += " " + e.Message.Direction()
+	}
+	return fmt.Sprintf("%s (%s, after %d bytes)", e.Decision.Reason, at, e.After)
 }
 
 // Body is a body of which only that is passed on that the hooks have nothing
@@ -91,6 +99,23 @@ func (b *Body) Begin() error {
 		}
 	}
 	return nil
+}
+
+// Whole asks about the body if it passes as a whole, and returns it if nothing
+// comes behind it. false: Read has what there is. The bytes are the caller's until
+// Close.
+func (b *Body) Whole() ([]byte, bool) {
+	x := b.parts[len(b.parts)-1]
+	if x.l.Inspect.Stream || x.err != nil || x.free {
+		return nil, false
+	}
+	x.fill(nil)
+	if x.err != io.EOF { //nolint:errorlint // it is set bare
+		return nil, false
+	}
+	data := x.ready
+	x.ready = nil
+	return data, true
 }
 
 // Read implements io.Reader. The error is a *Denied if a hook denied the body: then

@@ -116,6 +116,20 @@ func (c *Chain) First(p hooks.Point, t *hooks.Target) (name, rule string, ok boo
 	return "", "", false
 }
 
+// Blind returns the name and rule of a hook that is asked about bodies, and not about
+// messages of a WebSocket.
+func (c *Chain) Blind(t *hooks.Target) (name, rule string, ok bool) {
+	if c == nil || !c.points.has(hooks.PointRequestBody) && !c.points.has(hooks.PointResponseBody) {
+		return "", "", false
+	}
+	for _, l := range c.links {
+		if (l.asked(hooks.PointRequestBody, t) || l.asked(hooks.PointResponseBody, t)) && !l.asked(hooks.PointWebSocket, t) {
+			return l.Name, l.Rule, true
+		}
+	}
+	return "", "", false
+}
+
 func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
 	return l.points.has(p) && (l.About == nil || l.About(t))
 }

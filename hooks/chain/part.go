@@ -12,7 +12,7 @@ import (
 
 // errors of a body itself.
 var (
-	errLong  = errors.New("the body is longer than the hook's max_body")
+	errLong  = errors.New("it is longer than the hook's max_body")
 	errHeld  = errors.New("too much of bodies is being kept back")
 	errCoded = errors.New("the body is in an encoding that can't be undone")
 )
@@ -50,18 +50,26 @@ func (x *part) Read(p []byte) (int, error) {
 		case len(x.ready) > 0:
 			n := copy(p, x.ready)
 			x.ready = x.ready[n:]
-			return n, nil
+			return n, x.end()
 		case x.err != nil:
 			return 0, x.err
 		case x.free:
 			n, err := x.src.Read(p)
 			x.err = err
-			return n, nil
+			return n, x.end()
 		}
 		if n := x.fill(p); n > 0 {
-			return n, nil
+			return n, x.end()
 		}
 	}
+}
+
+// end is io.EOF with the last bytes: who passes them on may say that they are.
+func (x *part) end() error {
+	if len(x.ready) == 0 && x.err == io.EOF { //nolint:errorlint // readers return it bare
+		return io.EOF
+	}
+	return nil
 }
 
 // fill asks about what comes next. It may use p for it, and returns how many bytes
@@ -275,7 +283,7 @@ func (x *part) fail(err error) {
 }
 
 func (x *part) deny(d hooks.Decision) {
-	x.err = &Denied{Decision: d, Point: x.q.Point, After: *x.passed}
+	x.err = &Denied{Decision: d, Point: x.q.Point, Message: x.q.Message, After: *x.passed}
 	x.ready = nil
 }
 

@@ -19,6 +19,9 @@ func At(p hooks.Point) *hooks.Request {
 	if p.Bodied() {
 		r.Body = &hooks.Body{Data: []byte("abc\xff"), Offset: 8, Seen: 2, Last: true, Trailer: http.Header{"X-T": {"d"}}}
 	}
+	if p.Spoken() {
+		r.Message = &hooks.Message{In: true, Binary: true}
+	}
 	if p == hooks.PointConnect {
 		r.Protocol, r.Method, r.Path, r.Query, r.Header, r.Size = hooks.ProtocolTCP, "", "", "", nil, 0
 	}
@@ -75,6 +78,7 @@ func points(t *testing.T, start Start) {
 						Last         bool
 						Trailers     map[string][]string
 					}
+					Message *struct{ Direction, Type string }
 				}
 				if err := json.Unmarshal(<-asked, &q); err != nil || q.Point != p.String() {
 					t.Errorf("asked %+v, %v", q, err)
@@ -87,6 +91,9 @@ func points(t *testing.T, start Start) {
 				}
 				if b := q.Body; (b != nil) != p.Bodied() || b != nil && (string(b.Data) != "abc\xff" || b.Offset != 8 || b.Seen != 2 || !b.Last || len(b.Trailers["x-t"]) != 1) {
 					t.Errorf("told of the body %+v", b)
+				}
+				if m := q.Message; (m != nil) != p.Spoken() || m != nil && (m.Direction != "in" || m.Type != "binary") {
+					t.Errorf("told of the message %+v", m)
 				}
 			})
 		}

@@ -47,6 +47,12 @@ type request struct {
 	Process  *process  `json:"process,omitempty"`
 	Response *response `json:"response,omitempty"`
 	Body     *body     `json:"body,omitempty"`
+	Message  *message  `json:"message,omitempty"`
+}
+
+type message struct {
+	Direction string `json:"direction"` // in, out
+	Type      string `json:"type"`      // text, binary
 }
 
 type body struct {
@@ -105,6 +111,9 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 			q.Body.Trailers, valid = &h, valid && ok
 		}
 		valid = valid && utf8.ValidString(b.Encoding)
+	}
+	if m := r.Message; m != nil {
+		q.Message = &message{m.Direction(), m.Type()}
 	}
 	if !valid {
 		return nil, errText

@@ -34,7 +34,25 @@ type Request struct {
 	Headers  map[string][]string `json:"headers"`  // names in lower case
 	Size     *int64              `json:"size"`     // of the body in bytes, nil: not declared
 	Process  *Process            `json:"process"`  // nil: not known
-	Response *Response           `json:"response"` // at the point response
+	Response *Response           `json:"response"` // at the points response and response_body
+	Body     *Body               `json:"body"`     // at the points about bodies and messages
+	Message  *Message            `json:"message"`  // at the point websocket
+}
+
+// Body is a body or a message of a WebSocket, or a part of one.
+type Body struct {
+	Data     []byte              `json:"data"`
+	Offset   int64               `json:"offset"` // of Data
+	Seen     int                 `json:"seen"`   // first bytes that were in the question before
+	Last     bool                `json:"last"`   // nothing comes behind it
+	Encoding string              `json:"encoding"`
+	Trailers map[string][]string `json:"trailers"` // names in lower case
+}
+
+// Message is what is known of a WebSocket's message beside its Body.
+type Message struct {
+	Direction string `json:"direction"` // out: from the pen, in
+	Type      string `json:"type"`      // text, binary
 }
 
 // Response is the header of the upstream's answer.

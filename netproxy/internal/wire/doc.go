@@ -1,5 +1,6 @@
 // Package wire reads the first bytes of hostile connections: TLS ClientHello
-// messages, SOCKS5 greetings, and the heads and framing of HTTP/1 messages.
+// messages, SOCKS5 greetings, the heads and framing of HTTP/1 messages, and the frames
+// of WebSockets.
 //
 // HAZARDS. Everything here is written by a tool that wants two readers of the
 // same bytes to disagree: a proxy that judges one name while the origin, or the
