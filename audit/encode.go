@@ -107,6 +107,8 @@ func (l *line) encode(e Event) {
 		l.str("method", e.Method, maxName)
 		l.str("path", e.Path, maxPath)
 		l.str("rule", e.Rule, maxText)
+		l.str("hook", e.Hook, maxName)
+		l.str("reason", e.Reason, maxText)
 		l.str("approval", e.Approval, maxText)
 		l.str("scope", e.Scope, maxName)
 		if e.For > 0 {

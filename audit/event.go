@@ -276,7 +276,9 @@ type Ask struct {
 	Method   string
 	Path     string
 	Rule     string // who has it asked, "file:line"; "" for the default
-	Approval string // the rule that was said yes or no to, in YAML
+	Hook     string // the hook that has it asked, "" for none, with its Reason
+	Reason   string
+	Approval string // the rule that was said yes or no to, in YAML; "" with Hook
 	// Of an answer: how long it holds ("once", "for", "session" or "always"), For of
 	// "for", and who gave it.
 	Scope   string

@@ -48,6 +48,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&Loss{Count: 3, Reason: "write failed", Detail: "no space left on device"},
 		&Loss{Count: 1, Reason: "torn line", Torn: []byte(`{"schema":1,"sess`)},
 		&Ask{Action: "asked", Question: 1, Flow: 4, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "new.example", Port: 443}, Method: "GET", Path: "/", Rule: "p.yaml:4", Approval: "{host: new.example}", Waiting: 1},
+		&Ask{Action: "asked", Question: 2, Flow: 5, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Host: "new.example", Port: 22}, Rule: "p.yaml:4", Hook: "wary", Reason: "p.yaml:4 about the connection hook wary asks: why", Waiting: 1},
 		&Ask{Action: "refused", Flow: 9, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Count: 100},
 		// The zero value and everything over its bounds must be records too.
 		&SessionStart{}, &SessionEnd{}, &Process{Action: "exec"}, &Process{Action: "exit", ExitCode: 7, UID: -1}, &Process{Action: "seen", Number: 1, UID: -1}, &DNS{}, &FlowOpen{Flow: 1}, &FlowClose{Flow: 1}, &Drop{},

@@ -57,6 +57,7 @@ type Record struct {
 
 	// ask
 	Question uint64 `json:"question"`
+	Hook     string `json:"hook"`
 	Approval string `json:"approval"`
 	Scope    string `json:"scope"`
 	For      int64  `json:"for_us"` // microseconds

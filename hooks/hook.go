@@ -7,7 +7,7 @@ import (
 )
 
 // Hook decides about requests that the policy allows. It can only take away: it
-// says Next, Deny or Reply, and everything else is a deny.
+// says Next, Deny, Ask or Reply, and everything else is a deny.
 type Hook interface {
 	// Decide judges one request at its point: before anything of it has left, or
 	// before anything of its answer is the pen's. It returns soon after ctx is done;
@@ -30,7 +30,7 @@ const MaxAnswer = 64 << 10
 type Trace struct {
 	Hook     string // name
 	Point    Point
-	Decision string // "next", "deny", "reply", or "failed" for a deny that is no answer of the hook
+	Decision string // "next", "deny", "ask", "reply", or "failed" for a deny that is no answer of the hook
 	Reason   string // printable ASCII, "" for next
 	Duration time.Duration
 	Times    uint64 // how often it was asked about one body

@@ -16,7 +16,8 @@ import (
 type Action uint8
 
 // The actions. Anything that is not Allow is handled as Deny by every caller
-// that does not know it. Next and Reply are a Hook's only.
+// that does not know it. Next and Reply are a Hook's only. Of a hook Ask leaves it to
+// a person what becomes of a request that the policy allows.
 const (
 	Deny Action = iota
 	Allow

@@ -45,6 +45,10 @@ func PointNamed(s string) (p Point, ok bool) {
 // Replies says whether a hook may answer itself at the point.
 func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
 
+// Ahead says whether nothing of the request, or the connection, has left at the point:
+// it can still wait for a person.
+func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect }
+
 // Web says whether there is a request at the point: method, path, query, header and
 // size.
 func (p Point) Web() bool { return p != PointConnect }

@@ -5,7 +5,10 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
+	"github.com/penstock/penstock/netproxy/desk"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/ask"
 )
 
 // goneEvery is how often it is looked whether the client still waits for a
@@ -34,13 +37,7 @@ func (f *flow) asked(ctx context.Context, c *conn, v policy.Verdict) policy.Verd
 		v.Action, v.Reason = hooks.Allow, f.open.Reason
 		return v
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(f.p.ending, cancel)()
-	if c != nil {
-		go c.watchGone(ctx, cancel)
-	}
-	o := d.Ask(ctx, f.gen.policy, &f.req, v)
+	o := f.waits(ctx, c, func(ctx context.Context) desk.Outcome { return d.Ask(ctx, f.gen.policy, &f.req, v) })
 	if !o.Allowed {
 		f.class = o.Class
 		if o.Class != "ask-denied" && o.Class != "ask-withdrawn" {
@@ -63,6 +60,70 @@ func (f *flow) asked(ctx context.Context, c *conn, v policy.Verdict) policy.Verd
 	f.approved = rule
 	now.Action, now.Reason = hooks.Allow, o.Reason
 	return now
+}
+
+// waits asks a person, and takes the question back when the client has gone or the
+// proxy ends. c and ctx are as with asked.
+func (f *flow) waits(ctx context.Context, c *conn, question func(context.Context) desk.Outcome) desk.Outcome {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(f.p.ending, cancel)()
+	if c != nil {
+		go c.watchGone(ctx, cancel)
+	}
+	return question(ctx)
+}
+
+// hooked asks the hooks at a point before anything has left, and a person where they
+// leave it to one. false: it is denied, or answered, as the decision says. c and ctx
+// are as with asked.
+func (f *flow) hooked(ctx context.Context, c *conn, q *hooks.Request) (hooks.Decision, bool) {
+	d, trace := f.gen.hooks.Request(ctx, q)
+	f.open.Hooks = append(f.open.Hooks, trace...)
+	switch d.Action {
+	case hooks.Next:
+		return d, true
+	case hooks.Ask:
+	default:
+		f.overrule(d)
+		return d, false
+	}
+	names := chain.Askers(trace)
+	h := &ask.Hook{Name: names[0], Rule: d.Rule, Point: q.Point, Why: f.p.cfg.Secrets.Redact(d.Reason)}
+	why, class := f.person(ctx, c, h, names)
+	if why != "" {
+		d = hooks.Decision{Reason: why, Rule: h.Rule}
+		f.overrule(d)
+		f.class = class
+		return d, false
+	}
+	return hooks.Decision{Action: hooks.Next}, true
+}
+
+// person has one decide about what hooks leave to a person. why is why it is denied,
+// "" if it may go on.
+func (f *flow) person(ctx context.Context, c *conn, h *ask.Hook, names []string) (why, class string) {
+	pass, why := f.gen.policy.Unasked(names, f.p.cfg.Permissive)
+	d := f.p.cfg.Desk
+	switch {
+	case pass:
+		return "", ""
+	case why != "":
+		return why + "; " + h.Why, "hook"
+	case d == nil:
+		return "there is nobody to ask; " + h.Why, "hook"
+	}
+	o := f.waits(ctx, c, func(ctx context.Context) desk.Outcome { return d.AskByHook(ctx, f.gen.policy, &f.req, h) })
+	switch {
+	case !o.Allowed:
+		return o.Reason + "; " + h.Why, o.Class
+	case f.p.rules.Load() != f.gen:
+		return "the policy has changed since it was asked about; " + h.Why, "hook"
+	case f.binding.opener.now(f.p) != f.req.Process:
+		return "who opened the connection runs something else since it was asked about; " + h.Why, "hook"
+	}
+	f.open.Reason = o.Reason
+	return "", ""
 }
 
 // watchGone calls gone when the client has closed its connection, or its half of

@@ -47,12 +47,12 @@ func (p *person) says(t *testing.T, target string, a ask.Answer) *ask.Question {
 }
 
 // asking is a pen with a person.
-func asking(t *testing.T, egress string) (*pen, *person) {
+func asking(t *testing.T, egress string, options ...func(*Config)) (*pen, *person) {
 	p := &person{asked: make(chan *ask.Question, 100), withdrawn: make(chan uint64, 100)}
-	pn := newPen(t, egress, func(c *Config) {
+	pn := newPen(t, egress, append(options, func(c *Config) {
 		p.Desk = desk.New(p, c.Record.Append)
 		c.Desk = p.Desk
-	})
+	})...)
 	return pn, p
 }
 

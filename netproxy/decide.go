@@ -150,15 +150,13 @@ func (f *flow) decide(r *http.Request) *http.Response {
 	if f.gen.hooks.Len() == 0 {
 		return nil
 	}
-	if l, ok := r.Context().Value(linkKey{}).(*link); !ok || !f.meets(r.Context(), l.pen) {
+	if l, ok := r.Context().Value(linkKey{}).(*link); !ok || !f.meets(r.Context(), l.pen, f.web.client) {
 		return f.deny(r, f.said())
 	}
-	d, trace := f.gen.hooks.Request(r.Context(), &f.req)
-	f.open.Hooks = append(f.open.Hooks, trace...)
-	if d.Action == hooks.Next {
+	d, ok := f.hooked(r.Context(), f.web.client, &f.req)
+	if ok {
 		return nil
 	}
-	f.overrule(d)
 	resp := f.deny(r, f.said())
 	if d.Action == hooks.Reply && f.begun {
 		resp.Body.Close()
@@ -188,8 +186,9 @@ type met struct {
 const maxMet = 64
 
 // meets asks the hooks about a connection of the pen to the flow's target, unless
-// they were. false: one denied it, which is the flow's verdict.
-func (f *flow) meets(ctx context.Context, c *conn) bool {
+// they were. false: it is denied, which is the flow's verdict. client and ctx are as
+// with asked.
+func (f *flow) meets(ctx context.Context, c, client *conn) bool {
 	if !f.asks(hooks.PointConnect) {
 		return true
 	}
@@ -204,10 +203,7 @@ func (f *flow) meets(ctx context.Context, c *conn) bool {
 		return true
 	}
 	q := hooks.Request{Session: f.p.cfg.Session, Flow: f.req.Flow, Protocol: f.req.Protocol, Target: f.req.Target, Process: f.req.Process, Point: hooks.PointConnect}
-	d, trace := f.gen.hooks.Request(ctx, &q)
-	f.open.Hooks = append(f.open.Hooks, trace...)
-	if d.Action != hooks.Next {
-		f.overrule(d)
+	if _, ok := f.hooked(ctx, client, &q); !ok {
 		return false
 	}
 	m.mu.Lock()

@@ -21,7 +21,7 @@ func (p *Proxy) opens(c *conn, f *flow, v policy.Verdict, would bool) bool {
 	if f.asks(hooks.PointConnect) && f.req.Flow == 0 {
 		f.req.Flow = p.flows.Add(1)
 	}
-	if f.allowed && f.meets(p.ending, c) {
+	if f.allowed && f.meets(p.ending, c, c) {
 		if err := f.admit(0, 0); err != nil {
 			f.refuse(err.Error(), "budget")
 		}

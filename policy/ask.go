@@ -121,6 +121,31 @@ func (p *Policy) Approval(r *hooks.Request, v Verdict) Approval {
 	return a
 }
 
+// Unasked says what becomes of the question of hooks, by their names, to a person. In
+// audit mode nobody is asked: pass says that the request goes on, but not against the
+// word of a layer that the mode's can't undo. why says why it is denied without a
+// question; with neither a person is asked. An answer is no more than what a rule
+// allows anyway.
+func (p *Policy) Unasked(names []string, audit bool) (pass bool, why string) {
+	if l := p.may.Modes; l.Set && !slices.Contains(l.V, string(asking)) {
+		return false, "nobody is asked: that is outside limits.modes at " + l.From.Ref() + " (" + l.From.Layer.String() + ")"
+	}
+	if !audit {
+		return false, ""
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(p.d.Hooks, func(h Hook) bool { return h.Name == name })
+		if i < 0 {
+			return false, "audit mode asks nobody"
+		}
+		layer := p.d.Hooks[i].From.Layer
+		if p.d.Mode.V == string(Audit) && layer == System || p.d.Mode.V != string(Audit) && layer < p.d.Default.From.Layer {
+			return false, "audit mode asks nobody, and does not undo what hook " + name + " says (" + layer.String() + ")"
+		}
+	}
+	return true, ""
+}
+
 // ParseApproval reads the text of a rule of an Approval, which must be about
 // nothing but the target.
 func ParseApproval(s string, t hooks.Target, deny bool) (*Rule, error) {

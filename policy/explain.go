@@ -20,7 +20,7 @@ type Explanation struct {
 	Among []string `json:"among,omitempty"`
 	// Undecided says why the condition of the rule that denies can't be decided.
 	Undecided string `json:"undecided,omitempty"`
-	Hook      bool   `json:"hook,omitempty"` // a hook denies what the rules allow
+	Hook      bool   `json:"hook,omitempty"` // a hook denies, or asks about, what the rules allow
 	// Near are allow rules about the same host that do not match, and why.
 	Near []Near `json:"near,omitempty"`
 	// Also are further rules that match, of the same kind.

@@ -221,6 +221,9 @@ func (a *approval) give(out io.Writer, sure func(string) bool, q *waiting, allow
 		said = q.ID + ": approved"
 	}
 	if scope == ask.Always {
+		if q.rule(allow) == "" {
+			return "", &hintedError{fmt.Errorf("hook %s asks, and no rule says the same as a yes", text.Escape(q.Hook)), "answer for the session, or change the hook"}
+		}
 		file, err := a.write.rule(out, sure, q, allow, a.json)
 		if err != nil {
 			return "", err
@@ -243,7 +246,7 @@ func (a *approval) give(out io.Writer, sure func(string) bool, q *waiting, allow
 	return said, nil
 }
 
-// rule is the one that says the same as an answer.
+// rule is the one that says the same as an answer, "" for none.
 func (q *waiting) rule(allow bool) string {
 	if allow {
 		return q.Rule
@@ -277,7 +280,11 @@ func (q *waiting) detail(now time.Time) []string {
 		add("body:", "of no declared size")
 	}
 	add("because:", "%s", text.Escape(q.By))
-	add("yes is:", "allow: [%s]", text.Escape(q.Rule))
+	if q.Hook != "" {
+		add("yes is:", "to what hook %s says, for the target above; the rules allow it", text.Escape(q.Hook))
+	} else {
+		add("yes is:", "allow: [%s]", text.Escape(q.Rule))
+	}
 	add("always no:", "deny: [%s]", text.Escape(q.DenyRule))
 	for _, w := range q.Warnings {
 		add("WARNING:", "%s", text.Escape(w))

@@ -349,7 +349,7 @@ func describe(r *audit.Record) (colour string, words []string) {
 	case audit.TypePublish:
 		w = []string{"publish", r.Action, r.Listen, "port " + strconv.Itoa(r.Port), r.Peer}
 	case audit.TypeAsk:
-		colour, w = yellow, []string{"ask", r.Action, by("?", r.Question), flow(), r.Method, g.Destination() + r.Path, askScope(r), by("flows ", r.Waiting), times(r.Count), r.By}
+		colour, w = yellow, []string{"ask", r.Action, by("?", r.Question), flow(), r.Method, g.Destination() + r.Path, askScope(r), by("flows ", r.Waiting), times(r.Count), r.By, r.Reason}
 	case audit.TypeProcess:
 		end := ""
 		if r.Action == "exit" {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/executable"
@@ -123,13 +124,27 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 	for _, point := range points {
 		q := *r
 		q.Point = point
-		d, _ := c.Request(ctx, &q)
-		if d.Action == hooks.Next {
+		d, trace := c.Request(ctx, &q)
+		act, what := hooks.Deny, "what a hook denies no rule allows"
+		switch d.Action {
+		case hooks.Next:
 			continue
+		case hooks.Ask:
+			pass, why := p.Unasked(chain.Askers(trace), p.Mode() == policy.Audit)
+			if pass || why == "" && e.Hook { // the connection's question comes first
+				continue
+			}
+			if why != "" {
+				d.Reason = why + "; " + d.Reason
+				break
+			}
+			act, what = hooks.Ask, "what a hook asks about no rule answers"
 		}
-		*e = policy.Explanation{Request: e.Request, Action: hooks.Deny.String(), Rule: d.Rule, Reason: d.Reason, Hook: true,
-			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": what a hook denies no rule allows"}}}
-		break
+		*e = policy.Explanation{Request: e.Request, Action: act.String(), Rule: d.Rule, Reason: d.Reason, Hook: true,
+			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": " + what}}}
+		if act == hooks.Deny {
+			break
+		}
 	}
 	return nil
 }

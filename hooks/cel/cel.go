@@ -113,10 +113,12 @@ func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error
 		return hooks.Decision{Action: hooks.Next}, nil
 	case "deny":
 		return hooks.Decision{Reason: strings.TrimSpace(reason)}, nil
+	case "ask":
+		return hooks.Decision{Action: hooks.Ask, Reason: strings.TrimSpace(reason)}, nil
 	}
 	return hooks.Decision{}, errAction
 }
 
 var errPoint = errors.New("its expression was not made for this point")
 
-var errAction = errors.New(`its expression says neither "next" nor "deny"`)
+var errAction = errors.New(`its expression says none of "next", "deny" and "ask"`)

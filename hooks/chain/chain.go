@@ -136,23 +136,41 @@ func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
 
 // Request asks the hooks about a request that the policy allows, at its point. The
 // decision is Next when all of them say so; else it is the first other one, a Deny
-// or a Reply, with a reason that names the hook. The trace has each hook that was
-// asked.
+// or a Reply, with a reason that names the hook. It is Ask when at least one hook
+// leaves it to a person and all others say Next: the reason has the words of each that
+// does, the rule is that of the first. The trace has each hook that was asked.
 func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, []hooks.Trace) {
 	var trace []hooks.Trace
 	if c == nil || !c.points.has(r.Point) {
 		return hooks.Decision{Action: hooks.Next}, nil
 	}
+	all := hooks.Decision{Action: hooks.Next}
 	for _, l := range c.links {
 		if !l.asked(r.Point, &r.Target) {
 			continue
 		}
 		d, t := l.ask(ctx, r)
-		if trace = append(trace, t); d.Action != hooks.Next {
+		switch trace = append(trace, t); {
+		case d.Action == hooks.Next:
+		case d.Action != hooks.Ask:
 			return d, trace
+		case all.Action == hooks.Ask:
+			all.Reason += "; " + d.Reason
+		default:
+			all = d
 		}
 	}
-	return hooks.Decision{Action: hooks.Next}, trace
+	return all, trace
+}
+
+// Askers returns the names of the hooks that left it to a person, in their order.
+func Askers(trace []hooks.Trace) (names []string) {
+	for _, t := range trace {
+		if t.Decision == hooks.Ask.String() {
+			names = append(names, t.Hook)
+		}
+	}
+	return names
 }
 
 // ask asks one hook.
@@ -180,6 +198,10 @@ func (l *link) denial(d hooks.Decision, err error) hooks.Decision {
 		d.Reason = "hook " + l.Name + " failed, which denies: " + d.Reason
 	case d.Action == hooks.Reply:
 		d.Reason = "answered by hook " + l.Name
+	case d.Action == hooks.Ask && d.Reason == "":
+		d.Reason = "hook " + l.Name + " asks"
+	case d.Action == hooks.Ask:
+		d.Reason = "hook " + l.Name + " asks: " + d.Reason
 	case d.Reason == "":
 		d.Reason = "denied by hook " + l.Name
 	default:
@@ -208,6 +230,7 @@ var (
 	errAction = errors.New("it answered with an action that is not known")
 	errAnswer = errors.New("its reply can't be sent: it needs a status from 200 to 599 and at most 64 KiB")
 	errReply  = errors.New("it answered with a reply where there can be none")
+	errPerson = errors.New("it left to a person what has left already, or is not held")
 	errGone   = errors.New("the client is gone")
 )
 
@@ -332,6 +355,12 @@ func ask(ctx context.Context, h hooks.Hook, r *hooks.Request) (d hooks.Decision,
 func check(p hooks.Point, d hooks.Decision) (hooks.Decision, error) {
 	switch d.Action {
 	case hooks.Next, hooks.Deny:
+		d.Answer = nil
+		return d, nil
+	case hooks.Ask:
+		if !p.Ahead() {
+			return hooks.Decision{}, errPerson
+		}
 		d.Answer = nil
 		return d, nil
 	case hooks.Reply:

@@ -55,7 +55,7 @@ func TestAnswers(t *testing.T) {
 		"deny":                {says(hooks.Decision{Reason: "no"}, nil), hooks.Deny, "deny", "denied by hook h: no"},
 		"deny, nothing said":  {says(hooks.Decision{}, nil), hooks.Deny, "deny", "denied by hook h"},
 		"allow":               {says(hooks.Decision{Action: hooks.Allow}, nil), hooks.Deny, "failed", "an action that is not known"},
-		"ask":                 {says(hooks.Decision{Action: hooks.Ask}, nil), hooks.Deny, "failed", "an action that is not known"},
+		"ask":                 {says(hooks.Decision{Action: hooks.Ask, Reason: "\x1b[2J", Answer: ok}, nil), hooks.Ask, "ask", `hook h asks: "\x1b[2J"`},
 		"200":                 {says(hooks.Decision{Action: 200}, nil), hooks.Deny, "failed", "an action that is not known"},
 		"error":               {says(hooks.Decision{Action: hooks.Next}, errors.New("boom")), hooks.Deny, "failed", "boom"},
 		"panic":               {hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) { panic("boom") }), hooks.Deny, "failed", "it panicked: boom"},
@@ -80,7 +80,7 @@ func TestAnswers(t *testing.T) {
 			if d.Action != tt.want || !strings.Contains(d.Reason, tt.reason) || trace[0].Hook != "h" || trace[0].Decision != tt.trace {
 				t.Errorf("%+v %+v", d, trace)
 			}
-			if (last == 1) != (tt.want == hooks.Next) || len(trace) != 1+last {
+			if (last == 1) != (tt.want == hooks.Next || tt.want == hooks.Ask) || len(trace) != 1+last {
 				t.Errorf("the next hook was asked %d times; %+v", last, trace)
 			}
 			if tt.want != hooks.Next && d.Rule != "f:1" {
@@ -90,6 +90,42 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("the answer is %+v", d.Answer)
 			}
 		})
+	}
+}
+
+// TestSeveralAsk: a person is asked once for all of them, and only where nobody else
+// has anything against it.
+func TestSeveralAsk(t *testing.T) {
+	ask := func(why string) hooks.Hook { return says(hooks.Decision{Action: hooks.Ask, Reason: why}, nil) }
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	for name, tt := range map[string]struct {
+		hooks  []hooks.Hook
+		at     hooks.Point
+		want   hooks.Action
+		reason string
+		names  string
+	}{
+		"two":           {[]hooks.Hook{next, ask("one"), next, ask("")}, hooks.PointRequest, hooks.Ask, "hook b asks: one; hook d asks", "b d"},
+		"a connection":  {[]hooks.Hook{ask("one")}, hooks.PointConnect, hooks.Ask, "hook a asks: one", "a"},
+		"then a deny":   {[]hooks.Hook{ask("one"), says(hooks.Decision{Reason: "no"}, nil)}, hooks.PointRequest, hooks.Deny, "denied by hook b: no", "a"},
+		"then an error": {[]hooks.Hook{ask("one"), says(hooks.Decision{Action: hooks.Next}, errors.New("boom"))}, hooks.PointRequest, hooks.Deny, "hook b failed, which denies: boom", "a"},
+		"then a reply":  {[]hooks.Hook{ask("one"), says(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 200}}, nil)}, hooks.PointRequest, hooks.Reply, "answered by hook b", "a"},
+		"too late":      {[]hooks.Hook{ask("one")}, hooks.PointResponse, hooks.Deny, "hook a failed, which denies: it left to a person what has left already", ""},
+		"of a body":     {[]hooks.Hook{ask("one")}, hooks.PointRequestBody, hooks.Deny, "hook a failed", ""},
+	} {
+		var entries []Entry
+		for i, h := range tt.hooks {
+			entries = append(entries, Entry{Name: string(rune('a' + i)), Rule: "f:" + string(rune('1'+i)), Hook: h, On: []hooks.Point{tt.at}})
+		}
+		q := *request
+		q.Point = tt.at
+		d, trace := newChain(t, entries...).Request(t.Context(), &q)
+		if d.Action != tt.want || !strings.HasPrefix(d.Reason, tt.reason) || strings.Join(Askers(trace), " ") != tt.names {
+			t.Errorf("%s: %+v %+v", name, d, trace)
+		}
+		if name == "two" && d.Rule != "f:2" {
+			t.Errorf("it stands at %s", d.Rule)
+		}
 	}
 }
 

@@ -194,6 +194,8 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 		return hooks.Decision{Action: hooks.Next}, nil
 	case "deny":
 		return hooks.Decision{Reason: d.Reason}, nil
+	case "ask":
+		return hooks.Decision{Action: hooks.Ask, Reason: d.Reason}, nil
 	case "reply":
 		return hooks.Decision{Action: hooks.Reply, Reason: d.Reason,
 			Answer: &hooks.Answer{Status: d.Reply.Status, Header: d.Reply.Headers, Body: d.Reply.Body}}, nil

@@ -8,7 +8,8 @@
 // answer, when the one who asks is gone, or when the answer can't be recorded; to
 // hold flows open for ever. So: an answer counts for one target, port, protocol
 // and rule that asks, and a yes to reading is no yes to writing; what is not
-// answered in time, too much, or not recorded is a deny.
+// answered in time, too much, or not recorded is a deny. What a hook has asked is
+// answered for what that one said, and for nothing else.
 //
 // It looks at no bytes of a peer and knows nothing of connections.
 package desk
@@ -68,14 +69,34 @@ type key struct {
 	protocol hooks.Protocol
 	writes   bool
 	rule     string // that asks, and where it stands; "" for the default
+	hook     string // that asks, where it stands, when, and what it says
 }
 
-func keyOf(p *policy.Policy, r *hooks.Request, v policy.Verdict) key {
-	k := key{target: r.Target, protocol: r.Protocol, writes: p.Approval(r, v).Writes}
+// cause is what has something asked.
+type cause struct {
+	key
+	ref  string               // "file:line", "" for the default
+	name string               // of a hook
+	make func() *ask.Question // but for what is the desk's to say
+}
+
+func byPolicy(p *policy.Policy, r *hooks.Request, v policy.Verdict) cause {
+	c := cause{key: key{target: r.Target, protocol: r.Protocol, writes: p.Approval(r, v).Writes}, make: func() *ask.Question { return ask.New(p, r, v) }}
 	if v.Rule != nil {
-		k.rule = v.Rule.Ref() + " " + v.Rule.Text
+		c.ref = v.Rule.Ref()
+		c.rule = c.ref + " " + v.Rule.Text
 	}
-	return k
+	return c
+}
+
+func byHook(p *policy.Policy, r *hooks.Request, h *ask.Hook) cause {
+	// Over a connection comes what may: an answer about it is not about its first
+	// request.
+	k := key{target: r.Target, protocol: r.Protocol, hook: h.By()}
+	if h.Point != hooks.PointConnect {
+		k.writes = p.Approval(r, policy.Verdict{}).Writes
+	}
+	return cause{key: k, ref: h.Rule, name: h.Name, make: func() *ask.Question { return ask.NewByHook(p, r, h) }}
 }
 
 // given is an answer that holds.
@@ -104,7 +125,16 @@ type Outcome struct {
 // Ask waits until a request, of which p's verdict v is Ask, is answered, or ctx is
 // done. The request has the number of its flow.
 func (d *Desk) Ask(ctx context.Context, p *policy.Policy, r *hooks.Request, v policy.Verdict) Outcome {
-	k := keyOf(p, r, v)
+	return d.ask(ctx, p, r, byPolicy(p, r, v))
+}
+
+// AskByHook is Ask of a request that p allows and a hook leaves to a person.
+func (d *Desk) AskByHook(ctx context.Context, p *policy.Policy, r *hooks.Request, h *ask.Hook) Outcome {
+	return d.ask(ctx, p, r, byHook(p, r, h))
+}
+
+func (d *Desk) ask(ctx context.Context, p *policy.Policy, r *hooks.Request, by cause) Outcome {
+	k := by.key
 	d.mu.Lock()
 	if a, ok := d.standing(k); ok {
 		d.mu.Unlock()
@@ -113,13 +143,13 @@ func (d *Desk) Ask(ctx context.Context, p *policy.Policy, r *hooks.Request, v po
 	q := d.open[k]
 	if q == nil {
 		var err error
-		if q, err = d.put(k, p, r, v); err != nil {
+		if q, err = d.put(by, p, r); err != nil {
 			d.mu.Unlock()
 			return Outcome{Reason: err.Error(), Class: "audit"}
 		}
 	}
 	if q == nil || q.waiting == maxWaiting {
-		d.refuse(k, r, v)
+		d.refuse(by, r)
 		d.mu.Unlock()
 		return Outcome{Reason: "too many questions wait for an answer, or were asked in a short time", Class: "ask-flood"}
 	}
@@ -164,7 +194,7 @@ func (d *Desk) standing(k key) (given, bool) {
 }
 
 // put asks; nil without an error: it is too much.
-func (d *Desk) put(k key, p *policy.Policy, r *hooks.Request, v policy.Verdict) (*question, error) {
+func (d *Desk) put(by cause, p *policy.Policy, r *hooks.Request) (*question, error) {
 	now := d.now()
 	if !d.filled.IsZero() {
 		d.tokens = min(burst, d.tokens+float64(now.Sub(d.filled))/float64(refill))
@@ -175,16 +205,19 @@ func (d *Desk) put(k key, p *policy.Policy, r *hooks.Request, v policy.Verdict) 
 	}
 	d.tokens--
 	d.last++
-	wire := ask.New(p, r, v)
+	wire := by.make()
 	wire.ID, wire.Asked, wire.Until, wire.Refused = d.last, now.Round(0), now.Round(0).Add(p.AskTime()), d.refused
-	q := &question{key: k, done: make(chan struct{}), event: audit.Ask{Question: d.last, Flow: r.Flow, Protocol: r.Protocol, Target: r.Target,
-		Method: r.Method, Path: r.Path, Rule: refOf(v), Approval: wire.Rule}}
+	q := &question{key: by.key, done: make(chan struct{}), event: audit.Ask{Question: d.last, Flow: r.Flow, Protocol: r.Protocol, Target: r.Target,
+		Method: r.Method, Path: r.Path, Rule: by.ref, Hook: by.name, Approval: wire.Rule}}
+	if by.name != "" {
+		q.event.Reason = wire.By
+	}
 	asked := q.event
 	asked.Action = "asked"
 	if err := d.record(&asked); err != nil {
 		return nil, fmt.Errorf("the question can't be recorded: %w", err)
 	}
-	d.open[k], d.byID[d.last] = q, q
+	d.open[by.key], d.byID[d.last] = q, q
 	q.timer = time.AfterFunc(p.AskTime(), func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -196,15 +229,8 @@ func (d *Desk) put(k key, p *policy.Policy, r *hooks.Request, v policy.Verdict) 
 	return q, nil
 }
 
-func refOf(v policy.Verdict) string {
-	if v.Rule == nil {
-		return ""
-	}
-	return v.Rule.Ref()
-}
-
 // refuse counts what is too much: the first one and each tenth power are recorded.
-func (d *Desk) refuse(k key, r *hooks.Request, v policy.Verdict) {
+func (d *Desk) refuse(by cause, r *hooks.Request) {
 	d.refused++
 	for n := d.refused; ; n /= 10 {
 		if n == 1 {
@@ -214,7 +240,7 @@ func (d *Desk) refuse(k key, r *hooks.Request, v policy.Verdict) {
 			return
 		}
 	}
-	d.record(&audit.Ask{Action: "refused", Flow: r.Flow, Protocol: k.protocol, Target: k.target, Method: r.Method, Path: r.Path, Rule: refOf(v), Count: d.refused}) //nolint:errcheck // it is denied either way
+	d.record(&audit.Ask{Action: "refused", Flow: r.Flow, Protocol: by.protocol, Target: by.target, Method: r.Method, Path: r.Path, Rule: by.ref, Hook: by.name, Count: d.refused}) //nolint:errcheck // it is denied either way
 }
 
 // close ends a question, once. The record comes first: what can't be recorded is

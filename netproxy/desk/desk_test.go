@@ -197,6 +197,55 @@ func TestScopes(t *testing.T) {
 	})
 }
 
+// TestHookQuestions: an answer to what a hook says is for that, and no answer to a
+// rule's question, nor to another hook's.
+func TestHookQuestions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, "{default: ask}")
+		by := func(what string, h ask.Hook) <-chan Outcome {
+			method, url, _ := strings.Cut(what, " ")
+			r, err := policy.ParseRequest(url, method)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := make(chan Outcome, 1)
+			go func() { c <- s.AskByHook(t.Context(), s.p, r, &h) }()
+			synctest.Wait()
+			return c
+		}
+		a := ask.Hook{Name: "a", Rule: "p.yaml:4", Why: "hook a asks: one"}
+		other, why, later := a, a, a
+		other.Rule, why.Why, later.Point = "p.yaml:5", "hook a asks: two", hooks.PointConnect
+		first := by("GET https://a.example/", a)
+		q := s.asked[0]
+		if q.Hook != "a" || q.By != "p.yaml:4 hook a asks: one" || q.Rule != "" {
+			t.Errorf("%+v", q)
+		}
+		answered(t, s, ask.Answer{ID: 1, Allow: true, Scope: ask.Session})
+		if o, waits := over(first); waits || !o.Allowed {
+			t.Errorf("%+v", o)
+		}
+		if o, waits := over(by("HEAD https://a.example/x", a)); waits || !o.Allowed {
+			t.Errorf("%+v", o)
+		}
+		waiting := []<-chan Outcome{by("GET https://a.example/", other), by("GET https://a.example/", why), by("GET https://a.example/", later),
+			by("PUT https://a.example/", a), by("GET http://a.example/", a), s.request(t.Context(), t, "GET https://a.example/")}
+		for i, c := range waiting {
+			if o, waits := over(c); !waits {
+				t.Errorf("%d: the answer to another question is taken: %+v", i, o)
+			}
+		}
+		// Over a connection comes what may.
+		if joined := by("PUT https://a.example/", later); len(s.asked) != 7 {
+			t.Errorf("%d questions", len(s.asked))
+		} else if answered(t, s, ask.Answer{ID: 4, Scope: ask.Once}); true {
+			if o, waits := over(joined); waits || o.Allowed || o.Class != "ask-denied" {
+				t.Errorf("%+v", o)
+			}
+		}
+	})
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene(t, "{default: ask, ask_timeout: 5s}")

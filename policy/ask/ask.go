@@ -34,6 +34,7 @@ const (
 	maxWarnings = 4
 	maxWarning  = 256
 	maxWho      = 128 // who answered
+	maxHook     = 40
 	// MaxFor is how long an answer may hold that is neither for once nor for the
 	// session.
 	MaxFor = 7 * 24 * time.Hour
@@ -53,8 +54,9 @@ type Question struct {
 	PID      int        `json:"pid,omitempty"`
 	Exe      string     `json:"exe,omitempty"`
 	Args     []string   `json:"args,omitempty"` // clipped
-	By       string     `json:"by"`             // what has it asked: a rule with its place, or the default
-	Rule     string     `json:"rule"`           // the allow rule that would say the same, in YAML
+	By       string     `json:"by"`             // what has it asked: a rule with its place, the default, or a hook and why
+	Hook     string     `json:"hook,omitempty"` // the first hook that asks; then no Rule says the same as a yes
+	Rule     string     `json:"rule"`           // the allow rule that would say the same, in YAML; "" with Hook
 	DenyRule string     `json:"deny_rule"`
 	Warnings []string   `json:"warnings,omitempty"` // what is remarkable about Rule
 	Asked    time.Time  `json:"asked"`
@@ -76,18 +78,49 @@ func (q *Question) Foreign() bool {
 // New makes a question of a request of which the policy says Ask.
 func New(p *policy.Policy, r *hooks.Request, v policy.Verdict) *Question {
 	a := p.Approval(r, v)
-	q := &Question{Protocol: r.Protocol.String(), Host: r.Target.Host, Address: r.Target.Addr, Port: r.Target.Port,
-		Method: r.Method, Path: clip(r.Path, maxPath), Size: -1, By: "default: ask", Rule: a.Rule.Text, DenyRule: a.Deny.Text}
+	q := about(r)
+	q.By, q.Rule, q.DenyRule = "default: ask", a.Rule.Text, a.Deny.Text
 	if v.Rule != nil {
 		q.By = clip(v.Rule.Ref()+" "+v.Rule.Text, maxBy)
-	}
-	if r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS {
-		q.Size = max(r.Size, -1)
 	}
 	for _, w := range a.Warnings {
 		if len(q.Warnings) < maxWarnings {
 			q.Warnings = append(q.Warnings, clip(w, maxWarning))
 		}
+	}
+	return q
+}
+
+// Hook is who leaves a request to a person that the policy allows.
+type Hook struct {
+	Name  string // of the first one
+	Rule  string // "file:line" that it stands in
+	Point hooks.Point
+	Why   string // what all of them say, printable ASCII
+}
+
+// By says that the hook asks, and what: of a connection its first request is shown.
+func (h *Hook) By() string {
+	at := ""
+	if h.Point == hooks.PointConnect {
+		at = " about the connection"
+	}
+	return h.Rule + at + " " + h.Why
+}
+
+// NewByHook makes a question of a request that a hook leaves to a person.
+func NewByHook(p *policy.Policy, r *hooks.Request, h *Hook) *Question {
+	q := about(r)
+	q.By, q.Hook, q.DenyRule = clip(h.By(), maxBy), h.Name, p.Approval(r, policy.Verdict{}).Deny.Text
+	return q
+}
+
+// about is what a question says of the request.
+func about(r *hooks.Request) *Question {
+	q := &Question{Protocol: r.Protocol.String(), Host: r.Target.Host, Address: r.Target.Addr, Port: r.Target.Port,
+		Method: r.Method, Path: clip(r.Path, maxPath), Size: -1}
+	if r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS {
+		q.Size = max(r.Size, -1)
 	}
 	if who := r.Process; who != nil {
 		q.PID, q.Exe = who.PID, clip(who.Exe.Path, maxExe)
@@ -141,6 +174,9 @@ func (q *Question) Check() error {
 	case q.Until.Sub(q.Asked) <= 0 || q.Until.Sub(q.Asked) > time.Hour+time.Second:
 		return fail("its time")
 	}
+	if q.Hook != "" && (len(q.Hook) > maxHook || strings.Trim(q.Hook, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || q.Rule != "") {
+		return fail("the name of its hook, or a rule beside it")
+	}
 	if q.Host != "" {
 		if h, err := policy.CanonicalHost(q.Host); err != nil || h != q.Host {
 			return fail("its name is not canonical")
@@ -158,7 +194,10 @@ func (q *Question) Check() error {
 	if n > maxArgs {
 		return fail("a text is too long")
 	}
-	_, err := policy.ParseApproval(q.Rule, t, false)
+	var err error
+	if q.Hook == "" {
+		_, err = policy.ParseApproval(q.Rule, t, false)
+	}
 	if err == nil {
 		_, err = policy.ParseApproval(q.DenyRule, t, true)
 	}

@@ -134,6 +134,40 @@ func TestAnswerSays(t *testing.T) {
 	}
 }
 
+// TestByHook: a question of a hook says which and why, and no rule that says the same.
+func TestByHook(t *testing.T) {
+	r, err := policy.ParseRequest("https://a.example/x", "PUT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(policy.Policy)
+	make1 := func() *Question {
+		q := NewByHook(p, r, &Hook{Name: "dlp-2", Rule: "p.yaml:4", Point: hooks.PointConnect, Why: "hook dlp-2 asks: " + strings.Repeat("x", 4000)})
+		q.ID, q.Asked = 1, time.Now()
+		q.Until = q.Asked.Add(time.Minute)
+		return q
+	}
+	q := make1()
+	if err := q.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if q.Hook != "dlp-2" || !strings.HasPrefix(q.By, "p.yaml:4 about the connection hook dlp-2 asks: x") || q.Rule != "" || q.DenyRule != "{host: a.example}" {
+		t.Errorf("%+v", q)
+	}
+	for name, spoil := range map[string]func(*Question){
+		"a rule":     func(q *Question) { q.Rule = "{host: a.example}" },
+		"a name":     func(q *Question) { q.Hook = "\x1b[2J" },
+		"long":       func(q *Question) { q.Hook = strings.Repeat("x", 41) },
+		"nobody":     func(q *Question) { q.Hook = "" },
+		"wrong deny": func(q *Question) { q.DenyRule = "{host: b.example}" },
+	} {
+		q := make1()
+		if spoil(q); q.Check() == nil {
+			t.Errorf("%s: %+v is taken", name, q)
+		}
+	}
+}
+
 // FuzzQuestion: what passes is bounded, and its rules are about its target alone.
 func FuzzQuestion(f *testing.F) {
 	for _, url := range []string{"https://a.example/x", "http://1.2.3.4:8080/", "tcp://a.example:22"} {
@@ -151,6 +185,12 @@ func FuzzQuestion(f *testing.F) {
 		}
 		if len(q.Path)+len(q.Exe)+len(q.Rule)+len(q.By) > 32<<10 || len(strings.Join(q.Args, "")) > maxArgs {
 			t.Fatalf("%d bytes pass", len(b))
+		}
+		if q.Hook != "" {
+			if q.Rule != "" || len(q.Hook) > maxHook {
+				t.Fatalf("%+v passes", q)
+			}
+			return
 		}
 		r, err := policy.ParseApproval(q.Rule, q.Target(), false)
 		if err != nil || r.Deny || r.Text != q.Rule {

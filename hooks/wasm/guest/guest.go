@@ -79,8 +79,8 @@ func (r *Request) Header(name string) string {
 
 // Decision is the answer. The zero value is a deny.
 type Decision struct {
-	Word   string // next, deny or reply; "": deny
-	Reason string // of a deny; one line for a person
+	Word   string // next, deny, ask or reply; "": deny
+	Reason string // of deny and ask; one line for a person
 	Reply  *Reply // with reply
 }
 
@@ -96,6 +96,9 @@ func Next() Decision { return Decision{Word: "next"} }
 
 // Deny refuses a request.
 func Deny(reason string) Decision { return Decision{Word: "deny", Reason: reason} }
+
+// Ask leaves it to a person what becomes of a request, or of a connection.
+func Ask(reason string) Decision { return Decision{Word: "ask", Reason: reason} }
 
 // Judge returns the answer to a question, nil if the question can't be read. Decide
 // calls it; tests can, on any system.

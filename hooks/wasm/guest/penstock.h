@@ -55,7 +55,7 @@ struct penstock_request {
 };
 
 struct penstock_decision {
-	const char *word;	/* "next" or "deny"; 0: see penstock_raw */
+	const char *word;	/* "next", "deny" or "ask"; 0: see penstock_raw */
 	const char *reason;	/* a line of ASCII, or 0 */
 	size_t raw;
 };
@@ -74,6 +74,13 @@ static inline void penstock_raw(struct penstock_decision *d, size_t size)
 static inline void penstock_deny(struct penstock_decision *d, const char *reason)
 {
 	d->word = "deny";
+	d->reason = reason;
+}
+
+/* A person is asked what becomes of the request. */
+static inline void penstock_ask(struct penstock_decision *d, const char *reason)
+{
+	d->word = "ask";
 	d->reason = reason;
 }
 
