@@ -269,6 +269,7 @@ func (l *line) sessionStart(e *SessionStart) {
 		l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
 		l.buf = append(l.buf, '}')
 	}
+	l.hooks(e.Hooks)
 }
 
 // item starts an object that is element i of a list, with its first member.
@@ -305,6 +306,7 @@ func (l *line) sessionEnd(e *SessionEnd) {
 	l.count("signals", c.Signals)
 	l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
 	l.buf = append(l.buf, '}')
+	l.hooks(e.Hooks)
 }
 
 func (l *line) process(e *Process) {

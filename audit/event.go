@@ -54,6 +54,8 @@ type SessionStart struct {
 	Warnings []string
 	// Supervisor is what the privileged supervisor attests; nil without one.
 	Supervisor *Attested
+	// Hooks are those that were asked whether the session may start.
+	Hooks []hooks.Trace
 }
 
 // Attested is what the privileged supervisor read from the kernel before the
@@ -94,6 +96,8 @@ type SessionEnd struct {
 	Reason   string // "exit", "signal", "timeout", "killed", "proxy died", …
 	Duration time.Duration
 	Counts   Counts
+	// Hooks are those that were told of it.
+	Hooks []hooks.Trace
 }
 
 // Counts sums up a session. A Writer keeps them (Writer.Counts).

@@ -56,6 +56,8 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&SessionStart{Argv: repeat(long, 400), Dir: long, User: long, Host: long, Mode: ModeAudit, Warnings: repeat("w", 400),
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},
+		&SessionStart{Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionStart, Decision: "deny", Reason: long}}},
+		&SessionEnd{Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionEnd, Decision: "failed", Reason: long}}},
 		&FlowOpen{Flow: 1, Reason: long, Hooks: []hooks.Trace{{Hook: "a", Decision: "next"}, {Hook: long, Decision: "failed", Reason: long, Duration: -1}}},
 		&FlowClose{Flow: 1, Error: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointResponseBody, Decision: "deny", Reason: long, Times: 3}}},
 		&FlowOpen{Flow: 1, Hooks: slices.Repeat([]hooks.Trace{{Hook: "a", Decision: "deny", Reason: strings.Repeat("x", 310), Duration: 1 << 40}}, 100)},

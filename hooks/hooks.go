@@ -127,6 +127,7 @@ type Request struct {
 	Response *Response // where Point.Answered
 	Body     *Body     // where Point.Bodied
 	Message  *Message  // where Point.Spoken
+	Run      *Run      // where Point.Sessional; there is no flow, protocol and target then
 }
 
 // Decision is the answer to a Request. The zero value is a deny without reason.

@@ -19,10 +19,14 @@ const (
 	PointRequestBody  // a part of a request's body is there, and nothing of it has left
 	PointResponseBody // a part of an answer's body is there, and nothing of it is the pen's
 	PointWebSocket    // a message of a WebSocket is there, or a part of one, and nothing of it is passed on
+	// PointSessionStart is before a session's command runs, PointSessionEnd when it has
+	// ended, or will never run: what is said then changes nothing.
+	PointSessionStart
+	PointSessionEnd
 	points
 )
 
-var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket"}
+var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket", "session_start", "session_end"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -51,7 +55,10 @@ func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect }
 
 // Web says whether there is a request at the point: method, path, query, header and
 // size.
-func (p Point) Web() bool { return p != PointConnect }
+func (p Point) Web() bool { return p != PointConnect && !p.Sessional() }
+
+// Sessional says whether the point is about a session, and no target.
+func (p Point) Sessional() bool { return p == PointSessionStart || p == PointSessionEnd }
 
 // Answered says whether there is an upstream's answer at the point.
 func (p Point) Answered() bool { return p == PointResponse || p == PointResponseBody }

@@ -133,6 +133,9 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 		}
 		h.Asks = p.runner(node, example)
 		p.checkBody(&h, node.keys)
+		if n := node.keys["hosts"]; n != nil && !h.targeted() && len(h.On) > 0 {
+			p.fail(n, "remove it", "hosts has no meaning for a hook that is asked about sessions only")
+		}
 		if at := misplaced(h.Asks, h.On); at != "" {
 			p.fail(node.keys["on"], "write on: [request]", "who is asked by %s can't be asked at %s", h.Asks.kind(), at)
 		}
@@ -250,11 +253,16 @@ func (m *merge) hooks() {
 			m.warn(h.From, true, "hook "+h.Name+" "+how)
 		}
 		for _, r := range m.d.Rules {
-			if !r.Deny && !r.Inspects() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
+			if !r.Deny && !r.Inspects() && h.targeted() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
 				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")
 			}
 		}
 	}
+}
+
+// targeted says whether the hook is asked about anything that goes to a target.
+func (h *Hook) targeted() bool {
+	return slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return !p.Sessional() })
 }
 
 // meets says whether a rule may be about a target that the hook is about.

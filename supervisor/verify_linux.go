@@ -9,6 +9,7 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/posture"
+	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
 // verify waits for the held shim, reads it and its pen back from the kernel and
@@ -62,7 +63,11 @@ func (s *session) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.proxy.client.Record(ctx, audit.TypeSessionStart, s.sessionStart()); err != nil {
+	var denied *proxyctl.DeniedError
+	switch err := s.proxy.client.Record(ctx, audit.TypeSessionStart, s.sessionStart()); {
+	case errors.As(err, &denied):
+		return denied
+	case err != nil:
 		return s.proxyFailed(err)
 	}
 	if s.daemon != nil {

@@ -42,6 +42,9 @@ func (o *object) field(name string, pos int) (value, bool) {
 func objectAt(name string, on []hooks.Point) *object {
 	switch name {
 	case "request":
+		if slices.ContainsFunc(on, hooks.Point.Sessional) {
+			return nil
+		}
 		return requestObject(!slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Web() }))
 	case "response":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Answered() }) {
@@ -50,6 +53,10 @@ func objectAt(name string, on []hooks.Point) *object {
 	case "body":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Bodied() }) {
 			return bodyObject()
+		}
+	case "run":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Sessional() }) {
+			return runObject(!slices.Contains(on, hooks.PointSessionStart))
 		}
 	case "message":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Spoken() }) {
@@ -61,7 +68,7 @@ func objectAt(name string, on []hooks.Point) *object {
 
 // objectNames lists what an expression can look at.
 func objectNames(on []hooks.Point) []string {
-	return slices.DeleteFunc([]string{"request", "response", "body", "message"}, func(s string) bool { return objectAt(s, on) == nil })
+	return slices.DeleteFunc([]string{"request", "response", "body", "message", "run"}, func(s string) bool { return objectAt(s, on) == nil })
 }
 
 func text(get func(*hooks.Request) string) func() value {
@@ -112,6 +119,23 @@ func messageObject() *object {
 		"direction": text(func(r *hooks.Request) string { return r.Message.Direction() }),
 		"type":      text(func(r *hooks.Request) string { return r.Message.Type() }),
 	}}
+}
+
+// runObject is there only where each request has a Run; with ended each has its End.
+func runObject(ended bool) *object {
+	o := &object{"run", map[string]func() value{
+		"command": text(func(r *hooks.Request) string { return strings.Join(r.Run.Command, " ") }),
+		"program": text(func(r *hooks.Request) string { return strings.Join(r.Run.Command[:min(1, len(r.Run.Command))], "") }),
+		"dir":     text(func(r *hooks.Request) string { return r.Run.Dir }),
+		"user":    text(func(r *hooks.Request) string { return r.Run.User }),
+		"agent":   text(func(r *hooks.Request) string { return r.Run.Agent }),
+		"tier":    text(func(r *hooks.Request) string { return r.Run.Tier }),
+		"mode":    text(func(r *hooks.Request) string { return r.Run.Mode }),
+	}}
+	if ended {
+		o.fields["exit_code"] = integer(func(r *hooks.Request) int64 { return int64(r.Run.End.ExitCode) })
+	}
+	return o
 }
 
 // body is the body's part as a text, which may be no UTF-8.
@@ -165,7 +189,7 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil:
+	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil:
 		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`

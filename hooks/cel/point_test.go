@@ -37,6 +37,11 @@ func TestPoints(t *testing.T) {
 		{`body.last && message.direction == "out" && message.type == "text" ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointWebSocket}},
 		{`body.last && request.path == "/" ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointWebSocket, hooks.PointRequestBody}},
 		{`message.type == "text" ? "next" : "deny"`, `nothing is called "message"`, "than: websocket", []hooks.Point{hooks.PointWebSocket, hooks.PointRequestBody}},
+		{`run.program == "npm" && run.command.startsWith("npm i") && run.dir + run.user + run.agent + run.tier + run.mode != "" ? "deny" : "next"`, "", "", []hooks.Point{hooks.PointSessionStart, hooks.PointSessionEnd}},
+		{`run.exit_code == 0 ? "next" : "deny"`, "", "", []hooks.Point{hooks.PointSessionEnd}},
+		{`run.exit_code == 0 ? "next" : "deny"`, `run has no field "exit_code"`, "it has agent, command, dir, mode, program, tier, user", []hooks.Point{hooks.PointSessionStart}},
+		{`request.host == "a" ? "next" : "deny"`, `nothing is called "request"`, "", []hooks.Point{hooks.PointSessionStart, request}},
+		{`run.tier == "a" ? "next" : "deny"`, `nothing is called "run"`, "no other points than: session_start, session_end", []hooks.Point{request}},
 		{`message.text == "text" ? "next" : "deny"`, `message has no field "text"`, "it has direction, type", []hooks.Point{hooks.PointWebSocket}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)

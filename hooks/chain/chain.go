@@ -131,14 +131,15 @@ func (c *Chain) Blind(t *hooks.Target) (name, rule string, ok bool) {
 }
 
 func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
-	return l.points.has(p) && (l.About == nil || l.About(t))
+	return l.points.has(p) && (l.About == nil || p.Sessional() || l.About(t))
 }
 
 // Request asks the hooks about a request that the policy allows, at its point. The
 // decision is Next when all of them say so; else it is the first other one, a Deny
 // or a Reply, with a reason that names the hook. It is Ask when at least one hook
 // leaves it to a person and all others say Next: the reason has the words of each that
-// does, the rule is that of the first. The trace has each hook that was asked.
+// does, the rule is that of the first. Of a session's end all are told, and what they
+// say changes nothing. The trace has each hook that was asked.
 func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, []hooks.Trace) {
 	var trace []hooks.Trace
 	if c == nil || !c.points.has(r.Point) {
@@ -151,7 +152,7 @@ func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 		}
 		d, t := l.ask(ctx, r)
 		switch trace = append(trace, t); {
-		case d.Action == hooks.Next:
+		case d.Action == hooks.Next || r.Point == hooks.PointSessionEnd:
 		case d.Action != hooks.Ask:
 			return d, trace
 		case all.Action == hooks.Ask:

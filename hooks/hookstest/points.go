@@ -22,6 +22,12 @@ func At(p hooks.Point) *hooks.Request {
 	if p.Spoken() {
 		r.Message = &hooks.Message{In: true, Binary: true}
 	}
+	if p.Sessional() {
+		r = &hooks.Request{Session: "s", Point: p, Run: &hooks.Run{Command: []string{"a", "b"}, Dir: "/d", User: "u", Tier: "t", Mode: "enforce"}}
+		if p == hooks.PointSessionEnd {
+			r.Run.End = &hooks.End{ExitCode: 3, Reason: "exit", Duration: 1}
+		}
+	}
 	if p == hooks.PointConnect {
 		r.Protocol, r.Method, r.Path, r.Query, r.Header, r.Size = hooks.ProtocolTCP, "", "", "", nil, 0
 	}
@@ -62,7 +68,11 @@ func points(t *testing.T, start Start) {
 					asked <- q
 					return []byte(strings.ReplaceAll(c.answer, "ID", ID(q)))
 				}})).Request(t.Context(), At(p))
-				if d.Action != c.want || len(trace) != 1 || trace[0].Point != p {
+				if want := c.want; p == hooks.PointSessionEnd {
+					if d.Action != hooks.Next || len(trace) != 1 || want == hooks.Next != (trace[0].Decision == "next") {
+						t.Errorf("%+v %+v", d, trace)
+					}
+				} else if d.Action != want || len(trace) != 1 || trace[0].Point != p {
 					t.Errorf("%+v %+v", d, trace)
 				}
 				var q struct {
@@ -80,6 +90,12 @@ func points(t *testing.T, start Start) {
 						Trailers     map[string][]string
 					}
 					Message *struct{ Direction, Type string }
+					Run     *struct {
+						Command []string
+						End     *struct {
+							Exit int `json:"exit_code"`
+						}
+					}
 				}
 				if err := json.Unmarshal(<-asked, &q); err != nil || q.Point != p.String() {
 					t.Errorf("asked %+v, %v", q, err)
@@ -95,6 +111,9 @@ func points(t *testing.T, start Start) {
 				}
 				if m := q.Message; (m != nil) != p.Spoken() || m != nil && (m.Direction != "in" || m.Type != "binary") {
 					t.Errorf("told of the message %+v", m)
+				}
+				if r := q.Run; (r != nil) != p.Sessional() || r != nil && (len(r.Command) != 2 || (r.End != nil) != (p == hooks.PointSessionEnd) || r.End != nil && r.End.Exit != 3) {
+					t.Errorf("told of the session %+v", r)
 				}
 			})
 		}

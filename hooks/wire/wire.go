@@ -35,10 +35,10 @@ type request struct {
 	Point    string    `json:"point"`
 	Session  string    `json:"session"`
 	Flow     uint64    `json:"flow"`
-	Protocol string    `json:"protocol"`
+	Protocol string    `json:"protocol,omitempty"`
 	Host     string    `json:"host,omitempty"`
 	Address  string    `json:"address,omitempty"`
-	Port     uint16    `json:"port"`
+	Port     uint16    `json:"port,omitempty"`
 	Method   string    `json:"method,omitempty"`
 	Path     string    `json:"path,omitempty"`
 	Query    string    `json:"query,omitempty"`
@@ -48,6 +48,24 @@ type request struct {
 	Response *response `json:"response,omitempty"`
 	Body     *body     `json:"body,omitempty"`
 	Message  *message  `json:"message,omitempty"`
+	Run      *run      `json:"run,omitempty"`
+}
+
+type run struct {
+	Command []string `json:"command"`
+	Dir     string   `json:"dir"`
+	User    string   `json:"user"`
+	Agent   string   `json:"agent,omitempty"`
+	Tier    string   `json:"tier"`
+	Mode    string   `json:"mode"`
+	End     *end     `json:"end,omitempty"`
+}
+
+type end struct {
+	ExitCode   int    `json:"exit_code"`
+	Signal     string `json:"signal,omitempty"`
+	Reason     string `json:"reason"`
+	DurationMS int64  `json:"duration_ms"`
 }
 
 type message struct {
@@ -114,6 +132,16 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 	}
 	if m := r.Message; m != nil {
 		q.Message = &message{m.Direction(), m.Type()}
+	}
+	if p := r.Run; p != nil {
+		q.Protocol = ""
+		q.Run = &run{Command: append([]string{}, p.Command...), Dir: p.Dir, User: p.User, Agent: p.Agent, Tier: p.Tier, Mode: p.Mode}
+		if e := p.End; e != nil {
+			q.Run.End = &end{e.ExitCode, e.Signal, e.Reason, e.Duration.Milliseconds()}
+		}
+		for _, s := range append([]string{p.Dir, p.User}, p.Command...) {
+			valid = valid && utf8.ValidString(s)
+		}
 	}
 	if !valid {
 		return nil, errText

@@ -203,13 +203,26 @@ func (c *Client) Listen(ctx context.Context) error {
 	return err
 }
 
-// Record returns after event, of the given kind, is in the audit file.
+// DeniedError says that a hook denies the session, whose start is recorded.
+type DeniedError struct{ Reason, Rule string }
+
+// Error returns one line.
+func (e *DeniedError) Error() string { return "the session may not start: " + e.Reason }
+
+// Hint says what to do.
+func (e *DeniedError) Hint() string { return "the hook stands at " + e.Rule }
+
+// Record returns after event, of the given kind, is in the audit file. The error of
+// a session's start that a hook denies is a *DeniedError.
 func (c *Client) Record(ctx context.Context, kind string, event any) error {
 	raw, err := json.Marshal(event)
 	if err != nil {
 		return fmt.Errorf("encode %s event: %w", kind, err)
 	}
-	_, err = c.call(ctx, &Message{Op: OpRecord, Kind: kind, Event: raw}, OpRecorded)
+	m, err := c.call(ctx, &Message{Op: OpRecord, Kind: kind, Event: raw}, OpRecorded)
+	if err == nil && m.Denied != "" {
+		return &DeniedError{m.Denied, m.Rule}
+	}
 	return err
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/capture"
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/wasm"
@@ -62,6 +63,8 @@ type engine struct {
 	serving sync.WaitGroup
 
 	modules    []*wasm.Hook
+	run        *hooks.Run  // what the hooks were asked about at the start; nil: nothing
+	refused    bool        // they denied it
 	supervised *supervised // nil: the caller's own proxy
 	finishing  sync.Mutex
 	finished   bool // the session's last record is written
@@ -208,6 +211,9 @@ func roots(more [][]byte) (*x509.CertPool, error) {
 func (e *engine) listen() error {
 	if e.supervised != nil {
 		if err := e.supervised.awaitAdmission(); err != nil {
+			return err
+		}
+		if err := e.admitted(); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/supervisor/bossctl"
@@ -97,7 +98,7 @@ func (e *engine) converse(conn *proxyctl.Conn) error {
 		case proxyctl.OpListen:
 			reply = answer(proxyctl.OpListening, e.listen())
 		case proxyctl.OpRecord:
-			reply = answer(proxyctl.OpRecorded, e.record(m))
+			reply = e.recorded(m)
 		case proxyctl.OpRenew:
 			reply = answer(proxyctl.OpRenewed, e.renew(m.Renewal))
 		case proxyctl.OpCount:
@@ -137,8 +138,22 @@ func clip(s string) string {
 	return s
 }
 
-// record appends one event of the supervisor's.
-func (e *engine) record(m *proxyctl.Message) error {
+// recorded appends one event of the supervisor's and says how that went.
+func (e *engine) recorded(m *proxyctl.Message) *proxyctl.Message {
+	var denied hooks.Decision
+	reply := answer(proxyctl.OpRecorded, e.record(m, &denied))
+	if reply.Error == "" && denied.Action != hooks.Next && m.Kind == audit.TypeSessionStart {
+		reply.Denied, reply.Rule = clip(denied.Reason), denied.Rule
+		if reply.Denied == "" {
+			reply.Denied = "a hook denies it"
+		}
+	}
+	return reply
+}
+
+// record appends one event of the supervisor's. Of a session's start it also says
+// what the hooks decided.
+func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 	var ev audit.Event
 	switch m.Kind {
 	case audit.TypeSessionStart:
@@ -161,11 +176,14 @@ func (e *engine) record(m *proxyctl.Message) error {
 	if err := json.Unmarshal(m.Event, ev); err != nil {
 		return fmt.Errorf("record event: %w", err)
 	}
-	if start, ok := ev.(*audit.SessionStart); ok && e.supervised != nil {
-		if err := e.supervised.awaitAdmission(); err != nil {
-			return fmt.Errorf("record session start: %w", err)
+	if start, ok := ev.(*audit.SessionStart); ok {
+		if e.supervised != nil {
+			if err := e.supervised.awaitAdmission(); err != nil {
+				return fmt.Errorf("record session start: %w", err)
+			}
+			e.supervised.attest(start)
 		}
-		e.supervised.attest(start)
+		*decided = e.starts(start)
 	}
 	return e.writer.Append(ev)
 }
@@ -202,6 +220,10 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 	if e.finished {
 		return nil, errors.New("record session end: the session has ended")
 	}
+	if ev.Duration == 0 {
+		ev.Duration = time.Since(e.started)
+	}
+	e.ends(ev)
 	e.closeFlows()
 	if e.supervised != nil && e.supervised.watcher != nil {
 		e.supervised.watcher.Close() // tells what is left in the ring
@@ -210,9 +232,6 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 	if e.supervised != nil && e.supervised.watcher != nil {
 		n := e.supervised.watcher.Ends()
 		ev.Counts.Executions, ev.Counts.Exits, ev.Counts.Signals = n.Execs, n.Exits, n.Signals
-	}
-	if ev.Duration == 0 {
-		ev.Duration = time.Since(e.started)
 	}
 	if err := e.writer.Append(ev); err != nil {
 		return nil, err

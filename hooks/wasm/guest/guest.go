@@ -37,6 +37,26 @@ type Request struct {
 	Response *Response           `json:"response"` // at the points response and response_body
 	Body     *Body               `json:"body"`     // at the points about bodies and messages
 	Message  *Message            `json:"message"`  // at the point websocket
+	Run      *Run                `json:"run"`      // at the points about sessions, which have no target
+}
+
+// Run is what a session runs.
+type Run struct {
+	Command []string `json:"command"`
+	Dir     string   `json:"dir"`
+	User    string   `json:"user"`
+	Agent   string   `json:"agent"` // profile, "" for none
+	Tier    string   `json:"tier"`
+	Mode    string   `json:"mode"` // enforce, audit
+	End     *End     `json:"end"`  // at the point session_end
+}
+
+// End is how a session has ended.
+type End struct {
+	ExitCode   int    `json:"exit_code"`
+	Signal     string `json:"signal"`
+	Reason     string `json:"reason"`
+	DurationMS int64  `json:"duration_ms"`
 }
 
 // Body is a body or a message of a WebSocket, or a part of one.

@@ -46,7 +46,8 @@ struct penstock_text {
 /*
  * What comes before the header is read for each question; the header and what comes
  * after it only for who asks: penstock_header, penstock_more. At the point connect
- * there is no request: method, path and query are nothing.
+ * there is no request: method, path and query are nothing; at session_start and
+ * session_end there is no target either.
  */
 struct penstock_request {
 	struct penstock_text id, point, session, protocol, host, address, method, path, query;
