@@ -29,7 +29,7 @@ export PENSTOCK_BIN := $(CURDIR)/$(BIN)
 FUZZTIME ?= 60s
 BENCH    ?= .
 
-.PHONY: help build test root bench fuzz generate lint demo install package clean bubblewrap
+.PHONY: help build gvisor test root bench fuzz generate lint demo install package clean bubblewrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,12 @@ build: ## build bin/penstock, one static binary
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
 	@chmod 0755 $(BIN) # the proxy role of a root's pen is nobody, whatever the umask
 
-test: bubblewrap build ## run all tests as you and, if you are root, as an ordinary user too
+gvisor: ## build bin/penstock-gvisor, for the tier gvisor
+	@mkdir -p bin
+	cd gvisor && $(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(CURDIR)/bin/penstock-gvisor .
+	@chmod 0755 bin/penstock-gvisor
+
+test: bubblewrap build gvisor ## run all tests as you and, if you are root, as an ordinary user too
 	@failed=0; all=; [ "$(PKGS)" != ./... ] || all=1; \
 	if [ "$$all" ] && [ "$$(id -u)" = 0 ]; then .ci/install || echo "not everything could be installed"; fi; \
 	$(GOTEST) $(PKGS) || failed=1; \
@@ -48,7 +53,7 @@ test: bubblewrap build ## run all tests as you and, if you are root, as an ordin
 	[ -z "$$all" ] || .ci/install missing || true; \
 	exit $$failed
 
-root: bubblewrap build ## run all tests as root, by sudo if need be
+root: bubblewrap build gvisor ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
 	else sudo env CGO_ENABLED=0 "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
@@ -72,6 +77,7 @@ lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rul
 	go vet $(PKGS)
 	GOOS=darwin go vet $(PKGS)
 	GOOS=windows go vet $(PKGS)
+	cd gvisor && go vet ./...
 	$(TOOL) staticcheck $(PKGS)
 	go test -count=1 ./internal/lint/...
 	.ci/shellcheck
@@ -79,8 +85,9 @@ lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rul
 demo: bubblewrap build ## build, install what is missing, and show the main job, offline
 	$(BIN) demo
 
-install: build ## install binary, manual pages and completions under PREFIX (/usr/local)
+install: build gvisor ## install binary, manual pages and completions under PREFIX (/usr/local)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/penstock
+	install -D -m 0755 bin/penstock-gvisor $(DESTDIR)$(PREFIX)/libexec/penstock/penstock-gvisor
 	for page in docs/man/*.1; do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/}"; done
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penstock

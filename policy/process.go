@@ -121,6 +121,9 @@ func isHash(s string) bool {
 	return true
 }
 
+// AsksProcess says whether the rule asks who opened a connection.
+func (r *Rule) AsksProcess() bool { return r.process != nil }
+
 // NeedsProcess says whether any rule asks who opened a connection, so that it
 // has to be found out.
 func (p *Policy) NeedsProcess() bool { return p.idx.process }

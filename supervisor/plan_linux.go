@@ -43,40 +43,8 @@ func (s *session) planPen() error {
 		return err
 	}
 	s.environment()
+	s.shown = s.spec.Mounts
 	return s.backend.Prepare(s.spec)
-}
-
-// choose takes the backend of the asked-for tier.
-func (s *session) choose(backends []sandbox.Backend) (err error) {
-	s.backend, err = chooseBackend(s.cfg, backends)
-	return err
-}
-
-// chooseBackend never goes below what was asked for.
-func chooseBackend(cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, error) {
-	var names []string
-	want := cfg.Policy.Sandbox()
-	for _, b := range backends {
-		if (b.Name() == cfg.Tier || b.Any() && (cfg.Tier == "auto" || cfg.Tier == "")) && want.Accepts(b.Name()) {
-			return b, nil
-		}
-		names = append(names, b.Name())
-	}
-	if least := want.MinTier; least.Set && !want.Accepts(cfg.Tier) {
-		return nil, fmt.Errorf("%s asks for at least: %w", least.From.Ref(), &tierError{least.V, names})
-	}
-	return nil, &tierError{cfg.Tier, names}
-}
-
-type tierError struct {
-	tier string
-	have []string
-}
-
-func (e *tierError) Error() string { return fmt.Sprintf("sandbox tier %q is not available", e.tier) }
-
-func (e *tierError) Hint() string {
-	return "this build and machine have: " + strings.Join(e.have, ", ")
 }
 
 // openTrust opens the authority and makes what the pen trusts it by.
@@ -139,6 +107,11 @@ func (s *session) layOut() error {
 		}
 	}
 	protect(c.Host.Self)
+	if own, ok := s.backend.(interface{ Programs() []string }); ok {
+		for _, name := range own.Programs() {
+			protect(name)
+		}
+	}
 	for _, p := range c.Policy.Files() {
 		name := p.Name
 		if !filepath.IsAbs(name) {

@@ -54,6 +54,7 @@ type session struct {
 	ca       *ca.Files
 	trust    *ca.Trust
 	spec     *sandbox.Spec
+	shown    []sandbox.Mount // the spec's, as the command sees them
 	files    *layout.Plan
 	withheld []string
 	bounds   sandbox.Limits
@@ -111,6 +112,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.choose(backends); err != nil {
 		return nil, err
 	}
+	if err := s.anonymous(); err != nil {
+		return nil, err
+	}
 	if err := s.connectDaemon(ctx); err != nil {
 		return nil, err
 	}
@@ -159,7 +163,7 @@ func (s *session) announcement() *announcement {
 	if c.Profile != nil {
 		a.Profile = c.Profile.Name
 	}
-	for _, m := range s.spec.Mounts {
+	for _, m := range s.shown {
 		if m.Kind == sandbox.Bind && m.Write {
 			a.Writable = append(a.Writable, m.Target)
 		}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strconv"
 
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
+	"github.com/penstock/penstock/sandbox/confine"
+	"github.com/penstock/penstock/sandbox/gvisor"
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/wasm"
@@ -21,8 +24,15 @@ func backends() []sandbox.Backend {
 	if err != nil {
 		pen = &missing{"bwrap", err}
 	}
+	var guest sandbox.Backend = &missing{gvisor.Name, errors.New("tier gvisor: this program can't be found")}
+	if self, err := os.Executable(); err == nil {
+		guest, err = gvisor.New(pen, self, confine.LandlockABI())
+		if err != nil {
+			guest = &missing{gvisor.Name, err}
+		}
+	}
 	proxy := "http://127.0.0.1:" + strconv.Itoa(netns.ExplicitPort)
-	return []sandbox.Backend{pen, wasm.New(pen, proxy, layout.BundlePath)}
+	return []sandbox.Backend{pen, guest, wasm.New(pen, proxy, layout.BundlePath)}
 }
 
 // missing is a tier whose program is not there: whoever asks for it, or for

@@ -61,7 +61,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	})
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the command's own flags are its own
-	f.StringVar(&o.Sandbox, "sandbox", "", "tier of the sandbox: auto, bwrap or wasm (default: the policy's, else auto)")
+	f.StringVar(&o.Sandbox, "sandbox", "", "tier of the sandbox: auto, bwrap, gvisor or wasm (default: the policy's, else auto)")
 	f.StringArrayVar(&o.Policies, "policy", nil, "use this policy `file` too; naming it here is trusting it")
 	f.StringArrayVar(&o.Allow, "allow", nil, "allow `HOST[:PORT]`, e.g. api.example.com or *.example.com:8443")
 	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
@@ -94,7 +94,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	cmd.MarkFlagFilename("policy", "yaml", "yml")
 	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "ask", "audit"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("worktree-end", cobra.FixedCompletions([]string{config.Merge, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap", "wasm"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap", "gvisor", "wasm"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

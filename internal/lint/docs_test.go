@@ -48,7 +48,7 @@ func folderDifferences(t *tree) (found []string) {
 			listed[m[1]] = true
 		}
 	}
-	present := map[string]bool{"docs": true, "bpf": true}
+	present := map[string]bool{"docs": true, "bpf": true, "gvisor": true}
 	for _, s := range t.sources {
 		present[s.dir] = true
 		if !listed[s.dir] && !strings.Contains(s.dir, "/internal/") && !strings.HasPrefix(s.dir, "internal/lint/") {

@@ -121,6 +121,12 @@ func load(t *testing.T) *tree {
 			switch name {
 			case ".git", "bin", "dist", ".cache":
 				return filepath.SkipDir
+			case ".":
+				return nil
+			}
+			// Another module is a program with its own rules about what it imports.
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); err == nil {
+				return filepath.SkipDir
 			}
 			return nil
 		}

@@ -311,14 +311,15 @@ func rigDir() string {
 	return rig.dir
 }
 
-func buildGo(dir, name, pkg string) (string, error) {
+// buildGo builds a package; flags come first.
+func buildGo(dir, name, pkg string, flags ...string) (string, error) {
 	out := filepath.Join(dir, name)
 	goBin := "go"
 	if _, err := exec.LookPath(goBin); err != nil {
 		//lint:ignore SA1019 only where PATH lacks it, on the machine that built this
 		goBin = filepath.Join(runtime.GOROOT(), "bin", "go")
 	}
-	cmd := exec.Command(goBin, "build", "-buildvcs=false", "-o", out, pkg)
+	cmd := exec.Command(goBin, append(append([]string{"build"}, flags...), "-buildvcs=false", "-o", out, pkg)...)
 	// Without cgo: a pen's /lib need not be the host's.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if msg, err := cmd.CombinedOutput(); err != nil {

@@ -1,0 +1,188 @@
+package gvisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/penstock/penstock/sandbox"
+)
+
+// Name is the tier's name in flags and policies.
+const Name = "gvisor"
+
+// Program is the file name of the program that holds gVisor.
+const Program = "penstock-gvisor"
+
+// Root is where the pen shows what is the command's root.
+const Root = "/guest"
+
+// programPath is where the pen sees the program.
+const programPath = "/run/penstock/gvisor"
+
+// Backend is the tier. It is safe for concurrent use.
+type Backend struct {
+	pen     sandbox.Backend
+	program string
+	// landlock is the ABI of the kernel's. Without it the pen's filter refuses to
+	// trace, by which gVisor makes the processes that it runs programs in.
+	landlock int
+}
+
+var _ sandbox.Backend = (*Backend)(nil)
+
+// New finds the program, beside self (the path of the penstock binary) or where
+// packages put it, and returns the tier, which runs in pens of another one.
+func New(pen sandbox.Backend, self string, landlock int) (*Backend, error) {
+	program, err := find(filepath.Dir(self), "/usr/libexec/penstock", "/usr/local/libexec/penstock")
+	if err != nil {
+		return nil, err
+	}
+	return &Backend{pen: pen, program: program, landlock: landlock}, nil
+}
+
+// Error says why the tier can't be used and what to do about it.
+type Error struct {
+	Err error
+	Fix string // one line
+}
+
+func (e *Error) Error() string { return "tier gvisor: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint returns what to do about it.
+func (e *Error) Hint() string { return e.Fix }
+
+func find(dirs ...string) (string, error) {
+	for _, dir := range dirs {
+		real, err := filepath.EvalSymlinks(filepath.Join(dir, Program))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", &Error{fmt.Errorf("find %s: %w", Program, err), "make it readable for you"}
+		}
+		return real, nil
+	}
+	return "", &Error{
+		fmt.Errorf("%s is not in %s", Program, strings.Join(dirs, ", ")),
+		"build it with make gvisor, and put it beside penstock",
+	}
+}
+
+// Name returns "gvisor".
+func (*Backend) Name() string { return Name }
+
+// Any returns true.
+func (*Backend) Any() bool { return true }
+
+// Programs returns the path of the program: who could replace it would decide what
+// the next session is.
+func (b *Backend) Programs() []string { return []string{b.program} }
+
+// Anonymous returns true: which program of the command opened a connection can't be
+// told from outside.
+func (*Backend) Anonymous() bool { return true }
+
+// probeTime bounds the program's trial.
+const probeTime = 5 * time.Second
+
+// Probe tries the pen around, and whether the program can be executed.
+func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
+	caps, err := b.pen.Probe(ctx)
+	if err != nil {
+		return caps, fmt.Errorf("tier gvisor: %w", err)
+	}
+	if err := b.check(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, b.program, "version").Output()
+	if err != nil || !bytes.HasPrefix(out, []byte(Program+" ")) {
+		return nil, &Error{fmt.Errorf("try %s: it is no program of this machine's (%v)", b.program, err), "build it with make gvisor"}
+	}
+	return over(caps), nil
+}
+
+func (b *Backend) check() error {
+	if b.landlock < 2 {
+		return &Error{errors.New("this kernel has no Landlock, without which the pen refuses to trace"), "use Linux 5.19 or newer with lsm=…,landlock on its command line"}
+	}
+	return nil
+}
+
+// Capabilities are those of the pen around, and gVisor's.
+func (b *Backend) Capabilities(landlock int) []sandbox.Capability {
+	return over(b.pen.Capabilities(landlock))
+}
+
+// over replaces what the pen around has not.
+func over(caps []sandbox.Capability) []sandbox.Capability {
+	out := []sandbox.Capability{
+		{
+			Control: "kernel", State: sandbox.Enforced, By: "gVisor, a kernel in user space without privilege",
+			Detail: "the command's system calls end in it; its own, filtered, are the host's",
+		},
+		{
+			Control: "attribution", State: sandbox.Partial, By: "the sandbox as a whole",
+			Detail: "which program in it opened a connection can't be told; a rule that names an executable is an error",
+		},
+	}
+	for _, c := range caps {
+		if c.Control != "kernel" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Prepare makes what the pen would show the command's root, and gVisor the command.
+func (b *Backend) Prepare(s *sandbox.Spec) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	if err := b.pen.Prepare(s); err != nil {
+		return err
+	}
+	guest(s, b.program)
+	return nil
+}
+
+// guest is pure. The variables stay: the program hands on its own.
+func guest(s *sandbox.Spec, program string) {
+	mounts := make([]sandbox.Mount, 0, len(s.Mounts)+1)
+	for _, m := range s.Mounts {
+		m.Target = path.Join(Root, m.Target) // what a link says is read inside
+		mounts = append(mounts, m)
+	}
+	s.Mounts = append(mounts, sandbox.Mount{Source: program, Target: programPath})
+	files := make([]sandbox.File, 0, len(s.Files))
+	for _, f := range s.Files {
+		f.Target = path.Join(Root, f.Target)
+		files = append(files, f)
+	}
+	s.Files = files
+	s.Argv = append([]string{
+		programPath, "run", "-root=" + Root, "-dir=" + s.Dir,
+		"-uid=" + strconv.Itoa(s.UID), "-gid=" + strconv.Itoa(s.GID), "-hostname=" + s.Hostname,
+		"-terminal=" + strconv.FormatBool(s.Terminal), "--",
+	}, s.Argv...)
+	s.Dir = "/"
+}
+
+// Command plans the pen around.
+func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (*sandbox.Command, error) {
+	return b.pen.Command(s, shim, alive)
+}

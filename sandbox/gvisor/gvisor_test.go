@@ -1,0 +1,105 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/penstock/penstock/sandbox"
+)
+
+// plain is a pen that can be had anywhere.
+type plain struct{ sandbox.Backend }
+
+func (plain) Probe(context.Context) ([]sandbox.Capability, error) {
+	return []sandbox.Capability{{Control: "kernel", State: sandbox.Unavailable}, {Control: "network", State: sandbox.Enforced}}, nil
+}
+
+func (plain) Prepare(*sandbox.Spec) error { return nil }
+
+// TestGuest: all that the pen would show is below the command's root, and beside it
+// there is the program alone.
+func TestGuest(t *testing.T) {
+	shown := []sandbox.Mount{
+		{Source: "/usr", Target: "/usr"},
+		{Kind: sandbox.Symlink, Source: "/usr/bin", Target: "/bin"},
+		{Source: "/home/a/p", Target: "/home/a/p", Write: true},
+		{Kind: sandbox.Tmpfs, Target: "/", Write: true},
+	}
+	s := &sandbox.Spec{
+		Argv: []string{"echo", "-n"}, Env: []string{"A=b"}, Dir: "/home/a/p", UID: 7, GID: 8, Hostname: "pen", Terminal: true,
+		Mounts: shown, Files: []sandbox.File{{Target: "/etc/hosts"}},
+	}
+	before := append([]sandbox.Mount(nil), shown...)
+	if err := (&Backend{pen: plain{}, program: "/opt/" + Program, landlock: 7}).Prepare(s); err != nil {
+		t.Fatal(err)
+	}
+	want := &sandbox.Spec{
+		Argv: []string{"/run/penstock/gvisor", "run", "-root=/guest", "-dir=/home/a/p", "-uid=7", "-gid=8", "-hostname=pen", "-terminal=true", "--", "echo", "-n"},
+		Env:  []string{"A=b"}, Dir: "/", UID: 7, GID: 8, Hostname: "pen", Terminal: true,
+		Mounts: []sandbox.Mount{
+			{Source: "/usr", Target: "/guest/usr"},
+			{Kind: sandbox.Symlink, Source: "/usr/bin", Target: "/guest/bin"},
+			{Source: "/home/a/p", Target: "/guest/home/a/p", Write: true},
+			{Kind: sandbox.Tmpfs, Target: "/guest", Write: true},
+			{Source: "/opt/penstock-gvisor", Target: "/run/penstock/gvisor"},
+		},
+		Files: []sandbox.File{{Target: "/guest/etc/hosts"}},
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("%+v\nwant %+v", s, want)
+	}
+	if !reflect.DeepEqual(shown, before) {
+		t.Error("the caller's list was changed")
+	}
+}
+
+// TestUnavailable: where it can't run, there is a cause and a remedy, and no plan.
+func TestUnavailable(t *testing.T) {
+	dir := t.TempDir()
+	hinted := func(err error) bool {
+		var h interface{ Hint() string }
+		return errors.As(err, &h) && h.Hint() != "" && strings.HasPrefix(err.Error(), "tier gvisor: ") && !strings.Contains(err.Error(), "\n")
+	}
+	if _, err := find(dir); !hinted(err) {
+		t.Errorf("no program: %v", err)
+	}
+	for name, text := range map[string]string{"wrong": "#!/bin/sh\necho something else\n", "no program": "text"} {
+		program := filepath.Join(dir, Program)
+		if err := os.WriteFile(program, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, err := New(plain{}, filepath.Join(dir, "penstock"), 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Probe(t.Context()); !hinted(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := &Backend{pen: plain{}, program: "/bin/true", landlock: 1}
+	s := &sandbox.Spec{Argv: []string{"true"}, Dir: "/"}
+	if err := b.Prepare(s); !hinted(err) || s.Argv[0] != "true" {
+		t.Errorf("without Landlock: %v %v", err, s.Argv)
+	}
+	if _, err := b.Probe(t.Context()); !hinted(err) {
+		t.Errorf("without Landlock: %v", err)
+	}
+}
+
+// TestCapabilities: the kernel is no longer the host's, and who asks can't be told.
+func TestCapabilities(t *testing.T) {
+	caps, _ := plain{}.Probe(t.Context())
+	got := map[string]sandbox.Enforcement{}
+	for _, c := range over(caps) {
+		got[c.Control] = c.State
+	}
+	want := map[string]sandbox.Enforcement{"kernel": sandbox.Enforced, "attribution": sandbox.Partial, "network": sandbox.Enforced}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
+}
