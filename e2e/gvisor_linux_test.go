@@ -341,8 +341,23 @@ print("own", c.recv(3))
 			}
 		}
 		// So a rule that asks for a program is an error, before anything runs.
-		p.allow = []string{"{host: api.example.com, executable: /usr/bin/curl}"}
-		if r := p.run("echo", "ran"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "policy.yaml:") || !strings.Contains(r.Stderr, "executable") || !strings.Contains(r.Stderr, "hint: ") {
+		p.allow = []string{"{host: api.example.com, process: /usr/bin/curl}"}
+		if r := p.run("echo", "ran"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "policy.yaml:") || !strings.Contains(r.Stderr, "which tier gvisor can't tell") || !strings.Contains(r.Stderr, "hint: ") {
+			t.Error(r)
+		}
+	})
+}
+
+// A limit of memory holds the command, or there is no session.
+func TestGvisorMemory(t *testing.T) {
+	gvisorPens(t, func(t *testing.T, p *pen) {
+		p.flags = append(p.flags, "--policy", p.home.Write(t, "limits.yaml", "version: 1\nsandbox: {memory: 300MiB}\n"))
+		p.home.Own(t)
+		r := p.run("python3", "-c", "x = bytearray(100 << 20); print('some', flush=True); y = bytearray(1 << 30); print('all')")
+		if strings.Contains(r.Stdout, "all") || r.Code == 0 {
+			t.Errorf("1.1 GiB were had: %s", r)
+		}
+		if r.Code == 125 && r.Stdout == "" && (!strings.Contains(r.Stderr, "limits.yaml:2") || !strings.Contains(r.Stderr, "hint: ")) {
 			t.Error(r)
 		}
 	})
@@ -373,6 +388,26 @@ kill -TERM $pid; wait $pid; echo $?; cat ../said`
 			"bash", "-c", "trap 'echo caught; exit 9' TERM; echo ready; while :; do read -t 0.05 _ <> <(:); done")
 		if r.Stdout != "9\nready\ncaught\n" {
 			t.Error(r)
+		}
+
+		// Its kernel and its gofer have a filter of their own over the pen's, and no
+		// privilege: read from outside.
+		script = `"$@" >../said2 & pid=$!
+until grep -q ready ../said2; do read -t 0.05 _ <> ../wait; done
+for role in run sentry gofer; do
+	for p in /proc/[0-9]*; do
+		case $(tr '\0' ' ' <$p/cmdline 2>/dev/null) in "penstock-gvisor $role "*"$PWD "*|"penstock-gvisor $role /guest "*|"/run/penstock/gvisor $role "*"$PWD "*)
+			echo $role $(awk '/^(CapPrm|CapBnd|NoNewPrivs|Seccomp_filters):/ {print $2}' $p/status);;
+		esac
+	done
+done | sort -u
+kill -TERM $pid; wait $pid; echo $?`
+		r = p.w.Run(p.home, p.opts, "bash", "-c", script, "sh", world.Penstock(t), "run", "--quiet", "--policy", p.policy(), "--sandbox", "gvisor", "--", "sh", "-c", "echo ready; exec sleep 1000")
+		var filters [3]int
+		none := "0000000000000000 0000000000000000 1 %d\n"
+		n, err := fmt.Sscanf(r.Stdout, "gofer "+none+"run "+none+"sentry "+none, &filters[0], &filters[1], &filters[2])
+		if n != 3 || filters[0] != filters[1]+1 || filters[2] != filters[1]+1 || !strings.HasSuffix(r.Stdout, "\n143\n") {
+			t.Errorf("%v: %s", err, r)
 		}
 	})
 }

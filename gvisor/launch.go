@@ -115,31 +115,49 @@ func attempt(w *world, platform string, out *streams, signals <-chan os.Signal) 
 	ends[0].Close()
 	ends[1].Close()
 	status.Close()
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				kernel.Process.Signal(s) //nolint:errcheck // it has ended
-			case <-done:
-				return
-			}
-		}
-	}()
-	end := listen(said)
+	started, done := make(chan struct{}), make(chan struct{})
+	early := make(chan int, 1)
+	go func() { early <- pass(kernel.Process, signals, started, done) }()
+	end := listen(said, started)
 	werr := kernel.Wait()
 	close(done)
+	code := <-early
 	files.Process.Kill()
 	files.Wait() //nolint:errcheck // it was killed
 	switch {
 	case end.Ended:
 		return end.Code, nil
+	case code != 0:
+		return code, nil
 	case end.Error != "":
 		return 0, classify(end.Error)
 	case end.Started:
 		return 0, &died{why(werr, last.String())}
 	}
 	return 0, fmt.Errorf("gVisor's kernel can't start on %s: %s", platform, why(werr, last.String()))
+}
+
+// pass hands signals to the command until done is closed. Before it has started there
+// is nobody to hand them to: one that would end it ends the kernel, and its exit code
+// is returned.
+func pass(kernel *os.Process, signals <-chan os.Signal, started, done <-chan struct{}) (code int) {
+	for {
+		select {
+		case s := <-signals:
+			select {
+			case <-started:
+				kernel.Signal(s) //nolint:errcheck // it has ended
+			default:
+				switch s {
+				case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT:
+					code = 128 + int(s.(syscall.Signal))
+					kernel.Kill() //nolint:errcheck // it has ended
+				}
+			}
+		case <-done:
+			return code
+		}
+	}
 }
 
 // command is another process of this program, in a session of its own: what the
@@ -154,15 +172,19 @@ func command(role string, args ...string) *exec.Cmd {
 // maxStatus bounds what the sentry says, in bytes.
 const maxStatus = 64 << 10
 
-// listen reads what the sentry says until it ends, and returns all of it together.
-func listen(r io.Reader) (all status) {
+// listen reads what the sentry says until it ends, and returns all of it together. It
+// closes started when the command has been.
+func listen(r io.Reader, started chan<- struct{}) (all status) {
 	lines := bufio.NewScanner(io.LimitReader(r, maxStatus))
 	for lines.Scan() {
 		var s status
 		if json.Unmarshal(lines.Bytes(), &s) != nil {
 			break
 		}
-		all.Started = all.Started || s.Started
+		if s.Started && !all.Started {
+			close(started)
+			all.Started = true
+		}
 		if s.Error != "" {
 			all.Error = s.Error
 		}

@@ -43,6 +43,13 @@ func (s *session) limits(ctx context.Context) error {
 	} else if err := s.ownGroup(l); err != nil {
 		return err
 	}
+	if b, ok := s.backend.(interface {
+		Limit(sandbox.Capability) sandbox.Capability
+	}); ok {
+		for i := range s.caps {
+			s.caps[i] = b.Limit(s.caps[i])
+		}
+	}
 	from := map[string]policy.Source{"memory": p.Memory.From, "pids": p.PIDs.From, "cpus": p.CPUs.From, "io": cmp.Or(p.ReadRate.From, p.WriteRate.From)}
 	for _, c := range s.caps {
 		switch c.State {

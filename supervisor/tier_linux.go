@@ -31,11 +31,11 @@ func (s *session) anonymous() error {
 type anonymousError struct{ from, rule, tier string }
 
 func (e *anonymousError) Error() string {
-	return fmt.Sprintf("%s: rule %s asks for an executable, which tier %s can't tell", e.from, e.rule, e.tier)
+	return fmt.Sprintf("%s: rule %s asks for a process, which tier %s can't tell", e.from, e.rule, e.tier)
 }
 
 func (e *anonymousError) Hint() string {
-	return "leave executable out of the rule, or use the tier bwrap"
+	return "leave process out of the rule, or use the tier bwrap"
 }
 
 // chooseBackend never goes below what was asked for.

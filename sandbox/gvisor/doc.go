@@ -14,6 +14,6 @@
 // that the host listens at (the gofer opens none of them); the network (its sockets
 // are the pen's); and a bug of gVisor's. After that it is what a command of the tier
 // around is, with two filters. What it can do that others can't is be nobody: every
-// connection is gVisor's, so rules that ask for an executable can't be kept, and a
+// connection is gVisor's, so rules that ask for a process can't be kept, and a
 // session with such a rule is refused.
 package gvisor

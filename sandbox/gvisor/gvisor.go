@@ -137,7 +137,7 @@ func over(caps []sandbox.Capability) []sandbox.Capability {
 		},
 		{
 			Control: "attribution", State: sandbox.Partial, By: "the sandbox as a whole",
-			Detail: "which program in it opened a connection can't be told; a rule that names an executable is an error",
+			Detail: "which program in it opened a connection can't be told; a rule with process is an error",
 		},
 	}
 	for _, c := range caps {
@@ -146,6 +146,19 @@ func over(caps []sandbox.Capability) []sandbox.Capability {
 		}
 	}
 	return out
+}
+
+// Limit says of a limit what is left of it: a limit of each process's own memory does
+// not count the file in memory that holds all of the command's.
+func (*Backend) Limit(c sandbox.Capability) sandbox.Capability {
+	if c.Control == "memory" && c.State == sandbox.Partial {
+		c.State, c.By = sandbox.Unavailable, ""
+		c.Detail = "gVisor's memory is counted by a control group only, and there is none"
+		if c.Fix == "" {
+			c.Fix = "start penstock in a delegated group: systemd-run --user --scope -p Delegate=yes penstock run …"
+		}
+	}
+	return c
 }
 
 // Prepare makes what the pen would show the command's root, and gVisor the command.

@@ -102,4 +102,14 @@ func TestCapabilities(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%v", got)
 	}
+	b := &Backend{}
+	part := sandbox.Capability{Control: "memory", State: sandbox.Partial, By: "RLIMIT_DATA"}
+	if c := b.Limit(part); c.State != sandbox.Unavailable || c.Detail == "" || c.Fix == "" {
+		t.Errorf("%+v", c)
+	}
+	for _, same := range []sandbox.Capability{{Control: "memory", State: sandbox.Enforced}, {Control: "pids", State: sandbox.Partial}} {
+		if c := b.Limit(same); c != same {
+			t.Errorf("%+v", c)
+		}
+	}
 }
