@@ -341,7 +341,7 @@ print("own", c.recv(3))
 			}
 		}
 		// So a rule that asks for a program is an error, before anything runs.
-		p.allow = []string{"{host: api.example.com, process: /usr/bin/curl}"}
+		p.allow = []string{"{host: api.example.com, process: {exe: /usr/bin/curl}}"}
 		if r := p.run("echo", "ran"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "policy.yaml:") || !strings.Contains(r.Stderr, "which tier gvisor can't tell") || !strings.Contains(r.Stderr, "hint: ") {
 			t.Error(r)
 		}
