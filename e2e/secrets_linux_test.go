@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
+
 	"github.com/penstock/penstock/internal/world"
 )
 
@@ -20,6 +22,7 @@ import (
 // and the lines that they must write.
 func TestSecretsGuide(t *testing.T) {
 	world.Tool(t, "curl")
+	world.Tool(t, "python3")
 	if bare() {
 		t.Skip("nothing to compare without a pen")
 	}
@@ -66,6 +69,26 @@ func TestSecretsGuide(t *testing.T) {
 			return
 		}
 		rw.WriteHeader(http.StatusForbidden)
+	}))
+	w.HTTPS("stream.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(rw, r, nil)
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, msg, err := c.Read(r.Context())
+			if err != nil {
+				return
+			}
+			say := "something else came"
+			if string(msg) == `{"type": "connection_init", "payload": {"token": `+`"re&al \"v=al\\ue\" 0123456789"`+`}}` {
+				say = "the value came in the first message"
+			}
+			if c.Write(r.Context(), kind, []byte(say)) != nil {
+				return
+			}
+		}
 	}))
 	w.HTTPS("storage.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIAREALREALREALREAL/") {

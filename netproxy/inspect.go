@@ -137,10 +137,16 @@ func (f *flow) inspectResponse(r *http.Request, resp *http.Response) *http.Respo
 	return instead
 }
 
+// talks says whether the messages of a WebSocket are read: hooks are asked about them,
+// or a secret may go into one.
+func (f *flow) talks() bool {
+	return f.asks(hooks.PointWebSocket) || f.p.cfg.Secrets.Messages(f.req.Target, f.confidential()) != nil
+}
+
 // readable asks the upstream for what the hooks about bodies and messages can read.
 func (f *flow) readable(out *http.Request) *http.Request {
 	accept := out.Header["Accept-Encoding"]
-	extended := f.web.upgrade && f.asks(hooks.PointWebSocket)
+	extended := f.web.upgrade && f.talks()
 	coded := len(accept) > 0 && f.asks(hooks.PointResponseBody)
 	if !extended && !coded {
 		return out

@@ -12,7 +12,6 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
@@ -293,20 +292,26 @@ func (f *flow) upstreamFailed(r *http.Request, err error) *http.Response {
 // leaking records a placeholder that was about to leave in a wrong place, or a
 // value that was about to come back.
 func (f *flow) leaking(err error) bool {
-	var misuse *secrets.Violation
-	var reflection *secrets.Reflection
-	kind := ""
-	switch {
-	case errors.As(err, &misuse):
-		kind, err = "secret-misuse", misuse
-	case errors.As(err, &reflection):
-		kind, err = "secret-reflected", reflection
-	default:
+	kind, why := leak(err)
+	if kind == "" {
 		return false
 	}
-	f.p.violation(f.binding, audit.Violation{Kind: kind, Detail: err.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
-	f.class, f.err = kind, err
+	f.p.violation(f.binding, audit.Violation{Kind: kind, Detail: why.Error(), Flow: f.req.Flow, Target: f.req.Target, Action: "denied"})
+	f.class, f.err = kind, why
 	return true
+}
+
+// leak returns what kind of violation an error is, "" if it is none about secrets.
+func leak(err error) (kind string, why error) {
+	var misuse *secrets.Violation
+	var reflection *secrets.Reflection
+	switch {
+	case errors.As(err, &misuse):
+		return "secret-misuse", misuse
+	case errors.As(err, &reflection):
+		return "secret-reflected", reflection
+	}
+	return "", nil
 }
 
 // switched prepares the relay of a WebSocket.
@@ -319,7 +324,7 @@ func (f *flow) switched(r *http.Request, resp *http.Response) *http.Response {
 	takeResponseHopHeaders(resp.Header)
 	resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	resp.Body = rwc
-	asked := f.asks(hooks.PointWebSocket)
+	asked := f.talks()
 	if asked && len(resp.Header["Sec-Websocket-Extensions"]) > 0 {
 		resp.Body.Close()
 		return f.upstreamFailed(r, errors.New("the upstream has an extension of WebSocket that was not asked for"))

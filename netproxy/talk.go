@@ -1,6 +1,7 @@
 package netproxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -15,6 +16,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/internal/wire"
+	"github.com/penstock/penstock/netproxy/secrets"
 )
 
 // lastWords is how long the ends of a WebSocket have for the close that ends it.
@@ -32,7 +34,8 @@ type talk struct {
 	ends   [2]talkEnd       // by whether it is the pen: who is written to
 	done   [2]chan struct{} // by whether it goes to the pen: that direction has ended
 	once   sync.Once
-	over   atomic.Bool // a close was said to both
+	values *secrets.Messages // nil: no value can go into one
+	over   atomic.Bool       // a close was said to both
 
 	mu     sync.Mutex
 	traces []hooks.Trace
@@ -81,7 +84,7 @@ func (s *talkEnd) frame(op byte, fin bool, payload []byte) error {
 
 // newTalk returns a talk with an upstream that has agreed to it.
 func newTalk(f *flow, r *http.Request, up io.ReadWriteCloser) *talk {
-	t := &talk{f: f, up: up}
+	t := &talk{f: f, up: up, values: f.p.cfg.Secrets.Messages(f.req.Target, f.confidential())}
 	t.ctx, t.cancel = context.WithCancel(r.Context())
 	t.ends[0].w, t.ends[0].masked = up, true
 	for i := range t.done {
@@ -137,7 +140,14 @@ func (t *talk) relay(src io.Reader, in bool) error {
 			<-t.done[index(!in)] // it still hears the other's last words
 		}
 	}()
-	frames := wire.NewFrames(src, !in, func(op byte, payload []byte) error { return to.frame(op, true, payload) })
+	frames := wire.NewFrames(src, !in, func(op byte, payload []byte) error {
+		if t.values != nil {
+			if err := t.values.Control(in, payload); err != nil {
+				return err
+			}
+		}
+		return to.frame(op, true, payload)
+	})
 	var err error
 	for err == nil {
 		var op byte
@@ -147,8 +157,17 @@ func (t *talk) relay(src io.Reader, in bool) error {
 	}
 	var denied *chain.Denied
 	var bad *wire.FrameError
+	kind, leaked := leak(err)
+	var none *secrets.NoValueError
 	switch {
 	case t.over.Load():
+	case kind != "":
+		t.f.p.violation(t.f.binding, audit.Violation{Kind: kind, Detail: leaked.Error(), Flow: t.f.req.Flow, Target: t.f.req.Target, Action: "closed"})
+		t.fail(leaked, kind)
+		t.end(wire.ClosePolicy, leaked.Error())
+	case errors.As(err, &none):
+		t.fail(none, "upstream")
+		t.end(wire.ClosePolicy, none.Error())
 	case errors.As(err, &denied):
 		t.f.denied.CompareAndSwap(nil, denied)
 		t.end(wire.ClosePolicy, t.f.p.redact(denied.Decision.Reason))
@@ -179,15 +198,35 @@ func (t *talk) pass(frames *wire.Frames, op byte, in bool) error {
 	q.Point, q.Message = hooks.PointWebSocket, &hooks.Message{In: in, Binary: op == wire.OpBinary}
 	to := &t.ends[index(in)]
 	var src io.Reader = frames
-	if body := gen.hooks.Inspect(t.ctx, &q, frames, "", nil, &t.f.p.kept); body != nil {
+	if in && t.values != nil {
+		src = t.values.Received(frames) // before a hook sees it
+	}
+	if body := gen.hooks.Inspect(t.ctx, &q, src, "", nil, &t.f.p.kept); body != nil {
 		defer func() {
 			t.note(body.Traces())
 			body.Close()
 		}()
-		if data, ok := body.Whole(); ok {
-			return to.frame(op, true, data)
-		}
 		src = body
+		if data, ok := body.Whole(); ok {
+			if in || t.values == nil {
+				return to.frame(op, true, data)
+			}
+			src = bytes.NewReader(data)
+		}
+	}
+	if !in && t.values != nil {
+		// The hooks have seen the placeholder.
+		doc, rest, used, err := t.values.Sent(op == wire.OpText, src)
+		for _, u := range used {
+			t.f.p.cfg.Record.Note(&audit.SecretUse{Flow: t.f.req.Flow, Name: u.Secret, Host: t.f.req.Target.Name(), Header: u.Header})
+		}
+		if err != nil || rest == nil {
+			if err == nil {
+				err = to.frame(op, true, doc)
+			}
+			return err
+		}
+		src = rest
 	}
 	buf, _ := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buf)
@@ -233,6 +272,11 @@ func (t *talk) malformed(why *wire.FrameError, in bool) {
 		class = "malformed"
 		t.f.p.violation(t.f.binding, audit.Violation{Kind: class, Detail: why.Error(), Flow: t.f.req.Flow, Target: t.f.req.Target, Action: "closed"})
 	}
+	t.fail(why, class)
+}
+
+// fail notes why it has ended, the first time.
+func (t *talk) fail(why error, class string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err == nil {

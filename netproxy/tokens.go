@@ -37,7 +37,7 @@ func (f *flow) fetched(r *http.Request) error {
 	if f.p.tokens == nil || !f.confidential() {
 		return nil
 	}
-	return f.p.tokens.Ready(r.Context(), f.p.cfg.Secrets.Wanted(r.Header, r.URL.RawQuery, f.web.body.deferred, f.pin, f.req.Target))
+	return f.p.tokens.Ready(r.Context(), f.p.cfg.Secrets.Wanted(r.Header, r.URL.RawQuery, f.web.body.deferred, f.web.upgrade, f.pin, f.req.Target))
 }
 
 // again sends a request anew that was answered with 401, if other values of its

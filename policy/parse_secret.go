@@ -46,13 +46,9 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 				}
 			}},
 			{"json", func(n *yaml.Node) {
-				if v, ok := p.text(n, "json"); ok {
-					if !validJSONPath(v) {
-						p.fail(n, "for example json: client_secret, or json: auth.key for a key in an object", "%s is not the place of a field", quote(v))
-					}
-					s.JSON = v
-				}
+				s.JSON = p.jsonPath(n, "json")
 			}},
+			{"websocket", func(n *yaml.Node) { p.secretWebSocket(&s, n) }},
 			{"aws", func(n *yaml.Node) { p.aws(&s, n) }},
 			{"prefix", func(n *yaml.Node) {
 				if v, ok := p.text(n, "prefix"); ok {
@@ -72,14 +68,14 @@ func (p *parser) secrets(f *File, n *yaml.Node) {
 			}
 		}
 		var places []string
-		for _, key := range []string{"header", "bearer", "basic", "query", "json", "aws"} {
+		for _, key := range []string{"header", "bearer", "basic", "query", "json", "websocket", "aws"} {
 			if seen[key] != nil {
 				places = append(places, key)
 			}
 		}
 		switch {
 		case len(places) == 0:
-			p.fail(n, "write header: NAME, bearer: true, basic: {user: NAME}, query: NAME, json: FIELD or aws: {...}", "the secret has no header, nor another place")
+			p.fail(n, "write header: NAME, bearer: true, basic: {user: NAME}, query: NAME, json: FIELD, websocket: {json: FIELD} or aws: {...}", "the secret has no header, nor another place")
 		case len(places) > 1:
 			p.fail(n, "a secret has one place: write two with names of their own", "the secret has %s", strings.Join(places, " and "))
 		case seen["aws"] != nil && seen["from"] != nil:
@@ -111,6 +107,23 @@ func (p *parser) secretBasic(s *Secret, n *yaml.Node) {
 	if seen != nil && seen["user"] == nil {
 		p.fail(n, "for example basic: {user: x-access-token}; the secret is the password", "basic has no user")
 	}
+}
+
+// secretWebSocket reads which field of a message it is.
+func (p *parser) secretWebSocket(s *Secret, n *yaml.Node) {
+	seen := p.fields(n, "websocket", []field{{"json", func(n *yaml.Node) { s.WebSocket = p.jsonPath(n, "websocket.json") }}})
+	if seen != nil && seen["json"] == nil {
+		p.fail(n, "for example websocket: {json: payload.token}, a field of the first text message", "websocket has no json")
+	}
+}
+
+// jsonPath reads the place of a field.
+func (p *parser) jsonPath(n *yaml.Node, key string) string {
+	v, ok := p.text(n, key)
+	if ok && !validJSONPath(v) {
+		p.fail(n, "for example json: client_secret, or json: auth.key for a key in an object", "%s is not the place of a field", quote(v))
+	}
+	return v
 }
 
 // validUser is what RFC 7617 lets stand before the colon, in ASCII.
@@ -153,6 +166,8 @@ func (s *Secret) place() string {
 		return "query parameter " + s.Query
 	case s.JSON != "":
 		return "JSON field " + s.JSON
+	case s.WebSocket != "":
+		return "field " + s.WebSocket + " of the first message of a WebSocket"
 	}
 	return "header " + s.Header
 }
@@ -192,6 +207,8 @@ func (s *Secret) placeText() string {
 		return "query: " + quoteYAML(s.Query)
 	case s.JSON != "":
 		return "json: " + quoteYAML(s.JSON)
+	case s.WebSocket != "":
+		return "websocket: {json: " + quoteYAML(s.WebSocket) + "}"
 	case s.AWS != nil:
 		return "aws: " + s.AWS.text()
 	case s.Basic:
@@ -211,11 +228,13 @@ func (s *Secret) validPlace() bool {
 	case !s.Basic && s.User != "":
 		return false
 	case s.AWS != nil:
-		return s.Header == "Authorization" && s.Prefix == "" && !s.Basic && s.Query == "" && s.JSON == ""
+		return s.Header == "Authorization" && s.Prefix == "" && !s.Basic && s.Query == "" && s.JSON == "" && s.WebSocket == ""
 	case s.Query != "":
-		return header && s.JSON == "" && validParameter(s.Query)
+		return header && s.JSON == "" && s.WebSocket == "" && validParameter(s.Query)
 	case s.JSON != "":
-		return header && validJSONPath(s.JSON)
+		return header && s.WebSocket == "" && validJSONPath(s.JSON)
+	case s.WebSocket != "":
+		return header && validJSONPath(s.WebSocket)
 	case s.Basic:
 		return s.Header == "Authorization" && s.Prefix == "" && validUser(s.User)
 	}

@@ -118,14 +118,16 @@ type Secret struct {
 	Vault  *Vault  `json:"vault,omitempty"`
 	AWS    *AWS    `json:"aws,omitempty"` // with header Authorization
 
-	// Where the value goes: into a header, a query parameter or a field of a JSON
-	// body. Basic says that it is the password of User in the header.
+	// Where the value goes: into a header, a query parameter, a field of a JSON body,
+	// or one of the first text message of a WebSocket. Basic says that it is the password of User in the header.
 	Header string `json:"header,omitempty"` // canonical, e.g. X-Api-Key
 	Prefix string `json:"prefix,omitempty"` // before the value in the header, e.g. "Bearer "
 	Basic  bool   `json:"basic,omitempty"`
 	User   string `json:"user,omitempty"`
 	Query  string `json:"query,omitempty"`
 	JSON   string `json:"json,omitempty"` // keys with dots between
+	// WebSocket is as JSON, in a message.
+	WebSocket string `json:"websocket,omitempty"`
 
 	From Source `json:"from"`
 }

@@ -59,6 +59,7 @@ secrets:
   - {name: ITEM, from: "keyring:service=a b,account=x=y", hosts: [k.example], header: x-item}
   - {name: LABEL, from: "keyring:Clé de l'API", hosts: [k.example], header: x-label}
   - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
+  - {name: MESSAGE, from: "env:F", hosts: [y.example], websocket: {json: "a.b c"}}
   - {name: TOKEN, from: {oauth2: {token_url: "https://login.example/t", client_id: "a b", client_secret: "env:S", refresh_token: "file:/r", scopes: [a, b], audience: x, client_auth: body}}, hosts: [t.example], bearer: true}
   - {name: VAULT, from: {vault: {url: "https://vault.example:8200", path: secret/data/app, field: key, kv: 1, token: {command: [cat, t], every: 1h}, namespace: team}}, hosts: [v.example], bearer: true}
   - {name: AWS, hosts: ["*.amazonaws.com"], aws: {access_key: "env:A", secret_key: "env:S", session_token: "file:/t", services: [s3, sts], regions: [eu-central-1, us-east-1]}}

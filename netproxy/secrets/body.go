@@ -21,9 +21,11 @@ func (s *Set) Body(body io.ReadCloser, h http.Header, target hooks.Target) (out 
 	return s.scanned(body), false
 }
 
-func (s *Set) scanned(body io.ReadCloser) io.ReadCloser {
+func (s *Set) scanned(body io.ReadCloser) io.ReadCloser { return s.scannedAs("body", body) }
+
+func (s *Set) scannedAs(where string, body io.ReadCloser) *bodyScanner {
 	return &bodyScanner{body: body, scan: s.scan, found: func(i int, enc string) error {
-		return &Violation{Secret: s.secrets[i].Name, Where: "body", Encoding: enc, Reason: "it may stand in its declared place only"}
+		return &Violation{Secret: s.secrets[i].Name, Where: where, Encoding: enc, Reason: "it may stand in its declared place only"}
 	}}
 }
 

@@ -1,7 +1,7 @@
 // Package secrets keeps real credentials out of the pen: the pen gets a random
 // placeholder, and the real value takes its place in one header, query parameter or
-// JSON field of requests to the declared hosts, after the verdict and just before
-// the request leaves.
+// JSON field of requests to the declared hosts, or in a field of the first message of a
+// WebSocket, after the verdict and just before that leaves.
 //
 // Its hazard is the real value. It exists in this package's Set, in the header
 // of an outgoing request, and nowhere else: no value is ever formatted, logged
@@ -22,6 +22,10 @@
 // it, plain and in base64, in header, body and trailers (Response). A host that
 // returns it compressed unasked, encrypted, hashed or in pieces can't be caught:
 // declare a secret only for hosts that are trusted with it.
+//
+// In a WebSocket the tool would send the field again, when the value can be said to
+// somebody; put it into a ping, a close or a binary message; cut it into fragments; or
+// have the server say it in one (Messages). So all frames are read, both ways.
 //
 // Where a rule pins a host to a secret (Pinned), the tool's aim is another: to be
 // served with its own credential, so that the host keeps the user's data for its

@@ -37,6 +37,7 @@ type donated struct {
 	User        string   `json:"user,omitempty"`
 	Query       string   `json:"query,omitempty"`
 	JSON        string   `json:"json,omitempty"`
+	WebSocket   string   `json:"websocket,omitempty"`
 	Value       string   `json:"value,omitempty"`
 	Late        bool     `json:"late,omitempty"`
 	Placeholder string   `json:"placeholder"`
@@ -57,7 +58,7 @@ func (d *Donation) Set() (*Set, error) {
 func (d *Donation) MarshalJSON() ([]byte, error) {
 	out := make([]donated, len(d.list))
 	for i, c := range d.list {
-		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, c.Value.reveal(), c.Late, c.Placeholder, c.AWS, map[string]string{}}
+		out[i] = donated{c.Name, c.Hosts, c.Header, c.Prefix, c.Basic, c.User, c.Query, c.JSON, c.WebSocket, c.Value.reveal(), c.Late, c.Placeholder, c.AWS, map[string]string{}}
 		for part, v := range c.Parts {
 			out[i].Parts[part] = v.reveal()
 		}
@@ -78,7 +79,7 @@ func (d *Donation) UnmarshalJSON(doc []byte) error {
 		for part, v := range c.Parts {
 			parts[part] = NewValue(v)
 		}
-		d.list = append(d.list, Secret{Name: c.Name, Hosts: c.Hosts, Header: c.Header, Prefix: c.Prefix, Basic: c.Basic, User: c.User, Query: c.Query, JSON: c.JSON,
+		d.list = append(d.list, Secret{Name: c.Name, Hosts: c.Hosts, Header: c.Header, Prefix: c.Prefix, Basic: c.Basic, User: c.User, Query: c.Query, JSON: c.JSON, WebSocket: c.WebSocket,
 			Value: NewValue(c.Value), Late: c.Late, AWS: c.AWS, Parts: parts, Placeholder: c.Placeholder})
 	}
 	return nil

@@ -61,7 +61,7 @@ func (s *Set) SwapBody(r *http.Request, target hooks.Target, confidential bool) 
 		r.Body = s.scanned(readCloser{io.MultiReader(bytes.NewReader(doc), body), body})
 		return nil, nil
 	}
-	out, rest, done, err := s.swapJSON(doc, target)
+	out, rest, done, err := s.swapJSON(doc, target, inBody)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +87,13 @@ type readCloser struct {
 	io.Closer
 }
 
+// inBody and inMessage are the field that a secret is declared for, "" for none.
+func inBody(c *Secret) string    { return c.JSON }
+func inMessage(c *Secret) string { return c.WebSocket }
+
 // swapJSON puts values into a document's declared fields. rest is the document
 // without what was replaced. What is not JSON is returned as it is.
-func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done []Swapped, err error) {
+func (s *Set) swapJSON(doc []byte, target hooks.Target, in func(*Secret) string) (out, rest []byte, done []Swapped, err error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	var (
 		path  []string // keys of the objects that are open; "" for an array
@@ -123,7 +127,7 @@ func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done 
 				key, isKey = t, false
 				continue
 			}
-			if c := s.field(path, key, t, target); c != nil {
+			if c := s.field(path, key, t, target, in); c != nil {
 				value, err := c.value()
 				if err != nil {
 					return nil, nil, nil, err
@@ -147,14 +151,14 @@ func (s *Set) swapJSON(doc []byte, target hooks.Target) (out, rest []byte, done 
 }
 
 // field returns the secret whose placeholder value is, at its declared place.
-func (s *Set) field(path []string, key, value string, target hooks.Target) *Secret {
+func (s *Set) field(path []string, key, value string, target hooks.Target, in func(*Secret) string) *Secret {
 	for i := range s.secrets {
 		c := &s.secrets[i]
-		if c.JSON == "" || value != c.Placeholder || !s.goes(c, target) {
+		if in(c) == "" || value != c.Placeholder || !s.goes(c, target) {
 			continue
 		}
 		// path has two entries for each open value: its key and its kind.
-		want := strings.Split(c.JSON, ".")
+		want := strings.Split(in(c), ".")
 		if len(path) != 2*len(want) || key != want[len(want)-1] {
 			continue
 		}

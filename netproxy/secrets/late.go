@@ -9,8 +9,9 @@ import (
 )
 
 // Wanted returns the names of the late secrets whose value a request, as the pen sent
-// it, is about to get. body says that Body has deferred it; pin is nil without one.
-func (s *Set) Wanted(h http.Header, query string, body bool, pin *policy.Pin, target hooks.Target) (names []string) {
+// it, is about to get. body says that Body has deferred it, upgrade that it begins a
+// WebSocket; pin is nil without one.
+func (s *Set) Wanted(h http.Header, query string, body, upgrade bool, pin *policy.Pin, target hooks.Target) (names []string) {
 	if s == nil {
 		return nil
 	}
@@ -19,7 +20,7 @@ func (s *Set) Wanted(h http.Header, query string, body bool, pin *policy.Pin, ta
 		if !c.Late || !s.goes(c, target) {
 			continue
 		}
-		wanted := pin != nil && pin.Secret == c.Name || c.JSON != "" && body
+		wanted := pin != nil && pin.Secret == c.Name || c.JSON != "" && body || c.WebSocket != "" && upgrade
 		for _, v := range h[c.Header] {
 			n, _ := s.find(v)
 			wanted = wanted || n == i

@@ -12,7 +12,7 @@ import (
 // onePlace says whether the secret has exactly one place.
 func (c *Secret) onePlace() bool {
 	n := 0
-	for _, p := range []string{c.Header, c.Query, c.JSON} {
+	for _, p := range []string{c.Header, c.Query, c.JSON, c.WebSocket} {
 		if p != "" {
 			n++
 		}
@@ -27,6 +27,8 @@ func (c *Secret) place() string {
 		return "query parameter " + c.Query
 	case c.JSON != "":
 		return "JSON field " + c.JSON
+	case c.WebSocket != "":
+		return "field " + c.WebSocket + " of the first message of a WebSocket"
 	}
 	return "header " + c.Header
 }
@@ -46,7 +48,7 @@ func (c *Secret) spellings(value Value) (out []string) {
 	switch {
 	case c.Query != "":
 		other = url.QueryEscape(v)
-	case c.JSON != "":
+	case c.JSON != "" || c.WebSocket != "":
 		other = strings.Trim(string(jsonText(v)), `"`)
 	}
 	if other != v {

@@ -31,7 +31,7 @@ func Resolve(declared []policy.Secret, from Source) (set *Set, missing []string,
 	var list []Secret
 declarations:
 	for _, d := range declared {
-		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, Late: d.Fetched()}
+		c := Secret{Name: d.Name, Hosts: d.Hosts, Header: d.Header, Prefix: d.Prefix, Basic: d.Basic, User: d.User, Query: d.Query, JSON: d.JSON, WebSocket: d.WebSocket, Late: d.Fetched()}
 		if d.AWS != nil {
 			c.AWS = &AWS{d.AWS.Services, d.AWS.Regions}
 		}

@@ -23,14 +23,16 @@ type Secret struct {
 	// The one place in which the value may go out: a header, with what stands
 	// before the value there, e.g. "Bearer " ("": any scheme, or Basic), or as the
 	// password of User in Basic credentials; or a query parameter; or a field of a
-	// JSON body, by its keys with dots between.
-	Header string
-	Prefix string
-	Basic  bool
-	User   string
-	Query  string
-	JSON   string
-	AWS    *AWS // with header Authorization: requests are signed with it
+	// JSON body, by its keys with dots between; or such a field of the first text
+	// message that a client sends in a WebSocket.
+	Header    string
+	Prefix    string
+	Basic     bool
+	User      string
+	Query     string
+	JSON      string
+	WebSocket string
+	AWS       *AWS // with header Authorization: requests are signed with it
 	// Value is what the secret is at first. Later Set.Replace says.
 	Value Value
 	// Late says that the value may come later, by Set.Replace.
