@@ -136,6 +136,7 @@ func (l *line) flowOpen(e *FlowOpen) {
 	l.str("reason", e.Reason, maxText)
 	l.str("mode", e.Mode, maxName)
 	l.str("via", e.Via, maxName)
+	l.str("routed", e.Routed, maxName)
 	l.addrPort("original", e.Original)
 	l.addrPort("client", e.Client)
 	l.addrPort("upstream", e.Upstream)

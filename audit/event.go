@@ -176,8 +176,8 @@ type FlowOpen struct {
 	// A flow that is refused in spite of the session's audit mode has "enforce".
 	Mode string
 	// Via names the upstream proxy that resolves the target and connects to it, ""
-	// for none.
-	Via string
+	// for none. Routed is the hook by whose word it goes that way, "" for the policy's.
+	Via, Routed string
 	// Original is the address that the pen connected to, Client the pen's end.
 	Original, Client netip.AddrPort
 	// Upstream is the checked address to be dialled, when it is known already.

@@ -37,6 +37,7 @@ type Record struct {
 	Reason    string   `json:"reason"`
 	Mode      string   `json:"mode"`
 	Via       string   `json:"via"`
+	Routed    string   `json:"routed"`
 	Original  string   `json:"original"`
 	Client    string   `json:"client"`
 	Upstream  string   `json:"upstream"`

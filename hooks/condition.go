@@ -16,7 +16,8 @@ type Language interface {
 	// Compile checks an expression and its types. The error is a *ConditionError.
 	Compile(expression string) (Condition, error)
 	// CompileHook checks an expression that says what to do: a text, "next", "deny"
-	// or "ask", the latter two also with a colon and a reason. It can look at what is
+	// or "ask", the latter two also with a colon and a reason, or "route:" and the name
+	// of an upstream. It can look at what is
 	// there at each of the points. The error is a *ConditionError.
 	CompileHook(expression string, on ...Point) (Hook, error)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Hook decides about requests that the policy allows. It can only take away: it
-// says Next, Deny, Ask or Reply, and everything else is a deny.
+// says Next, Deny, Ask, Route or Reply, and everything else is a deny.
 type Hook interface {
 	// Decide judges one request at its point: before anything of it has left, or
 	// before anything of its answer is the pen's. It returns soon after ctx is done;
@@ -30,8 +30,8 @@ const MaxAnswer = 64 << 10
 type Trace struct {
 	Hook     string // name
 	Point    Point
-	Decision string // "next", "deny", "ask", "reply", or "failed" for a deny that is no answer of the hook
-	Reason   string // printable ASCII, "" for next
+	Decision string // "next", "deny", "ask", "route", "reply", or "failed" for a deny that is no answer of the hook
+	Reason   string // printable ASCII, "" for next; of route it begins with the upstream
 	Duration time.Duration
 	Times    uint64 // how often it was asked about one body
 }

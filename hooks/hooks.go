@@ -16,7 +16,7 @@ import (
 type Action uint8
 
 // The actions. Anything that is not Allow is handled as Deny by every caller
-// that does not know it. Next and Reply are a Hook's only. Of a hook Ask leaves it to
+// that does not know it. Next, Reply and Route are a Hook's only. Of a hook Ask leaves it to
 // a person what becomes of a request that the policy allows.
 const (
 	Deny Action = iota
@@ -24,6 +24,7 @@ const (
 	Ask
 	Next  // the hook has nothing against it: what comes after it decides
 	Reply // the hook answers itself, and nothing leaves
+	Route // Next, and by Via
 )
 
 // String returns the action's name as it stands in policies and in the audit.
@@ -37,6 +38,8 @@ func (a Action) String() string {
 		return "next"
 	case Reply:
 		return "reply"
+	case Route:
+		return "route"
 	default:
 		return "deny"
 	}
@@ -136,4 +139,5 @@ type Decision struct {
 	Reason string  // one line for a person, ASCII, no bytes from the pen unescaped
 	Rule   string  // "file:line" of what decided, or "" when nothing matched (default)
 	Answer *Answer // of Reply: what the pen gets
+	Via    string  // of Route: the upstream by which it is to leave, or "direct"; of a Chain's, "" for none
 }

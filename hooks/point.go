@@ -50,7 +50,7 @@ func PointNamed(s string) (p Point, ok bool) {
 func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
 
 // Ahead says whether nothing of the request, or the connection, has left at the point:
-// it can still wait for a person.
+// it can still wait for a person, or go another way.
 func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect }
 
 // Web says whether there is a request at the point: method, path, query, header and

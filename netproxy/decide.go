@@ -97,7 +97,7 @@ func (g *generation) asking(h *policy.Hook, d *policy.Dial, f flavour) (*http.Tr
 	if err != nil {
 		return nil, err
 	}
-	t := g.newTransport(roots, d, f)
+	t := g.newTransport(roots, d, f, "")
 	if cert != nil {
 		t.TLSClientConfig.Certificates = []tls.Certificate{*cert}
 	}
@@ -134,7 +134,7 @@ func (g *generation) atEnd(f func()) {
 // It returns nil if the request may leave, else what the pen is told.
 func (f *flow) decide(r *http.Request) *http.Response {
 	v := f.gen.policy.Decide(&f.req)
-	f.open.Hooks = nil
+	f.open.Hooks, f.routed = nil, routed{}
 	if len(v.Bodies) > 0 {
 		var refused *http.Response
 		if v, refused = f.settle(r, v); refused != nil {
@@ -175,11 +175,40 @@ func (f *flow) overrule(d hooks.Decision) {
 // said is the verdict as it is recorded.
 func (f *flow) said() policy.Verdict { return policy.Verdict{Reason: f.open.Reason} }
 
+// routed is a way by a hook's word. The zero value is none.
+type routed struct{ hook, via string }
+
+// via is the upstream by which the flow leaves, nil for none.
+func (f *flow) via() *policy.Upstream {
+	switch f.routed.via {
+	case "":
+		return f.gen.policy.Route(&f.req.Target)
+	case policy.Direct:
+		return nil
+	}
+	return f.gen.policy.Proxy(f.routed.via)
+}
+
+// route takes the way of hooks, if that may be; else it is denied as the decision says.
+// rule is where one of them stands.
+func (f *flow) route(by routed, rule string) (no hooks.Decision, ok bool) {
+	if was := f.routed; was.via != "" && was.via != by.via {
+		return chain.Torn(was.hook, was.via, by.hook, by.via, rule), false
+	}
+	if why := f.gen.policy.Reroute(by.hook, &f.req.Target, by.via); why != "" {
+		return hooks.Decision{Rule: rule, Reason: "hook " + by.hook + " routes via " + by.via + ", which can't be: " + why}, false
+	}
+	if f.routed.via == "" {
+		f.routed = by
+	}
+	return no, true
+}
+
 // met is what hooks have nothing against that a connection of the pen meets.
 type met struct {
 	mu      sync.Mutex
 	gen     *generation // whose hooks they are
-	targets map[hooks.Target]struct{}
+	targets map[hooks.Target]routed
 }
 
 // maxMet bounds the targets that are remembered of one connection.
@@ -195,11 +224,12 @@ func (f *flow) meets(ctx context.Context, c, client *conn) bool {
 	m := &c.met
 	m.mu.Lock()
 	if m.gen != f.gen || len(m.targets) >= maxMet {
-		m.gen, m.targets = f.gen, map[hooks.Target]struct{}{}
+		m.gen, m.targets = f.gen, map[hooks.Target]routed{}
 	}
-	_, ok := m.targets[f.req.Target]
+	by, ok := m.targets[f.req.Target]
 	m.mu.Unlock()
 	if ok {
+		f.routed = by
 		return true
 	}
 	q := hooks.Request{Session: f.p.cfg.Session, Flow: f.req.Flow, Protocol: f.req.Protocol, Target: f.req.Target, Process: f.req.Process, Point: hooks.PointConnect}
@@ -209,7 +239,7 @@ func (f *flow) meets(ctx context.Context, c, client *conn) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.gen == f.gen {
-		m.targets[f.req.Target] = struct{}{}
+		m.targets[f.req.Target] = f.routed
 	}
 	return true
 }

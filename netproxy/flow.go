@@ -36,6 +36,7 @@ type flow struct {
 	begun    bool                         // its record is written
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
+	routed    routed // by a hook
 	// approved is the rule of an answer that let it out, "" for none.
 	approved string
 
@@ -101,9 +102,10 @@ func (f *flow) begin() error {
 	o.Method, o.Path, o.Query = f.req.Method, f.req.Path, f.req.Query
 	o.Original, o.Client = f.binding.original, f.binding.client
 	if f.allowed && f.gen != nil {
-		if via := f.gen.policy.Route(&f.req.Target); via != nil {
+		if via := f.via(); via != nil {
 			o.Via = via.Name
 		}
+		o.Routed = f.routed.hook
 	}
 	if !f.uncounted {
 		f.p.stats.count(f)

@@ -18,6 +18,7 @@ import (
 // askingHook is a pen with a person and a hook at points.
 func askingHook(t *testing.T, egress string, f hookFunc, on ...hooks.Point) (*pen, *person) {
 	return asking(t, egress, func(c *Config) {
+		c.Limits = Limits{} // who waits for a processor is not slow
 		c.Hooks = []chain.Entry{{Name: "test", Rule: "test.yaml:9", Hook: f, On: on}}
 	})
 }
@@ -136,6 +137,7 @@ func TestHookAsksAnother(t *testing.T) {
 		return hooks.Decision{Action: hooks.Ask}, nil
 	})
 	pn, p := asking(t, "  allow: [{host: api.test}, {host: git.test, process: {exe: /usr/bin/git}}]", asks, func(c *Config) {
+		c.Limits = Limits{}
 		var err error
 		if c.Policy, err = c.Policy.ResolveExecutables(func(string) ([]hooks.Executable, error) { return git, nil }); err != nil {
 			t.Fatal(err)

@@ -19,10 +19,25 @@ import (
 // it forgets them all.
 const maxChosen = 4096
 
+// chosen is a target, and by whose word a PAC file is asked about it.
+type chosen struct {
+	target hooks.Target
+	by     string
+}
+
 // ways are how a target is reached, in the order in which they are tried; nil is
-// directly. There is one way or several, or an error.
-func (g *generation) ways(t *hooks.Target) ([]*upstream.Upstream, error) {
+// directly. There is one way or several, or an error. by is the word of a hook, ""
+// for the policy's own.
+func (g *generation) ways(t *hooks.Target, by string) ([]*upstream.Upstream, error) {
 	u := g.policy.Route(t)
+	if by == policy.Direct {
+		u = nil
+	} else if by != "" {
+		if u = g.policy.Proxy(by); u == nil {
+			return nil, fmt.Errorf("there is no upstream %s", by)
+		}
+	}
+	key := chosen{*t, by}
 	switch {
 	case u == nil:
 		return []*upstream.Upstream{nil}, nil
@@ -30,7 +45,7 @@ func (g *generation) ways(t *hooks.Target) ([]*upstream.Upstream, error) {
 		return []*upstream.Upstream{g.upstream(u)}, nil
 	}
 	g.mu.Lock()
-	ways := g.chosen[*t]
+	ways := g.chosen[key]
 	g.mu.Unlock()
 	if ways != nil {
 		return ways, nil
@@ -41,13 +56,13 @@ func (g *generation) ways(t *hooks.Target) ([]*upstream.Upstream, error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if known := g.chosen[*t]; known != nil {
+	if known := g.chosen[key]; known != nil {
 		return known, nil // connections to a target are all of one way
 	}
 	if g.chosen == nil || len(g.chosen) >= maxChosen {
-		g.chosen = make(map[hooks.Target][]*upstream.Upstream)
+		g.chosen = make(map[chosen][]*upstream.Upstream)
 	}
-	g.chosen[*t] = ways
+	g.chosen[key] = ways
 	return ways, nil
 }
 

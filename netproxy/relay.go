@@ -46,7 +46,7 @@ func (p *Proxy) relayTCP(c *conn, gen *generation, v policy.Verdict, would bool)
 	if !p.opens(c, f, v, would) {
 		return
 	}
-	up, err := f.gen.dial(context.Background(), c.target, f.dial)
+	up, err := f.gen.dial(context.Background(), c.target, f.dial, f.routed.via)
 	if err != nil {
 		f.fail(err)
 		f.end()

@@ -64,7 +64,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
-	t, err := f.gen.transport(f.dial, f.flavour, whole)
+	t, err := f.gen.transport(f.dial, f.flavour, whole, f.routed.via)
 	if err != nil {
 		return f.upstreamFailed(r, err), nil
 	}
@@ -78,7 +78,7 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	resp, err := t.RoundTrip(out)
 	if err != nil && f.flavour == flavourHTTP1 && f.binding.tls && onlyHTTP2(err) && repeatable(out) {
 		f.flavour = flavourHTTP2
-		if t, err = f.gen.transport(f.dial, f.flavour, nil); err == nil {
+		if t, err = f.gen.transport(f.dial, f.flavour, nil, f.routed.via); err == nil {
 			resp, err = t.RoundTrip(out)
 		}
 	}

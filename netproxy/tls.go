@@ -185,7 +185,7 @@ func (p *Proxy) passThrough(c *conn, gen *generation, hello *wire.ClientHello) {
 	if !p.opens(c, f, v, p.cfg.Permissive) {
 		return
 	}
-	up, err := p.dialVerified(c, f.gen, f.dial, hello)
+	up, err := p.dialVerified(c, f, hello)
 	if err != nil {
 		f.fail(err)
 		f.end()
@@ -207,18 +207,18 @@ func (p *Proxy) denyConn(c *conn, f *flow) {
 
 // dialVerified dials until it has a connection to an address that verified. With
 // several addresses behind a name, the second dial can land elsewhere.
-func (p *Proxy) dialVerified(c *conn, gen *generation, d *policy.Dial, hello *wire.ClientHello) (net.Conn, error) {
-	roots, err := gen.roots()
+func (p *Proxy) dialVerified(c *conn, f *flow, hello *wire.ClientHello) (net.Conn, error) {
+	roots, err := f.gen.roots()
 	if err != nil {
 		return nil, err
 	}
 	for range 6 {
-		up, err := gen.dial(context.Background(), c.target, d)
+		up, err := f.gen.dial(context.Background(), c.target, f.dial, f.routed.via)
 		if err != nil {
 			return nil, err
 		}
 		key := verifiedKey{name: c.target.Host, addr: addrPort(up.RemoteAddr())}
-		if via := gen.policy.Route(&c.target); via != nil {
+		if via := f.via(); via != nil {
 			key.via = via.Name // which finds the target's address
 		}
 		if p.checked.has(key) {

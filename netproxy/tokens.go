@@ -16,7 +16,7 @@ func (g *generation) asksForTokens() (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := g.newTransport(roots, nil, flavourHTTP2)
+	t := g.newTransport(roots, nil, flavourHTTP2, "")
 	t.MaxResponseHeaderBytes = 64 << 10
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -32,8 +32,8 @@ type generation struct {
 	mu         sync.Mutex
 	transports map[transportKey]*http.Transport
 	upstreams  map[string]*upstream.Upstream
-	ends       []func()                              // of who the hooks ask
-	chosen     map[hooks.Target][]*upstream.Upstream // by PAC files
+	ends       []func()                        // of who the hooks ask
+	chosen     map[chosen][]*upstream.Upstream // by PAC files
 	closed     bool
 }
 
@@ -50,6 +50,7 @@ type transportKey struct {
 	profile int // 0: public addresses only
 	flavour flavour
 	whole   string // upstream that gets whole URLs; "" for connections to the target
+	by      string // way of these by a hook's word, "" by the policy's
 }
 
 func (p *Proxy) newGeneration(pol *policy.Policy) *generation {
@@ -86,14 +87,16 @@ func (g *generation) close() {
 }
 
 // transport returns the one for a dial profile and flavour, or for an upstream
-// that gets whole URLs. A target has one way, so connections to it can't be mixed
-// up with those of another way.
-func (g *generation) transport(d *policy.Dial, f flavour, whole *upstream.Upstream) (*http.Transport, error) {
+// that gets whole URLs. A target has one way, or by is another (see ways), so
+// connections to it can't be mixed up with those of another way.
+func (g *generation) transport(d *policy.Dial, f flavour, whole *upstream.Upstream, by string) (*http.Transport, error) {
 	key := transportKey{flavour: f}
 	if whole != nil {
 		key.whole = whole.Name()
-	} else if d != nil {
-		key.profile = d.ID
+	} else {
+		if key.by = by; d != nil {
+			key.profile = d.ID
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,7 +107,7 @@ func (g *generation) transport(d *policy.Dial, f flavour, whole *upstream.Upstre
 	if err != nil {
 		return nil, err
 	}
-	t := g.newTransport(roots, d, f)
+	t := g.newTransport(roots, d, f, by)
 	if whole != nil {
 		t.Proxy = proxyURL
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -119,7 +122,7 @@ func (g *generation) transport(d *policy.Dial, f flavour, whole *upstream.Upstre
 	return t, nil
 }
 
-func (g *generation) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour) *http.Transport {
+func (g *generation) newTransport(roots *x509.CertPool, d *policy.Dial, f flavour, by string) *http.Transport {
 	p := g.p
 	t := &http.Transport{
 		Proxy: nil, // never the environment's
@@ -128,7 +131,7 @@ func (g *generation) newTransport(roots *x509.CertPool, d *policy.Dial, f flavou
 			if err != nil {
 				return nil, err
 			}
-			nc, err := g.dial(ctx, target, d)
+			nc, err := g.dial(ctx, target, d, by)
 			if err != nil {
 				return nil, err
 			}

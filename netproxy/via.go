@@ -32,9 +32,9 @@ func (g *generation) upstream(u *policy.Upstream) *upstream.Upstream {
 }
 
 // dial is the only way out. d is the permission for addresses of t; the address
-// of an upstream proxy has one of its own.
-func (g *generation) dial(ctx context.Context, t hooks.Target, d *policy.Dial) (nc net.Conn, err error) {
-	ways, err := g.ways(&t)
+// of an upstream proxy has one of its own. by is as with ways.
+func (g *generation) dial(ctx context.Context, t hooks.Target, d *policy.Dial, by string) (nc net.Conn, err error) {
+	ways, err := g.ways(&t, by)
 	for _, via := range ways {
 		if via == nil {
 			nc, err = g.p.cfg.Dialer.Dial(ctx, t, d)
@@ -64,7 +64,7 @@ func (f *flow) absolute(ctx context.Context) (*upstream.Upstream, error) {
 	if f.binding.tls || f.flavour != flavourHTTP1 || f.web.upgrade {
 		return nil, nil
 	}
-	ways, err := f.gen.ways(&f.req.Target)
+	ways, err := f.gen.ways(&f.req.Target, f.routed.via)
 	if err != nil {
 		return nil, &dialError{err}
 	}

@@ -21,7 +21,7 @@ type routes struct {
 	names  map[string]*wayNode
 	any    way
 	v4, v6 []prefixWays
-	other  *Upstream // of what no rule sends anywhere
+	other  way // of what no rule sends anywhere
 	some   bool
 }
 
@@ -85,8 +85,14 @@ func (w *way) better(v way) {
 
 // find returns the way to a target.
 func (x *routes) find(t *hooks.Target) *Upstream {
+	up, _ := x.word(t)
+	return up
+}
+
+// word returns the way to a target, and whose word it is.
+func (x *routes) word(t *hooks.Target) (*Upstream, way) {
 	if !x.some || t.Host == HostInternal {
-		return nil
+		return nil, way{}
 	}
 	var w way
 	if t.Host == "" {
@@ -121,14 +127,13 @@ func (x *routes) find(t *hooks.Target) *Upstream {
 		}
 		w.better(x.any)
 	}
-	up := x.other
-	if w.set {
-		up = w.up
+	if !w.set {
+		w = x.other
 	}
-	if up != nil && up.excepts(t) {
-		return nil
+	if w.up != nil && w.up.excepts(t) {
+		return nil, w
 	}
-	return up
+	return w.up, w
 }
 
 // Route returns the upstream by which a canonical target is reached, nil for
@@ -173,7 +178,7 @@ func (p *Policy) compileRoutes() error {
 		if err != nil {
 			return err
 		}
-		p.ways.other, p.ways.some = u, true
+		p.ways.other, p.ways.some = way{u, v.From.Layer, true}, true
 	}
 	for _, r := range p.d.Rules {
 		if r.via == "" {

@@ -76,6 +76,42 @@ func (m *merge) oneWay() {
 	}
 }
 
+// Reroute says whether a hook, by its name, may have a target reached by an upstream,
+// or Direct, and else why not. It may what a rule of its file could: the word of a
+// higher layer and every limits.via bind it. What the policy sends by an upstream no
+// hook has dialled directly.
+func (p *Policy) Reroute(hook string, t *hooks.Target, via string) (why string) {
+	now, by := p.ways.word(t)
+	is := Direct
+	if now != nil {
+		is = now.Name
+	}
+	layer := Profile // of a hook that is no policy's
+	if i := slices.IndexFunc(p.d.Hooks, func(h Hook) bool { return h.Name == hook }); i >= 0 {
+		layer = p.d.Hooks[i].From.Layer
+	}
+	u := p.upstream(via)
+	switch l := p.may.Via; {
+	case u == nil && via != Direct:
+		return "there is no upstream " + quote(via)
+	case l.Set && !slices.Contains(l.V, via) && t.Host != HostInternal:
+		return "via " + via + " is outside limits.via at " + l.From.Ref() + " (" + l.From.Layer.String() + ")"
+	case via == is:
+		return ""
+	case via == Direct:
+		return "the policy sends it via " + is + ", and not directly"
+	case t.Host == HostInternal:
+		return HostInternal + " is reached by no upstream"
+	case u.excepts(t):
+		return "upstream " + via + " excepts it"
+	case u.From.Layer > layer:
+		return "upstream " + via + " is of a lower layer (" + u.From.Layer.String() + ") than the hook"
+	case by.set && by.layer < layer:
+		return "a higher layer (" + by.layer.String() + ") prescribes via " + is
+	}
+	return ""
+}
+
 // checkUpstream holds the proxy itself to what is denied, and warns of what goes
 // round it.
 func (m *merge) checkUpstream(u *Upstream) {

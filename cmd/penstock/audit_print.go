@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -322,6 +323,9 @@ func describe(r *audit.Record) (colour string, words []string) {
 		via := ""
 		if r.Via != "" {
 			via = "via " + r.Via
+		}
+		if r.Routed != "" {
+			via = "via " + cmp.Or(r.Via, "direct") + " by hook " + r.Routed
 		}
 		label := r.Verdict
 		if r.Verdict != "allow" && r.Forwarded() {

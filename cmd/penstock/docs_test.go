@@ -191,6 +191,9 @@ func TestHookExamplesDecide(t *testing.T) {
 				if d.Action == hooks.Next {
 					got = "next"
 				}
+				if d.Via != "" {
+					got += ", via " + d.Via + p.Reroute("mirrors", &r.Target, d.Via)
+				}
 			}
 			if !strings.HasPrefix(got, want) {
 				t.Errorf("%s%s: it says %s", line, words[1], got)

@@ -121,10 +121,20 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 	if err != nil {
 		return err
 	}
+	hook, routed := "", ""
 	for _, point := range points {
 		q := *r
 		q.Point = point
 		d, trace := c.Request(ctx, &q)
+		if d.Via != "" {
+			if by := chain.Router(trace); routed != "" && routed != d.Via {
+				d = chain.Torn(hook, routed, by, d.Via, d.Rule)
+			} else if why := p.Reroute(by, &r.Target, d.Via); why != "" {
+				d = hooks.Decision{Rule: d.Rule, Reason: "hook " + by + " routes via " + d.Via + ", which can't be: " + why}
+			} else if hook, routed, e.Via, e.Among = by, d.Via, "", nil; d.Via != policy.Direct {
+				e.Via, e.Among = d.Via, p.Proxy(d.Via).Among
+			}
+		}
 		act, what := hooks.Deny, "what a hook denies no rule allows"
 		switch d.Action {
 		case hooks.Next:
@@ -140,7 +150,7 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 			}
 			act, what = hooks.Ask, "what a hook asks about no rule answers"
 		}
-		*e = policy.Explanation{Request: e.Request, Action: act.String(), Rule: d.Rule, Reason: d.Reason, Hook: true,
+		*e = policy.Explanation{Request: e.Request, Action: act.String(), Rule: d.Rule, Reason: d.Reason, Hook: true, Via: e.Via, Among: e.Among,
 			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": " + what}}}
 		if act == hooks.Deny {
 			break

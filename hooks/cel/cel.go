@@ -113,6 +113,8 @@ func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error
 		return hooks.Decision{Action: hooks.Next}, nil
 	case "deny":
 		return hooks.Decision{Reason: strings.TrimSpace(reason)}, nil
+	case "route":
+		return hooks.Decision{Action: hooks.Route, Via: strings.TrimSpace(reason)}, nil
 	case "ask":
 		return hooks.Decision{Action: hooks.Ask, Reason: strings.TrimSpace(reason)}, nil
 	}
@@ -121,4 +123,4 @@ func (h hook) Decide(_ context.Context, r *hooks.Request) (hooks.Decision, error
 
 var errPoint = errors.New("its expression was not made for this point")
 
-var errAction = errors.New(`its expression says none of "next", "deny" and "ask"`)
+var errAction = errors.New(`its expression says none of "next", "deny", "ask" and "route"`)

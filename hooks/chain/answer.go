@@ -49,6 +49,11 @@ func answer(a *hooks.Answer) (*hooks.Answer, error) {
 	return out, nil
 }
 
+// upstream says whether a name can be that of one.
+func upstream(s string) bool {
+	return s != "" && len(s) <= 32 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") == ""
+}
+
 // token says whether a name is letters, digits and hyphens.
 func token(s string) bool {
 	for i := range len(s) {

@@ -138,8 +138,9 @@ func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
 // decision is Next when all of them say so; else it is the first other one, a Deny
 // or a Reply, with a reason that names the hook. It is Ask when at least one hook
 // leaves it to a person and all others say Next: the reason has the words of each that
-// does, the rule is that of the first. Of a session's end all are told, and what they
-// say changes nothing. The trace has each hook that was asked.
+// does, the rule is that of the first. Beside Next and Ask it has Via where hooks route:
+// two that route differently deny. Of a session's end all are told, and what they say
+// changes nothing. The trace has each hook that was asked.
 func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, []hooks.Trace) {
 	var trace []hooks.Trace
 	if c == nil || !c.points.has(r.Point) {
@@ -153,25 +154,22 @@ func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 		d, t := l.ask(ctx, r)
 		switch trace = append(trace, t); {
 		case d.Action == hooks.Next || r.Point == hooks.PointSessionEnd:
+		case d.Action == hooks.Route:
+			if all.Via != "" && all.Via != d.Via {
+				return Torn(Router(trace), all.Via, l.Name, d.Via, l.Rule), trace
+			}
+			if all.Via = d.Via; all.Action == hooks.Next {
+				all.Rule = l.Rule
+			}
 		case d.Action != hooks.Ask:
 			return d, trace
 		case all.Action == hooks.Ask:
 			all.Reason += "; " + d.Reason
 		default:
-			all = d
+			all.Action, all.Reason, all.Rule = d.Action, d.Reason, d.Rule
 		}
 	}
 	return all, trace
-}
-
-// Askers returns the names of the hooks that left it to a person, in their order.
-func Askers(trace []hooks.Trace) (names []string) {
-	for _, t := range trace {
-		if t.Decision == hooks.Ask.String() {
-			names = append(names, t.Hook)
-		}
-	}
-	return names
 }
 
 // ask asks one hook.
@@ -183,9 +181,15 @@ func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks
 		d, t.Decision = hooks.Decision{Reason: err.Error()}, "failed"
 	}
 	d.Reason = clean(d.Reason)
+	if d.Action == hooks.Route {
+		if d.Reason != "" {
+			d.Reason = ": " + d.Reason
+		}
+		d.Reason = d.Via + d.Reason
+	}
 	t.Reason, t.Duration = d.Reason, time.Since(start)
 	l.tally(d, err)
-	if d.Action == hooks.Next {
+	if d.Action == hooks.Next || d.Action == hooks.Route {
 		return d, t
 	}
 	return l.denial(d, err), t
@@ -231,6 +235,7 @@ var (
 	errAction = errors.New("it answered with an action that is not known")
 	errAnswer = errors.New("its reply can't be sent: it needs a status from 200 to 599 and at most 64 KiB")
 	errReply  = errors.New("it answered with a reply where there can be none")
+	errRoute  = errors.New("it routed where that can't be, or by no name of an upstream")
 	errPerson = errors.New("it left to a person what has left already, or is not held")
 	errGone   = errors.New("the client is gone")
 )
@@ -356,11 +361,17 @@ func ask(ctx context.Context, h hooks.Hook, r *hooks.Request) (d hooks.Decision,
 func check(p hooks.Point, d hooks.Decision) (hooks.Decision, error) {
 	switch d.Action {
 	case hooks.Next, hooks.Deny:
-		d.Answer = nil
+		d.Answer, d.Via = nil, ""
 		return d, nil
 	case hooks.Ask:
 		if !p.Ahead() {
 			return hooks.Decision{}, errPerson
+		}
+		d.Answer, d.Via = nil, ""
+		return d, nil
+	case hooks.Route:
+		if !p.Ahead() || !upstream(d.Via) {
+			return hooks.Decision{}, errRoute
 		}
 		d.Answer = nil
 		return d, nil

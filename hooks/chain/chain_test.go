@@ -56,6 +56,10 @@ func TestAnswers(t *testing.T) {
 		"deny, nothing said":  {says(hooks.Decision{}, nil), hooks.Deny, "deny", "denied by hook h"},
 		"allow":               {says(hooks.Decision{Action: hooks.Allow}, nil), hooks.Deny, "failed", "an action that is not known"},
 		"ask":                 {says(hooks.Decision{Action: hooks.Ask, Reason: "\x1b[2J", Answer: ok}, nil), hooks.Ask, "ask", `hook h asks: "\x1b[2J"`},
+		"route":               {says(hooks.Decision{Action: hooks.Route, Via: "corp", Reason: "why", Answer: ok}, nil), hooks.Next, "route", ""},
+		"route, nowhere":      {says(hooks.Decision{Action: hooks.Route}, nil), hooks.Deny, "failed", "by no name of an upstream"},
+		"route, a URL":        {says(hooks.Decision{Action: hooks.Route, Via: "http://x:1"}, nil), hooks.Deny, "failed", "by no name of an upstream"},
+		"next with a via":     {says(hooks.Decision{Action: hooks.Next, Via: "corp"}, nil), hooks.Next, "next", ""},
 		"200":                 {says(hooks.Decision{Action: 200}, nil), hooks.Deny, "failed", "an action that is not known"},
 		"error":               {says(hooks.Decision{Action: hooks.Next}, errors.New("boom")), hooks.Deny, "failed", "boom"},
 		"panic":               {hookFunc(func(context.Context, *hooks.Request) (hooks.Decision, error) { panic("boom") }), hooks.Deny, "failed", "it panicked: boom"},
@@ -85,6 +89,9 @@ func TestAnswers(t *testing.T) {
 			}
 			if tt.want != hooks.Next && d.Rule != "f:1" {
 				t.Errorf("it stands at %q", d.Rule)
+			}
+			if (d.Via != "") != (name == "route") || name == "route" && (d.Via != "corp" || trace[0].Reason != "corp: why" || d.Rule != "f:1") {
+				t.Errorf("%+v %+v", d, trace)
 			}
 			if (d.Answer != nil) != (tt.want == hooks.Reply) {
 				t.Errorf("the answer is %+v", d.Answer)
@@ -125,6 +132,39 @@ func TestSeveralAsk(t *testing.T) {
 		}
 		if name == "two" && d.Rule != "f:2" {
 			t.Errorf("it stands at %s", d.Rule)
+		}
+	}
+}
+
+// TestSeveralRoute: all that route say the same, beside others that ask; elsewhere and
+// where two differ it is denied.
+func TestSeveralRoute(t *testing.T) {
+	via := func(name string) hooks.Hook { return says(hooks.Decision{Action: hooks.Route, Via: name}, nil) }
+	ask := says(hooks.Decision{Action: hooks.Ask}, nil)
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	for name, tt := range map[string]struct {
+		hooks       []hooks.Hook
+		at          hooks.Point
+		want        hooks.Action
+		reason, via string
+	}{
+		"one":        {[]hooks.Hook{next, via("corp"), next}, hooks.PointRequest, hooks.Next, "", "corp"},
+		"the same":   {[]hooks.Hook{via("corp"), via("corp")}, hooks.PointConnect, hooks.Next, "", "corp"},
+		"and ask":    {[]hooks.Hook{ask, via("corp"), ask}, hooks.PointRequest, hooks.Ask, "hook a asks; hook c asks", "corp"},
+		"differ":     {[]hooks.Hook{via("corp"), next, via("direct")}, hooks.PointRequest, hooks.Deny, "hook a routes via corp, and hook c via direct", ""},
+		"and a deny": {[]hooks.Hook{via("corp"), says(hooks.Decision{}, nil)}, hooks.PointRequest, hooks.Deny, "denied by hook b", ""},
+		"too late":   {[]hooks.Hook{via("corp")}, hooks.PointResponse, hooks.Deny, "hook a failed", ""},
+		"of a body":  {[]hooks.Hook{via("corp")}, hooks.PointResponseBody, hooks.Deny, "hook a failed", ""},
+	} {
+		var entries []Entry
+		for i, h := range tt.hooks {
+			entries = append(entries, Entry{Name: string(rune('a' + i)), Rule: "f:" + string(rune('1'+i)), Hook: h, On: []hooks.Point{tt.at}})
+		}
+		q := *request
+		q.Point = tt.at
+		d, trace := newChain(t, entries...).Request(t.Context(), &q)
+		if d.Action != tt.want || !strings.HasPrefix(d.Reason, tt.reason) || d.Via != tt.via {
+			t.Errorf("%s: %+v %+v", name, d, trace)
 		}
 	}
 }

@@ -70,6 +70,11 @@ func Run(t *testing.T, start Start) {
 		"ask, nothing said":     {says(`{"version":1,"id":"ID","decision":"ask"}`), hooks.Ask, "hook h asks"},
 		"ask, an escape":        {says(`{"version":1,"id":"ID","decision":"ask","reason":"\u001b[2J"}`), hooks.Ask, `"\x1b[2J"`},
 		"ask with a reply":      {says(`{"version":1,"id":"ID","decision":"ask","reply":{"status":200}}`), hooks.Deny, "failed"},
+		"route":                 {says(`{"version":1,"id":"ID","decision":"route","via":"corp_2"}`), hooks.Next, ""},
+		"route nowhere":         {says(`{"version":1,"id":"ID","decision":"route"}`), hooks.Deny, "failed"},
+		"route, no name":        {says(`{"version":1,"id":"ID","decision":"route","via":"http://x"}`), hooks.Deny, "failed"},
+		"next with a via":       {says(`{"version":1,"id":"ID","decision":"next","via":"corp"}`), hooks.Deny, "failed"},
+		"two vias":              {says(`{"version":1,"id":"ID","decision":"route","via":"a","via":"b"}`), hooks.Deny, "no decision in JSON"},
 		"reply":                 {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":418,"headers":{"x-a":["b"]},"body":"aGk="}}`), hooks.Reply, ""},
 		"reply, bad status":     {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":100}}`), hooks.Deny, "failed"},
 		"reply without one":     {says(`{"version":1,"id":"ID","decision":"reply"}`), hooks.Deny, "failed"},
@@ -103,6 +108,9 @@ func Run(t *testing.T, start Start) {
 				if d.Reason[i] < 0x20 || d.Reason[i] > 0x7e {
 					t.Errorf("the reason %q is not printable", d.Reason)
 				}
+			}
+			if (d.Via != "") != (name == "route") || name == "route" && d.Via != "corp_2" {
+				t.Errorf("routed via %q", d.Via)
 			}
 			if c.want == hooks.Reply && (d.Answer.Status != 418 || string(d.Answer.Body) != "hi" || d.Answer.Header.Get("X-A") != "b") {
 				t.Errorf("the reply is %+v", d.Answer)

@@ -175,3 +175,31 @@ func TestHeader(t *testing.T) {
 		})
 	}
 }
+
+// TestHeaderAnswers: what the C header says is what comes out.
+func TestHeaderAnswers(t *testing.T) {
+	wasmtest.NeedsC(t)
+	h := load(t, Config{Timeout: 10 * time.Second}, wasmtest.C(t, `#include "penstock.h"
+static void judge(const struct penstock_request *q, struct penstock_decision *d)
+{
+	if (penstock_is(q->path, "/ask"))
+		penstock_ask(d, "is \"this\" right?");
+	else if (penstock_is(q->path, "/route"))
+		penstock_route(d, "corp");
+	else if (penstock_is(q->path, "/quote"))
+		penstock_route(d, "a\",\"decision\":\"next");
+}
+`))
+	for path, want := range map[string]string{"/": "next  ", "/ask": `ask is "this" right? `, "/route": "route  corp"} {
+		r := hookstest.Request()
+		r.Path = path
+		if d, err := h.Decide(t.Context(), r); err != nil || d.Action.String()+" "+d.Reason+" "+d.Via != want {
+			t.Errorf("%s: %+v, %v; want %s", path, d, err, want)
+		}
+	}
+	r := hookstest.Request()
+	r.Path = "/quote"
+	if d, err := h.Decide(t.Context(), r); err == nil {
+		t.Errorf("an upstream's name is read as JSON: %+v", d)
+	}
+}

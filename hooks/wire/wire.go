@@ -184,6 +184,7 @@ type decision struct {
 	Decision string `json:"decision"`
 	Reason   string `json:"reason"`
 	Reply    *reply `json:"reply"`
+	Via      string `json:"via"`
 }
 
 type reply struct {
@@ -216,12 +217,16 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 		return hooks.Decision{}, errors.New("its answer is to another question")
 	case (d.Reply != nil) != (d.Decision == "reply"):
 		return hooks.Decision{}, errors.New("its answer has a reply that does not go with the decision")
+	case (d.Via != "") != (d.Decision == "route"):
+		return hooks.Decision{}, errors.New("its answer has a via that does not go with the decision")
 	}
 	switch d.Decision {
 	case "next":
 		return hooks.Decision{Action: hooks.Next}, nil
 	case "deny":
 		return hooks.Decision{Reason: d.Reason}, nil
+	case "route":
+		return hooks.Decision{Action: hooks.Route, Reason: d.Reason, Via: d.Via}, nil
 	case "ask":
 		return hooks.Decision{Action: hooks.Ask, Reason: d.Reason}, nil
 	case "reply":
@@ -248,7 +253,7 @@ func exactKeys(doc []byte) error {
 			return bad
 		}
 		switch key {
-		case "version", "id", "decision", "reason", "reply":
+		case "version", "id", "decision", "reason", "reply", "via":
 		default:
 			return bad
 		}

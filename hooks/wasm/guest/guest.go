@@ -99,8 +99,9 @@ func (r *Request) Header(name string) string {
 
 // Decision is the answer. The zero value is a deny.
 type Decision struct {
-	Word   string // next, deny, ask or reply; "": deny
+	Word   string // next, deny, ask, route or reply; "": deny
 	Reason string // of deny and ask; one line for a person
+	Via    string // with route
 	Reply  *Reply // with reply
 }
 
@@ -120,6 +121,9 @@ func Deny(reason string) Decision { return Decision{Word: "deny", Reason: reason
 // Ask leaves it to a person what becomes of a request, or of a connection.
 func Ask(reason string) Decision { return Decision{Word: "ask", Reason: reason} }
 
+// Route has nothing against a request that leaves by an upstream, or "direct".
+func Route(via string) Decision { return Decision{Word: "route", Via: via} }
+
 // Judge returns the answer to a question, nil if the question can't be read. Decide
 // calls it; tests can, on any system.
 func Judge(question []byte, judge func(*Request) Decision) []byte {
@@ -136,8 +140,9 @@ func Judge(question []byte, judge func(*Request) Decision) []byte {
 		ID      string `json:"id"`
 		Word    string `json:"decision"`
 		Reason  string `json:"reason,omitempty"`
+		Via     string `json:"via,omitempty"`
 		Reply   *Reply `json:"reply,omitempty"`
-	}{1, r.ID, d.Word, d.Reason, d.Reply})
+	}{1, r.ID, d.Word, d.Reason, d.Via, d.Reply})
 	if err != nil {
 		return nil
 	}

@@ -22,6 +22,8 @@ func TestJudge(t *testing.T) {
 	}{
 		"next":       {guest.Next(), hooks.Next, ""},
 		"deny":       {guest.Deny("no"), hooks.Deny, "no"},
+		"ask":        {guest.Ask("why"), hooks.Ask, "why"},
+		"route":      {guest.Route("corp"), hooks.Route, ""},
 		"forgotten":  {guest.Decision{}, hooks.Deny, ""},
 		"reply":      {guest.Decision{Word: "reply", Reply: &guest.Reply{Status: 418, Body: []byte("tea")}}, hooks.Reply, ""},
 		"not a word": {guest.Decision{Word: "allow"}, hooks.Deny, "its answer has a decision that is not known"},
@@ -39,6 +41,9 @@ func TestJudge(t *testing.T) {
 			}
 			if d.Action != c.want || d.Reason != c.why {
 				t.Errorf("%+v, want %s: %s", d, c.want, c.why)
+			}
+			if (d.Via == "corp") != (d.Action == hooks.Route) {
+				t.Errorf("routed via %q", d.Via)
 			}
 			if d.Action == hooks.Reply && (d.Answer.Status != 418 || string(d.Answer.Body) != "tea") {
 				t.Errorf("%+v", d.Answer)

@@ -56,8 +56,9 @@ struct penstock_request {
 };
 
 struct penstock_decision {
-	const char *word;	/* "next", "deny" or "ask"; 0: see penstock_raw */
+	const char *word;	/* "next", "deny", "ask" or "route"; 0: see penstock_raw */
 	const char *reason;	/* a line of ASCII, or 0 */
+	const char *via;	/* of "route", else 0 */
 	size_t raw;
 };
 
@@ -76,6 +77,13 @@ static inline void penstock_deny(struct penstock_decision *d, const char *reason
 {
 	d->word = "deny";
 	d->reason = reason;
+}
+
+/* It leaves by an upstream, or "direct". */
+static inline void penstock_route(struct penstock_decision *d, const char *via)
+{
+	d->word = "route";
+	d->via = via;
 }
 
 /* A person is asked what becomes of the request. */
@@ -330,7 +338,7 @@ static inline char *penstock_put(char *to, const char *s, size_t n)
 PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint32_t size)
 {
 	struct penstock_request q = {.port = 0};
-	struct penstock_decision d = {"next", 0, 0};
+	struct penstock_decision d = {"next", 0, 0, 0};
 	struct penstock_text key, value;
 	const char *p = at + 1, *end = at + size;
 	char *to = penstock_out;
@@ -361,6 +369,11 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	to = penstock_put(to, q.id.at, q.id.size);
 	to = PENSTOCK_PUT(to, "\",\"decision\":\"");
 	to = penstock_put(to, d.word, penstock_length(d.word));
+	if (d.via) {
+		to = PENSTOCK_PUT(to, "\",\"via\":\"");
+		for (const char *v = d.via; *v && v < d.via + 64; v++)
+			*to++ = *v;
+	}
 	if (d.reason) {
 		to = PENSTOCK_PUT(to, "\",\"reason\":\"");
 		for (const char *r = d.reason; *r && r < d.reason + 512; r++) {
