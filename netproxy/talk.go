@@ -52,23 +52,38 @@ type talkEnd struct {
 	w      io.Writer
 	masked bool
 	said   bool // a close: nothing may come behind it
+	over   *atomic.Bool
 	buf    []byte
 }
 
-// frame sends a frame. It may change the payload.
+// frame sends a frame, if it is not over. It may change the payload.
 func (s *talkEnd) frame(op byte, fin bool, payload []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over.Load() {
+		return errSaid
+	}
+	return s.write(op, fin, payload)
+}
+
+// last sends the close that ends it.
+func (s *talkEnd) last(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write(wire.OpClose, true, payload) //nolint:errcheck // gone already, then
+}
+
+func (s *talkEnd) write(op byte, fin bool, payload []byte) error {
+	if s.said {
+		return errSaid
+	}
+	s.said = op == wire.OpClose
 	var key *[4]byte
 	if s.masked {
 		key = new([4]byte)
 		rand.Read(key[:]) //nolint:errcheck // it does not fail
 		wire.Mask(*key, 0, payload)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.said {
-		return errSaid
-	}
-	s.said = op == wire.OpClose
 	s.buf = wire.AppendFrameHeader(s.buf[:0], op, fin, len(payload), key)
 	if len(payload) > 4<<10 {
 		if _, err := s.w.Write(s.buf); err != nil {
@@ -88,7 +103,7 @@ func newTalk(f *flow, r *http.Request, up io.ReadWriteCloser) *talk {
 	t.ctx, t.cancel = context.WithCancel(r.Context())
 	t.ends[0].w, t.ends[0].masked = up, true
 	for i := range t.done {
-		t.done[i] = make(chan struct{})
+		t.done[i], t.ends[i].over = make(chan struct{}), &t.over
 	}
 	return t
 }
@@ -258,7 +273,7 @@ func (t *talk) end(code uint16, reason string) {
 		time.AfterFunc(lastWords, func() { t.up.Close() }) //nolint:errcheck // gone already, then
 		say := func(to *talkEnd, why string) {
 			b := append(binary.BigEndian.AppendUint16(nil, code), why...)
-			to.frame(wire.OpClose, true, b[:min(len(b), wire.MaxControl)]) //nolint:errcheck // gone already, then
+			to.last(b[:min(len(b), wire.MaxControl)])
 		}
 		say(&t.ends[1], reason)
 		say(&t.ends[0], "")

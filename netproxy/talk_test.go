@@ -167,6 +167,24 @@ func TestMessageHookPolicy(t *testing.T) {
 	resp.Body.Close()
 }
 
+// TestMessageHookBroken: where the hooks of a new policy can't be asked no message
+// passes.
+func TestMessageHookBroken(t *testing.T) {
+	pn := newPen(t, someRules, (&bodyHook{}).on(asWhole, hooks.PointWebSocket))
+	o := newPartner(pn, func(s string) string { return s })
+	ctx, c, _ := talkTo(t, pn, "wss://api.test/")
+	pn.p.SetPolicy(parsePolicy(t, "version: 1\negress: {allow: [{host: api.test}]}\nhooks: [{name: h, on: [websocket], http: 'https://hooks.test/', key: 'env:K'}]"))
+	if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusPolicyViolation || !strings.Contains(err.Error(), "can't be asked") {
+		t.Error(err)
+	}
+	if got, _ := o.all(); len(got) != 1 {
+		t.Errorf("the upstream got %q", got)
+	}
+}
+
 // asMessages puts a client's frames behind a handshake, and returns what the origin
 // and the client got; each reads until its end.
 func asMessages(t *testing.T, pn *pen, pens, upstreams string) (up, down string) {
@@ -185,7 +203,7 @@ func asMessages(t *testing.T, pn *pen, pens, upstreams string) (up, down string)
 		br := bufio.NewReader(c)
 		http.ReadRequest(br)
 		io.WriteString(c, strings.Replace(upgraded, "Sec-WebSocket-Extensions: permessage-deflate\r\n", "", 1)+upstreams)
-		origin <- heard(c.(*net.TCPConn), br, true)
+		origin <- heard(c.(*net.TCPConn), br, true, frame(0x89, false, 0, "late")+frame(0x81, false, 0, "late"))
 	}()
 	c := pn.dial("web.test:80")
 	br := bufio.NewReader(c)
@@ -193,15 +211,17 @@ func asMessages(t *testing.T, pn *pen, pens, upstreams string) (up, down string)
 	if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != 101 {
 		t.Fatal(resp, err)
 	}
-	down = heard(c, br, false)
+	down = heard(c, br, false, frame(0x89, true, 0, "late"))
 	c.Close()
 	return <-origin, down
 }
 
-// heard is everything that comes. The answer to a close is the end of what is sent.
-func heard(c interface{ CloseWrite() error }, src io.Reader, masked bool) string {
+// heard is everything that comes. The answer to a close is something that is too late,
+// and the end of what is sent.
+func heard(c *net.TCPConn, src io.Reader, masked bool, late string) string {
 	var all bytes.Buffer
 	wire.NewFrames(io.TeeReader(src, &all), masked, nil).Discard()
+	io.WriteString(c, late)
 	c.CloseWrite()
 	io.Copy(&all, src)
 	return all.String()
@@ -251,7 +271,7 @@ func TestMessageFrames(t *testing.T) {
 		"upstream masks":      {"", f(0x81, "x"), []string{"88 1002 "}, []string{"88 1002 a server's frame is masked"}, "upstream", "masked"},
 		"upstream's bits":     {"", g(0xc1, "x"), []string{"88 1002 "}, []string{"88 1002 a reserved bit is set, and no extension was agreed"}, "upstream", "reserved"},
 		"denied in fragments": {f(0x01, "a SEC") + f(0x80, "RET") + f(0x88, ""), "", []string{"88 1008 "}, []string{"88 1008 denied by hook test: it is secret"}, "hook", "denied by hook test"},
-		"denied, then more":   {f(0x81, "SECRET") + f(0x81, "after") + f(0x88, ""), "", []string{"88 1008 "}, []string{"88 1008 denied by hook test: it is secret"}, "hook", "denied by hook test"},
+		"denied, then more":   {f(0x81, "SECRET") + f(0x81, strings.Repeat("after", 1<<19)) + f(0x88, ""), "", []string{"88 1008 "}, []string{"88 1008 denied by hook test: it is secret"}, "hook", "denied by hook test"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pn := newPen(t, someRules, (&bodyHook{}).on(asWhole, hooks.PointWebSocket))
