@@ -122,7 +122,7 @@ func TestHookAsksFirst(t *testing.T) {
 		if r := s.Result(); !strings.Contains(r.Stdout, goodURL+" 403") || good.Hits() != 1 {
 			t.Errorf("%d hits\n%s", good.Hits(), r)
 		}
-		s, id = waiting(t, c, goodURL)
+		s, _ = waiting(t, c, goodURL)
 		if err := syscall.Kill(s.Role(host.Proxy), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}

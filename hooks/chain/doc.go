@@ -15,6 +15,13 @@
 // means something to the connection, with a reason that is a terminal's escape
 // sequence, too late, or never.
 //
+// Where a hook asks a person or chooses a way, the pen would have its own words in the
+// question or the name: reasons are escaped and bounded, a name is one of the policy's
+// or a deny. It would have a yes to one thing let out another: the answer is for what the
+// hook said (netproxy/desk), and a policy or process that has changed meanwhile denies.
+// It would have two hooks choose, and the weaker one win: that denies. What has left
+// already no hook can hold or send another way.
+//
 // Of bodies a pen, or an upstream, would begin many and end none; cut what it hides
 // in two; compress it, so that little becomes much or much becomes nothing, or put
 // something behind the end of what is compressed; call it something else; hide it in
