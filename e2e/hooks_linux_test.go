@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -78,6 +79,61 @@ func TestWebhook(t *testing.T) {
 			p.opts.Env = o.Env
 			if r := p.sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the key of hook soc") || !strings.Contains(r.Stderr, "SOC_KEY is not set") {
 				t.Error(r)
+			}
+		})
+	}
+}
+
+// A webhook decides whether a session starts, of an ordinary user, of root and under the
+// privileged supervisor, and is told of its end; what it denies has not run.
+func TestSessionHook(t *testing.T) {
+	if bare() {
+		t.Skip("no hooks without a pen")
+	}
+	for name, o := range world.Users() {
+		t.Run(name, func(t *testing.T) {
+			w := world.New(t)
+			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			told := make(chan string, 10)
+			w.HTTPS("hooks.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var v struct {
+					ID, Point string
+					Run       struct {
+						Command    []string
+						User, Tier string
+						End        struct {
+							Code int `json:"exit_code"`
+						}
+					}
+				}
+				if err := json.NewDecoder(r.Body).Decode(&v); err != nil {
+					t.Error(err)
+				}
+				command := strings.Join(v.Run.Command, " ")
+				no := strings.Contains(command, "forbidden")
+				told <- fmt.Sprintf("%s %t %d %t", v.Point, no, v.Run.End.Code, v.Run.User != "" && v.Run.Tier == "bwrap")
+				answer := map[string]any{"version": 1, "id": v.ID, "decision": "next"}
+				if no {
+					answer["decision"], answer["reason"] = "deny", "not this one"
+				}
+				w.Header().Set("Content-Type", "application/json")
+				json.NewEncoder(w).Encode(answer)
+			}))
+			p.opts.Env = append(p.opts.Env, "SOC_KEY=0123456789abcdef")
+			p.hooks = []string{`{name: soc, on: [session_start, session_end], http: "https://hooks.example.com/penstock", key: "env:SOC_KEY", timeout: 5s}`}
+			if r := p.sh("echo ran; exit 3"); r.Code != 3 || !strings.Contains(r.Stdout, "ran") {
+				t.Error(r)
+			}
+			if r := p.sh("echo ran forbidden"); r.Code != 125 || strings.Contains(r.Stdout, "ran") || !strings.Contains(r.Stderr, "the session may not start: denied by hook soc: not this one") {
+				t.Error(r)
+			}
+			close(told)
+			var got []string
+			for s := range told {
+				got = append(got, s)
+			}
+			if want := "session_start false 0 true, session_end false 3 true, session_start true 0 true, session_end true 125 true"; strings.Join(got, ", ") != want {
+				t.Errorf("it was told %q", got)
 			}
 		})
 	}
