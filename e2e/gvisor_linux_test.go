@@ -348,6 +348,36 @@ print("own", c.recv(3))
 	})
 }
 
+// A terminal is one: its size, what is typed, and its keys.
+func TestGvisorTerminal(t *testing.T) {
+	gvisorPens(t, func(t *testing.T, p *pen) {
+		r := p.w.Run(p.home, p.opts, world.Tool(t, "python3"), "-c", `
+import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+out = b""
+def until(text):
+    global out
+    while text not in out:
+        out += os.read(fd, 4096)
+    out = out[out.index(text) + len(text):]
+for text, keys in (b"33 101\r\n", b"typed\n"), (b"got typed\r\n", b""), (b"ready\r\n", b"\x03"):
+    until(text)
+    os.write(fd, keys)
+try:
+    while os.read(fd, 4096): pass
+except OSError: pass
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`, world.Penstock(t), "run", "--quiet", "--policy", p.policy(), "--sandbox", "gvisor", "--", "sh", "-c",
+			`stty size; read x; echo got $x; trap "exit 4" INT; echo ready; while :; do sleep 0.05; done`)
+		if r.Stdout != "4\n" {
+			t.Error(r)
+		}
+	})
+}
+
 // A limit of memory holds the command, or there is no session.
 func TestGvisorMemory(t *testing.T) {
 	gvisorPens(t, func(t *testing.T, p *pen) {
