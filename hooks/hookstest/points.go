@@ -68,7 +68,7 @@ func points(t *testing.T, start Start) {
 					}
 					asked <- q
 					return []byte(strings.ReplaceAll(c.answer, "ID", ID(q)))
-				}})).Request(t.Context(), At(p))
+				}}), patient).Request(t.Context(), At(p))
 				if want := c.want; p == hooks.PointSessionEnd {
 					if d.Action != hooks.Next || len(trace) != 1 || want == hooks.Next != (trace[0].Decision == "next") {
 						t.Errorf("%+v %+v", d, trace)
