@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-
-	"github.com/penstock/penstock/internal/world"
 )
 
 // attempt is one attack. Its number is its place in the list.
@@ -23,7 +21,10 @@ type attempt struct {
 	env     []string
 	// alone is an attempt with sessions of its own. It returns what arrived and
 	// what was seen, and runs its own control.
-	alone func(t *testing.T, o world.Options) (arrived, seen string)
+	alone func(t *testing.T, o caller) (arrived, seen string)
+	// outside is one whose aim is penstock outside of the pen, which no tier changes:
+	// it is tried in one.
+	outside bool
 }
 
 // control is how an attempt is shown to be able to arrive.

@@ -13,7 +13,7 @@ import (
 )
 
 // editPolicy puts the policy where the tool can see it.
-func editPolicy(t *testing.T, o world.Options) (arrived, seen string) {
+func editPolicy(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	const name, more = "project/policy.yaml", "    - host: \"*.late.example\"\n"
 	s.w.Name("mark-of-edit.late.example", s.w.Address())
@@ -22,7 +22,7 @@ func editPolicy(t *testing.T, o world.Options) (arrived, seen string) {
 	before, _ := os.ReadFile(filepath.Join(s.home.Path, name))
 	run := func() {
 		s.result = s.w.Run(s.home, s.o, world.Penstock(t), "run", "--policy", "policy.yaml", "--", s.tool, "act", "sh",
-			"echo changed >> policy.yaml; echo changed > p2; mv p2 policy.yaml; rm -f policy.yaml; ln -s p3 policy.yaml; mv ../project ../p; kill -HUP 1; $T act get GET http://mark-of-edit.late.example/mark-of-edit")
+			"echo changed >> policy.yaml; echo changed > p2; mv p2 policy.yaml; rm -f policy.yaml; ln -s p3 policy.yaml; mv ../project ../p; [ $PPID = 1 ] || kill -HUP 1; $T act get GET http://mark-of-edit.late.example/mark-of-edit")
 		s.collect()
 	}
 	run()
@@ -50,7 +50,7 @@ func editPolicy(t *testing.T, o world.Options) (arrived, seen string) {
 
 // fillAudit gives the audit a small disk: what is no longer recorded must not
 // leave.
-func fillAudit(t *testing.T, o world.Options) (arrived, seen string) {
+func fillAudit(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	disk := s.w.NewAuditDisk(s.home, "192k")
 	p := s.home.Write(t, "policy.yaml", s.policy())
@@ -88,12 +88,12 @@ func fillAudit(t *testing.T, o world.Options) (arrived, seen string) {
 
 // exhaust wears the proxy out; it must still serve what is allowed, end in
 // time, and keep its record small.
-func exhaust(script string) func(*testing.T, world.Options) (string, string) {
-	return func(t *testing.T, o world.Options) (arrived, seen string) {
+func exhaust(script string) func(*testing.T, caller) (string, string) {
+	return func(t *testing.T, o caller) (arrived, seen string) {
 		s := small(t, o)
 		const mark = "mark-of-worn"
 		script := strings.ReplaceAll(script+"; for i in 1 2 3 4 5; do $T act get GET http://good.example/{c}-after && break; done", "{c}", mark)
-		s.in("", s.tool, "act", "sh", script)
+		s.in(s.tool, "act", "sh", script)
 		for _, p := range s.packets {
 			if p.Protocol != "tcp" && !tooLate(p) || strings.Contains(string(p.Payload), mark) {
 				arrived = "packet " + p.String()
@@ -116,8 +116,8 @@ func exhaust(script string) func(*testing.T, world.Options) (string, string) {
 }
 
 // tooMany wants more of something than the policy gives.
-func tooMany(setting, act, what string, most int) func(*testing.T, world.Options) (string, string) {
-	return func(t *testing.T, o world.Options) (arrived, seen string) {
+func tooMany(setting, act, what string, most int) func(*testing.T, caller) (string, string) {
+	return func(t *testing.T, o caller) (arrived, seen string) {
 		s := small(t, o)
 		had := func(out string) int {
 			_, rest, _ := strings.Cut(out, what+" ")
@@ -129,7 +129,8 @@ func tooMany(setting, act, what string, most int) func(*testing.T, world.Options
 			}
 			return n
 		}
-		s.in("sandbox: {"+setting+"}\n", s.tool, "act", act, "600")
+		s.limit = setting
+		s.in(s.tool, "act", act, "600")
 		if s.result.Code == 125 && strings.Contains(s.result.Stderr, "can't be enforced here") {
 			return "", "no pen: the limit can't be enforced here" // an error, not a weaker pen
 		}
@@ -148,7 +149,7 @@ func tooMany(setting, act, what string, most int) func(*testing.T, world.Options
 }
 
 // namedCommand has escapes where ps and the summary show them.
-func namedCommand(t *testing.T, o world.Options) (arrived, seen string) {
+func namedCommand(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	p := s.home.Write(t, "policy.yaml", s.policy())
 	cmd := s.w.Command(s.home, s.o, world.Penstock(t), "run", "--policy", p, "--", "/bin/sh", "-c", "# \x1b]0;owned-name\x07\x1b[2J\u202e\r{\"x\":1}\nexec ./tool act getwait go-on http://good.example/mark-of-name")
@@ -179,7 +180,7 @@ func namedCommand(t *testing.T, o world.Options) (arrived, seen string) {
 }
 
 // otherPen listens in one pen and connects from another of the same user.
-func otherPen(t *testing.T, o world.Options) (arrived, seen string) {
+func otherPen(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	p := s.home.Write(t, "policy.yaml", s.policy())
 	const listener = `

@@ -86,7 +86,7 @@ func files() []attempt {
 	hook := "printf '#!/bin/sh\\n# {c}\\n'"
 	return []attempt{
 		read("{home}/.ssh/id_ed25519"), read("{home}/.aws/credentials"), read("{home}/.config/penstock/policy.yaml"), read("{home}/.local/state/penstock/planted"), read("{home}/.local/share/penstock/planted"), read("{home}/.bashrc"), read("{project}/../notes.txt"), read("{project}/link-notes"),
-		{category: c, name: "read the authority's key, anywhere", do: sh("find / -xdev \\( -name '*.key' -o -name 'key*.pem' -o -name 'ca*.pem' \\) -size -64k -type f -exec cat {} + 2>/dev/null | grep -a -A3 'PRIVATE KEY' | head -5; cat {home}/.local/share/penstock/ca/* 2>/dev/null | grep -a 'PRIVATE KEY'; true"), arrived: byLoot("PRIVATE KEY"), control: control{kind: own}},
+		{category: c, name: "read the authority's key, anywhere", do: sh("find / -xdev \\( -path /usr -o -path /proc -o -path /sys \\) -prune -o \\( -name '*.key' -o -name 'key*.pem' -o -name 'ca*.pem' \\) -size -64k -type f -exec cat {} + 2>/dev/null | grep -a -A3 'PRIVATE KEY' | head -5; cat {home}/.local/share/penstock/ca/* 2>/dev/null | grep -a 'PRIVATE KEY'; true"), arrived: byLoot("PRIVATE KEY"), control: control{kind: own}},
 		{category: c, name: "read shadow and the machine's keys", do: sh("cat /etc/shadow /etc/gshadow /etc/ssh/ssh_host_*_key 2>&1 | head -c 600"), arrived: byLoot("root:", "PRIVATE KEY"), control: control{kind: bareRoot}},
 		{category: c, name: "write to the home", do: sh("echo {c} >> {home}/.bashrc; echo {c} > {home}/new; echo {c} > {home}/.ssh/authorized_keys"), arrived: byFile},
 		{category: c, name: "write beside the work directory", do: sh("echo {c} > ../{c}; echo {c} > {project}/../notes2; mkdir ../dir-{c}"), arrived: byFile},
@@ -129,7 +129,7 @@ func keys() []attempt {
 		{category: c, name: "reflected in a redirect", do: sh(`$T act get GET https://secret.example/echo-location/{c} "X-Api-Key=$HOSTILE_KEY" "Accept-Encoding=gzip"`), arrived: byLoot(realValue)},
 		{category: c, name: "split over two headers of one name", do: sh(`$T act saytls secret.example:443 secret.example '' "GET /echo/{c} HTTP/1.1\r\nHost: secret.example\r\nX-Api-Key: $HOSTILE_KEY\r\nX-Api-Key: $HOSTILE_KEY\r\nConnection: close\r\n\r\n"`), arrived: byLoot(realValue)},
 		{category: c, name: "TRACE to the declared host", do: sh(`$T act saytls secret.example:443 secret.example '' "TRACE /echo/{c} HTTP/1.1\r\nHost: secret.example\r\nX-Api-Key: $HOSTILE_KEY\r\nConnection: close\r\n\r\n"`), arrived: byLoot(realValue)},
-		{category: c, name: "in the names of the run's own files and arguments", do: sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ /proc/self/mountinfo 2>/dev/null; find / -xdev -newer /proc/self/status -type f 2>/dev/null | head -50; grep -ra " + realValue[:16] + " /run /etc/ssl /var/tmp 2>/dev/null | head"), arrived: byLoot(realValue), control: without("covered by the environment of every process")},
+		{category: c, name: "in the names of the run's own files and arguments", do: sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ /proc/self/mountinfo 2>/dev/null; find / -xdev \\( -path /usr -o -path /proc -o -path /sys \\) -prune -o -newer /proc/self/status -type f 2>/dev/null | head -50; grep -ra " + realValue[:16] + " /run /etc/ssl /var/tmp 2>/dev/null | head"), arrived: byLoot(realValue), control: without("covered by the environment of every process")},
 		{category: c, name: "in the audit, our output and our state", do: sh(`$T act get GET https://secret.example/{c} "X-Api-Key=$HOSTILE_KEY"`), arrived: byOurs, control: control{kind: own}},
 	}
 }

@@ -1,10 +1,13 @@
 package hostile
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -22,6 +25,33 @@ func (s *scene) ourOutput() {
 		s.show += r.Stdout + r.Stderr
 	}
 	s.show += s.result.Stderr
+}
+
+// mark is an attempt's, or its twin's; placeholder is a secret's, and random.
+var (
+	mark        = regexp.MustCompile(`[qt][0-9]{3}x`)
+	placeholder = regexp.MustCompile(`PENSTOCK[0-9A-Za-z]{8,}`)
+)
+
+// recorded is what the audit says of each attempt that has its mark in a record: the
+// verdicts, rules and reasons, sorted, without what differs between two runs.
+func (s *scene) recorded() map[string][]string {
+	said := map[string][]string{}
+	usual := strings.NewReplacer(s.home.Path, "~", s.hostPort, "PORT", s.openPort, "OPEN")
+	for l := range strings.Lines(s.show) {
+		var r struct{ Type, Protocol, Method, Host, Path, Verdict, Rule, Reason, Name string }
+		if json.Unmarshal([]byte(l), &r) != nil || r.Type != "flow_open" && r.Type != "dns" || strings.HasPrefix(r.Path, "/loot/") {
+			continue
+		}
+		what := placeholder.ReplaceAllString(usual.Replace(fmt.Sprint(r)), "PENSTOCK…")
+		if id := mark.FindString(what); id != "" && !slices.Contains(said[id], what) {
+			said[id] = append(said[id], what)
+		}
+	}
+	for _, all := range said {
+		slices.Sort(all)
+	}
+	return said
 }
 
 // byKey counts the real value anywhere but in its header to its host, and the

@@ -36,7 +36,7 @@ func plants() []attempt {
 			s.home.Write(s.t, "project/.git/config", "[core]\n\tworktree = ../..\n\thooksPath = ../../.ssh\n[include]\n\tpath = ../../.aws/credentials\n")
 		})},
 		{category: c, name: "a link as the work directory's source", alone: planted("cat sub/id_ed25519 sub/../notes.txt", func(s *scene) { s.link("../.ssh", "sub") })},
-		{category: c, name: "a pipe, an endless file and a loop where files are expected", control: without("it is about our own start"), alone: stall},
+		{category: c, name: "a pipe, an endless file and a loop where files are expected", control: without("it is about our own start"), alone: stall, outside: true},
 		{category: c, name: "programs named like ours on the caller's PATH", alone: impostor},
 	}
 }
@@ -56,8 +56,8 @@ func (s *scene) link(target, name string) {
 
 // planted reads what the plants could have opened. A session that refuses to
 // start has held too.
-func planted(script string, plant func(*scene)) func(*testing.T, world.Options) (string, string) {
-	return func(t *testing.T, o world.Options) (arrived, seen string) {
+func planted(script string, plant func(*scene)) func(*testing.T, caller) (string, string) {
+	return func(t *testing.T, o caller) (arrived, seen string) {
 		s := small(t, o)
 		plant(s)
 		script := strings.ReplaceAll(script, "{home}", s.home.Path)
@@ -73,7 +73,7 @@ func planted(script string, plant func(*scene)) func(*testing.T, world.Options) 
 	}
 }
 
-func unapproved(t *testing.T, o world.Options) (arrived, seen string) {
+func unapproved(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	s.w.Name("mark-of-plant.late.example", s.w.Address())
 	s.home.Write(t, "project/.penstock.yaml", "version: 1\negress:\n  allow:\n    - host: \"*.late.example\"\n")
@@ -94,7 +94,7 @@ func unapproved(t *testing.T, o world.Options) (arrived, seen string) {
 }
 
 // stall leaves what a careless reader would wait for, for ever.
-func stall(t *testing.T, o world.Options) (arrived, seen string) {
+func stall(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	s.o.Timeout = 20 * time.Second
 	p := s.home.Write(t, "policy.yaml", s.policy())
@@ -129,7 +129,7 @@ func stall(t *testing.T, o world.Options) (arrived, seen string) {
 }
 
 // impostor puts programs of its own first on PATH.
-func impostor(t *testing.T, o world.Options) (arrived, seen string) {
+func impostor(t *testing.T, o caller) (arrived, seen string) {
 	s := small(t, o)
 	ran := filepath.Join(s.home.Path, "impostor-ran")
 	for _, name := range []string{"bwrap", "nft", "ip", "newuidmap", "newgidmap", "git", "getent", "id"} {

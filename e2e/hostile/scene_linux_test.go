@@ -27,11 +27,20 @@ const (
 	realValue  = "real-value-5e8f31c07a"
 )
 
+// caller is who runs the attempts, and the tier that the pens are of: "" leaves it to
+// penstock.
+type caller struct {
+	world.Options
+	tier string
+}
+
 // scene is one run of the whole list, in a pen or without one.
 type scene struct {
 	t        *testing.T
 	w        *world.World
 	o        world.Options
+	tier     string
+	limit    string // one of the policy's, under sandbox
 	home     *world.Home
 	rig      string // a directory of the host that everybody may write to
 	hostPort string // the host's loopback has it, no rule does
@@ -51,9 +60,9 @@ type scene struct {
 	show    string // what our own commands print about the session
 }
 
-func newScene(t *testing.T, o world.Options) *scene {
+func newScene(t *testing.T, o caller) *scene {
 	w := world.New(t)
-	s := &scene{t: t, w: w, o: o, home: w.NewHome(o), net: newRecorder(t, w), host: newRecorder(t, w), victims: map[int]int{}, running: map[int]*exec.Cmd{}}
+	s := &scene{t: t, w: w, o: o.Options, tier: o.tier, home: w.NewHome(o.Options), net: newRecorder(t, w), host: newRecorder(t, w), victims: map[int]int{}, running: map[int]*exec.Cmd{}}
 	s.o.Env = append([]string{"HOSTILE_KEY=" + realValue, "HOST_TOKEN=" + hostSecret + "env", "TERM=xterm"}, o.Env...)
 	s.o.Timeout = 3 * time.Minute
 	var err error
@@ -196,7 +205,22 @@ egress:
     - {host: host.penstock.internal, ports: [%s]}
   deny:
     - host: no.good.example
-`, s.w.CA(), s.openPort)
+%s`, s.w.CA(), s.openPort, s.sandbox())
+}
+
+// sandbox is the policy's section of that name.
+func (s *scene) sandbox() string {
+	var out []string
+	if s.tier != "" {
+		out = append(out, "tier: "+s.tier)
+	}
+	if s.limit != "" {
+		out = append(out, s.limit)
+	}
+	if out == nil {
+		return ""
+	}
+	return "sandbox: {" + strings.Join(out, ", ") + "}\n"
 }
 
 // targets makes names lead somewhere and starts the host's processes.

@@ -18,7 +18,7 @@ func TestSupervisor(t *testing.T) {
 	if !ok {
 		return // without root there is none
 	}
-	for name, f := range map[string]func(*testing.T, world.Options){
+	for name, f := range map[string]func(*testing.T, caller){
 		"ask it at its socket":                          askSupervisor,
 		"leave the control group":                       leaveGroup,
 		"detach its programs":                           detachPrograms,
@@ -26,7 +26,7 @@ func TestSupervisor(t *testing.T) {
 		"go on when the session is killed in a storm":   forkStorm,
 		"go on when it is killed, stopped and orphaned": outliveSupervisor,
 	} {
-		t.Run(name, func(t *testing.T) { f(t, o) })
+		t.Run(name, func(t *testing.T) { f(t, caller{Options: o}) })
 	}
 }
 
@@ -46,7 +46,7 @@ for m in (b'{"op":"status","version":1}', b'{"op":"list","version":1}', b'{"op":
         print("failed", e, flush=True)
 `
 
-func askSupervisor(t *testing.T, o world.Options) {
+func askSupervisor(t *testing.T, o caller) {
 	s := small(t, o)
 	sup, python := s.home.Supervisor(), world.Tool(t, "python3")
 	s.home.Write(t, "project/ask.py", asker)
@@ -170,7 +170,7 @@ echo ready`
 
 // leaveGroup wants the file systems of all hierarchies, which can't be granted, and
 // looks for another way to them.
-func leaveGroup(t *testing.T, o world.Options) {
+func leaveGroup(t *testing.T, o caller) {
 	s := small(t, o)
 	s.w.Run(s.home, s.o, world.Penstock(t), "ps") // so that the supervisor's groups are there
 	p := s.home.Write(t, "policy.yaml", s.policy())
@@ -195,7 +195,7 @@ func leaveGroup(t *testing.T, o world.Options) {
 
 // detachPrograms wants the pins: the file system can't be granted, and what is in
 // it is root's alone. Without it there is bpf(2), which "raise" tries.
-func detachPrograms(t *testing.T, o world.Options) {
+func detachPrograms(t *testing.T, o caller) {
 	s := small(t, o)
 	sup := s.home.Supervisor()
 	s.w.Run(s.home, s.o, world.Penstock(t), "ps") // so that they are there
@@ -251,7 +251,7 @@ c.send(b"GET /passed HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n
 u.send(b"y")
 `
 
-func passSockets(t *testing.T, o world.Options) {
+func passSockets(t *testing.T, o caller) {
 	s := small(t, o)
 	python := world.Tool(t, "python3")
 	s.home.Write(t, "project/pass.py", passer)
@@ -277,7 +277,7 @@ func passSockets(t *testing.T, o world.Options) {
 // storm forks as fast as it can, each child in a session of its own.
 const storm = `trap '' TERM HUP INT; echo ready; while :; do setsid sh -c 'trap "" TERM; sleep 0.05 & sleep 0.05 & exec sleep 1000' </dev/null >/dev/null 2>&1 & [ $(ls /proc | grep -c '^[0-9]') -gt 200 ] && wait -n; done`
 
-func forkStorm(t *testing.T, o world.Options) {
+func forkStorm(t *testing.T, o caller) {
 	s := small(t, o)
 	groups, cmd := s.begin(nil, "/bin/bash", "-c", storm)
 	if !soon(20*time.Second, func() bool { return members(groups) > 60 }) {
@@ -313,7 +313,7 @@ func empty(t *testing.T, groups []string) {
 
 // outliveSupervisor stops and orphans what it can, then its supervisor is killed,
 // and swept away after by the next one.
-func outliveSupervisor(t *testing.T, o world.Options) {
+func outliveSupervisor(t *testing.T, o caller) {
 	s := small(t, o)
 	groups, cmd := s.begin(nil, s.tool, "act", "sh", "$T act daemon "+ours("mark-of-swept")+" marks; echo ready; kill -STOP -- -1; kill -STOP $$")
 	if len(left(ours("mark-of-swept"))) == 0 {

@@ -51,7 +51,9 @@ func raise([]string) error {
 			if err := os.WriteFile("suid", []byte("#!/bin/sh\n"), 0o755); err != nil {
 				return err
 			}
-			return unix.Chmod("suid", 0o4755)
+			err := unix.Chmod("suid", 0o4755)
+			st, statErr := os.Stat("suid")
+			return errors.Join(need(statErr == nil && st.Mode()&os.ModeSetuid != 0, err), statErr)
 		}},
 	} {
 		if err := f.do(); err == nil {
