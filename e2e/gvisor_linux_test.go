@@ -352,6 +352,22 @@ print("own", c.recv(3))
 	})
 }
 
+// What real clients do, and what becomes of it, is as in the tier bwrap: these are its
+// own tests, by whoever runs them.
+func TestGvisorClients(t *testing.T) {
+	if bare() {
+		t.Skip("no tier without a pen")
+	}
+	world.Gvisor(t)
+	t.Setenv("PENSTOCK_E2E_TIER", "gvisor")
+	for name, f := range map[string]func(*testing.T){
+		"curl": TestCurl, "git": TestGit, "npm": TestNpmInstall, "pip": TestPipDownload, "requests": TestPythonRequests,
+		"node": TestNodeFetch, "websocket": TestWebSocket,
+	} {
+		t.Run(name, f)
+	}
+}
+
 // A terminal is one: its size, what is typed, and its keys.
 func TestGvisorTerminal(t *testing.T) {
 	gvisorPens(t, func(t *testing.T, p *pen) {

@@ -41,6 +41,10 @@ func newPen(t *testing.T, w *world.World) *pen {
 	t.Helper()
 	opts := world.Options{User: os.Getenv("PENSTOCK_E2E_USER") != ""}
 	p := &pen{t: t, w: w, opts: opts, home: w.NewHome(opts), env: map[string]string{}}
+	tier := os.Getenv("PENSTOCK_E2E_TIER")
+	if tier != "" {
+		p.flags = []string{"--sandbox", tier}
+	}
 	// Whatever a case did, its sessions are proven complete afterwards.
 	t.Cleanup(func() {
 		if !p.ran || t.Failed() {
@@ -48,6 +52,11 @@ func newPen(t *testing.T, w *world.World) *pen {
 		}
 		if r := w.Run(p.home, p.opts, world.Penstock(t), "audit", "verify"); r.Code != 0 {
 			t.Errorf("audit verify: %s", r)
+		}
+		for _, r := range p.audit() {
+			if tier != "" && r.str("type") == "session_start" && r.str("tier") != tier {
+				t.Errorf("a session of tier %s", r.str("tier"))
+			}
 		}
 	})
 	return p
