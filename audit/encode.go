@@ -157,6 +157,7 @@ func (l *line) hooks(list []hooks.Trace) {
 	}
 	l.key("hooks")
 	l.buf = append(l.buf, '[')
+	room := maxItems
 	for i, h := range list {
 		if i == maxHooks {
 			l.cut = true
@@ -174,7 +175,31 @@ func (l *line) hooks(list []hooks.Trace) {
 		l.str("reason", h.Reason, maxText)
 		l.duration("duration_us", h.Duration)
 		l.count("times", h.Times)
+		if f := h.Fields; f != nil {
+			l.fields("set", f.Set, &room)
+			l.fields("removed", f.Removed, &room)
+		}
 		l.buf = append(l.buf, '}')
+	}
+	l.buf = append(l.buf, ']')
+}
+
+// fields adds the names of header fields, of which there is room for some.
+func (l *line) fields(k string, names []string, room *int) {
+	if len(names) == 0 {
+		return
+	}
+	l.key(k)
+	l.buf = append(l.buf, '[')
+	for i, name := range names {
+		if *room--; *room < 0 {
+			l.cut = true
+			break
+		}
+		if i > 0 {
+			l.buf = append(l.buf, ',')
+		}
+		l.quoted(name, hooks.MaxChangedName)
 	}
 	l.buf = append(l.buf, ']')
 }

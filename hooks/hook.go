@@ -7,7 +7,8 @@ import (
 )
 
 // Hook decides about requests that the policy allows. It can only take away: it
-// says Next, Deny, Ask, Route or Reply, and everything else is a deny.
+// says Next, Deny, Ask, Route or Reply, and everything else is a deny. What it makes of a
+// request with Next is judged like one that the pen has sent.
 type Hook interface {
 	// Decide judges one request at its point: before anything of it has left, or
 	// before anything of its answer is the pen's. It returns soon after ctx is done;
@@ -33,5 +34,6 @@ type Trace struct {
 	Decision string // "next", "deny", "ask", "route", "reply", or "failed" for a deny that is no answer of the hook
 	Reason   string // printable ASCII, "" for next; of route it begins with the upstream
 	Duration time.Duration
-	Times    uint64 // how often it was asked about one body
+	Times    uint64  // how often it was asked about one body
+	Fields   *Fields // of the request's header, that the hook has changed; nil: none
 }

@@ -80,6 +80,11 @@ func (f *flow) waits(ctx context.Context, c *conn, question func(context.Context
 func (f *flow) hooked(ctx context.Context, c *conn, q *hooks.Request) (hooks.Decision, bool) {
 	d, trace := f.gen.hooks.Request(ctx, q)
 	f.open.Hooks = append(f.open.Hooks, trace...)
+	if d.Change != nil {
+		if no, ok := f.rewritable(d.Change, trace); !ok {
+			d = no
+		}
+	}
 	if d.Via != "" {
 		if no, ok := f.route(routed{chain.Router(trace), d.Via}, d.Rule); !ok {
 			d = no

@@ -130,11 +130,14 @@ func (g *generation) atEnd(f func()) {
 	g.ends = append(g.ends, f)
 }
 
-// decide judges the request by the policy and, if that lets it out, by the hooks.
-// It returns nil if the request may leave, else what the pen is told.
+// decide judges the request by the policy and, if that lets it out, by the hooks; what
+// they make of it is judged again. It returns nil if the request may leave, else what
+// the pen is told.
 func (f *flow) decide(r *http.Request) *http.Response {
 	v := f.gen.policy.Decide(&f.req)
-	f.open.Hooks, f.routed = nil, routed{}
+	if f.routed = (routed{}); !f.rewritten { // the record says who changed it
+		f.open.Hooks = nil
+	}
 	if len(v.Bodies) > 0 {
 		var refused *http.Response
 		if v, refused = f.settle(r, v); refused != nil {
@@ -154,6 +157,10 @@ func (f *flow) decide(r *http.Request) *http.Response {
 		return f.deny(r, f.said())
 	}
 	d, ok := f.hooked(r.Context(), f.web.client, &f.req)
+	if ok && d.Change != nil {
+		f.rewrite(r, d.Change)
+		return f.decide(r)
+	}
 	if ok {
 		return nil
 	}

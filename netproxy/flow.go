@@ -37,6 +37,7 @@ type flow struct {
 	// uncounted flows are in the audit, but not in the sums.
 	uncounted bool
 	routed    routed // by a hook
+	rewritten bool   // by hooks
 	// approved is the rule of an answer that let it out, "" for none.
 	approved string
 

@@ -28,6 +28,41 @@ func printable(s string) string {
 	return s
 }
 
+// check refuses answers that mean nothing, and makes a reply one that can be sent.
+func check(p hooks.Point, d hooks.Decision) (_ hooks.Decision, err error) {
+	if d.Change != nil && d.Action != hooks.Next {
+		return hooks.Decision{}, errChange
+	}
+	switch d.Action {
+	case hooks.Next, hooks.Deny:
+		d.Answer, d.Via = nil, ""
+		if d.Change, err = changed(p, d.Change); err != nil {
+			return hooks.Decision{}, err
+		}
+		return d, nil
+	case hooks.Ask:
+		if !p.Ahead() {
+			return hooks.Decision{}, errPerson
+		}
+		d.Answer, d.Via = nil, ""
+		return d, nil
+	case hooks.Route:
+		if !p.Ahead() || !upstream(d.Via) {
+			return hooks.Decision{}, errRoute
+		}
+		d.Answer = nil
+		return d, nil
+	case hooks.Reply:
+		if !p.Replies() {
+			return hooks.Decision{}, errReply
+		}
+		a, err := answer(d.Answer)
+		d.Answer = a
+		return d, err
+	}
+	return hooks.Decision{}, errAction
+}
+
 // answer returns a reply as it can be sent. What frames the message or belongs to
 // the connection is the proxy's, so of the header only what is harmless stays.
 func answer(a *hooks.Answer) (*hooks.Answer, error) {

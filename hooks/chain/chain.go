@@ -139,20 +139,28 @@ func (l *link) asked(p hooks.Point, t *hooks.Target) bool {
 // or a Reply, with a reason that names the hook. It is Ask when at least one hook
 // leaves it to a person and all others say Next: the reason has the words of each that
 // does, the rule is that of the first. Beside Next and Ask it has Via where hooks route:
-// two that route differently deny. Of a session's end all are told, and what they say
+// two that route differently deny. It is Next with a Change, and nothing else, when they
+// make another header of the request and no hook denies: whoever makes the change asks
+// again, about that. Two that make different things of a field deny. Of a session's end all are told, and what they say
 // changes nothing. The trace has each hook that was asked.
 func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, []hooks.Trace) {
 	var trace []hooks.Trace
 	if c == nil || !c.points.has(r.Point) {
 		return hooks.Decision{Action: hooks.Next}, nil
 	}
-	all := hooks.Decision{Action: hooks.Next}
+	all, made := hooks.Decision{Action: hooks.Next}, wishes(nil)
 	for _, l := range c.links {
 		if !l.asked(r.Point, &r.Target) {
 			continue
 		}
 		d, t := l.ask(ctx, r)
-		switch trace = append(trace, t); {
+		trace = append(trace, t)
+		if d.Change != nil {
+			if other, field := made.add(l.Name, d.Change); other != "" {
+				return hooks.Decision{Rule: l.Rule, Reason: "hook " + other + " makes one thing of " + field + ", and hook " + l.Name + " another"}, trace
+			}
+		}
+		switch {
 		case d.Action == hooks.Next || r.Point == hooks.PointSessionEnd:
 		case d.Action == hooks.Route:
 			if all.Via != "" && all.Via != d.Via {
@@ -169,7 +177,20 @@ func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 			all.Action, all.Reason, all.Rule = d.Action, d.Reason, d.Rule
 		}
 	}
+	if c := made.change(r.Header); c != nil {
+		return hooks.Decision{Action: hooks.Next, Change: c}, trace
+	}
 	return all, trace
+}
+
+// Rule returns the "file:line" of the hook of a name.
+func (c *Chain) Rule(name string) string {
+	for _, l := range c.links {
+		if l.Name == name {
+			return l.Rule
+		}
+	}
+	return ""
 }
 
 // ask asks one hook.
@@ -188,6 +209,9 @@ func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks
 		d.Reason = d.Via + d.Reason
 	}
 	t.Reason, t.Duration = d.Reason, time.Since(start)
+	if d.Change != nil {
+		t.Fields = fields(effect(r.Header, d.Change))
+	}
 	l.tally(d, err)
 	if d.Action == hooks.Next || d.Action == hooks.Route {
 		return d, t
@@ -355,33 +379,4 @@ func ask(ctx context.Context, h hooks.Hook, r *hooks.Request) (d hooks.Decision,
 		}
 	}()
 	return h.Decide(ctx, r)
-}
-
-// check refuses answers that mean nothing, and makes a reply one that can be sent.
-func check(p hooks.Point, d hooks.Decision) (hooks.Decision, error) {
-	switch d.Action {
-	case hooks.Next, hooks.Deny:
-		d.Answer, d.Via = nil, ""
-		return d, nil
-	case hooks.Ask:
-		if !p.Ahead() {
-			return hooks.Decision{}, errPerson
-		}
-		d.Answer, d.Via = nil, ""
-		return d, nil
-	case hooks.Route:
-		if !p.Ahead() || !upstream(d.Via) {
-			return hooks.Decision{}, errRoute
-		}
-		d.Answer = nil
-		return d, nil
-	case hooks.Reply:
-		if !p.Replies() {
-			return hooks.Decision{}, errReply
-		}
-		a, err := answer(d.Answer)
-		d.Answer = a
-		return d, err
-	}
-	return hooks.Decision{}, errAction
 }

@@ -22,6 +22,11 @@
 // It would have two hooks choose, and the weaker one win: that denies. What has left
 // already no hook can hold or send another way.
 //
+// Where a hook changes a header, the pen would have it write a field that frames the
+// message, names another target or has a credential, or have one hook add what another
+// has denied. So names are of a list, values are one line, what two want differently
+// denies, and who makes the change asks everybody again (netproxy/rewrite.go), once.
+//
 // Of bodies a pen, or an upstream, would begin many and end none; cut what it hides
 // in two; compress it, so that little becomes much or much becomes nothing, or put
 // something behind the end of what is compressed; call it something else; hide it in

@@ -1,6 +1,10 @@
 package chain
 
-import "github.com/penstock/penstock/hooks"
+import (
+	"slices"
+
+	"github.com/penstock/penstock/hooks"
+)
 
 // Askers returns the names of the hooks that left it to a person, in their order.
 func Askers(trace []hooks.Trace) (names []string) {
@@ -16,6 +20,17 @@ func Askers(trace []hooks.Trace) (names []string) {
 func Router(trace []hooks.Trace) string {
 	for _, t := range trace {
 		if t.Decision == hooks.Route.String() {
+			return t.Hook
+		}
+	}
+	return ""
+}
+
+// Changer returns the name of the hook that changed a field first, "" for none; of any
+// field if it is "".
+func Changer(trace []hooks.Trace, field string) string {
+	for _, t := range trace {
+		if f := t.Fields; f != nil && (field == "" || slices.Contains(f.Set, field) || slices.Contains(f.Removed, field)) {
 			return t.Hook
 		}
 	}

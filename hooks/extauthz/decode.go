@@ -15,7 +15,7 @@ var (
 	errMalformed = errors.New("its answer is no CheckResponse")
 	errUnknown   = errors.New("its answer has something that is not known")
 	errBoth      = errors.New("its answer has an outcome that does not go with its status")
-	errChange    = errors.New("its answer would change the request, which a hook can't")
+	errChange    = errors.New("its answer would change the request, which a service of gRPC can't")
 	errStatus    = errors.New("its answer has no status")
 )
 

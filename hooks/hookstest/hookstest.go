@@ -7,6 +7,7 @@ package hookstest
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,22 @@ func Run(t *testing.T, start Start) {
 		"route, no name":        {says(`{"version":1,"id":"ID","decision":"route","via":"http://x"}`), hooks.Deny, "failed"},
 		"next with a via":       {says(`{"version":1,"id":"ID","decision":"next","via":"corp"}`), hooks.Deny, "failed"},
 		"two vias":              {says(`{"version":1,"id":"ID","decision":"route","via":"a","via":"b"}`), hooks.Deny, "no decision in JSON"},
+		"change":                {says(`{"version":1,"id":"ID","decision":"next","set":{"x-tool":"an \"agent\""},"remove":["x-a","x-none"]}`), hooks.Next, ""},
+		"change of nothing":     {says(`{"version":1,"id":"ID","decision":"next","set":{},"remove":["x-none"]}`), hooks.Next, ""},
+		"a field set twice":     {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":"b","x-a":"c"}}`), hooks.Deny, "no decision in JSON"},
+		"a field in two cases":  {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":"b","X-A":"c"}}`), hooks.Deny, "it changed a field in two ways"},
+		"set and removed":       {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":"b"},"remove":["X-A"]}`), hooks.Deny, "it changed a field in two ways"},
+		"a line break set":      {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":"b\r\nHost: c"}}`), hooks.Deny, "no printable ASCII"},
+		"the length set":        {says(`{"version":1,"id":"ID","decision":"next","set":{"content-length":"1"}}`), hooks.Deny, "it changed Content-Length"},
+		"the host removed":      {says(`{"version":1,"id":"ID","decision":"next","remove":["HOST"]}`), hooks.Deny, "it changed Host"},
+		"a credential set":      {says(`{"version":1,"id":"ID","decision":"next","set":{"authorization":"Bearer x"}}`), hooks.Deny, "it set Authorization"},
+		"null set":              {says(`{"version":1,"id":"ID","decision":"next","set":null}`), hooks.Deny, "no decision in JSON"},
+		"a field set to null":   {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":null}}`), hooks.Deny, "no decision in JSON"},
+		"lists set":             {says(`{"version":1,"id":"ID","decision":"next","set":{"x-a":["b"]}}`), hooks.Deny, "no decision in JSON"},
+		"two sets":              {says(`{"version":1,"id":"ID","decision":"next","set":{},"set":{}}`), hooks.Deny, "no decision in JSON"},
+		"deny with a change":    {says(`{"version":1,"id":"ID","decision":"deny","set":{"x-a":"b"}}`), hooks.Deny, "failed"},
+		"ask with a change":     {says(`{"version":1,"id":"ID","decision":"ask","remove":["x-a"]}`), hooks.Deny, "failed"},
+		"route with a change":   {says(`{"version":1,"id":"ID","decision":"route","via":"corp","set":{}}`), hooks.Deny, "failed"},
 		"reply":                 {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":418,"headers":{"x-a":["b"]},"body":"aGk="}}`), hooks.Reply, ""},
 		"reply, bad status":     {says(`{"version":1,"id":"ID","decision":"reply","reply":{"status":100}}`), hooks.Deny, "failed"},
 		"reply without one":     {says(`{"version":1,"id":"ID","decision":"reply"}`), hooks.Deny, "failed"},
@@ -118,6 +135,9 @@ func Run(t *testing.T, start Start) {
 			}
 			if (d.Via != "") != (name == "route") || name == "route" && d.Via != "corp_2" {
 				t.Errorf("routed via %q", d.Via)
+			}
+			if (d.Change != nil) != (name == "change") || d.Change != nil && (len(d.Change.Set) != 1 || d.Change.Set["X-Tool"] != `an "agent"` || !slices.Equal(d.Change.Remove, []string{"X-A"})) {
+				t.Errorf("it changes %+v", d.Change)
 			}
 			if d.Action == hooks.Reply && (d.Answer.Status != 418 || string(d.Answer.Body) != "hi" || d.Answer.Header.Get("X-A") != "b") {
 				t.Errorf("the reply is %+v", d.Answer)

@@ -56,6 +56,7 @@ func points(t *testing.T, start Start) {
 			"reply":                 {`{"version":1,"id":"ID","decision":"reply","reply":{"status":418}}`, map[bool]hooks.Action{true: hooks.Reply}[p.Replies()]},
 			"ask":                   {`{"version":1,"id":"ID","decision":"ask"}`, map[bool]hooks.Action{true: hooks.Ask}[p == hooks.PointRequest || p == hooks.PointConnect]},
 			"route":                 {`{"version":1,"id":"ID","decision":"route","via":"direct"}`, map[bool]hooks.Action{true: hooks.Next}[p == hooks.PointRequest || p == hooks.PointConnect]},
+			"change":                {`{"version":1,"id":"ID","decision":"next","set":{"x-tool":"a"}}`, map[bool]hooks.Action{true: hooks.Next}[p == hooks.PointRequest]},
 			"another question's id": {`{"version":1,"id":"x","decision":"next"}`, hooks.Deny},
 			"another point":         {`{"version":1,"id":"ID","decision":"next","point":"request"}`, hooks.Deny},
 		} {

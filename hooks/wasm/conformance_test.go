@@ -2,6 +2,7 @@ package wasm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,18 +189,51 @@ static void judge(const struct penstock_request *q, struct penstock_decision *d)
 		penstock_route(d, "corp");
 	else if (penstock_is(q->path, "/quote"))
 		penstock_route(d, "a\",\"decision\":\"next");
+	else if (penstock_begins(q->path, "/set")) {
+		penstock_remove(d, "x-a");
+		penstock_set(d, "x-tool", "\"agent\\");
+		penstock_remove(d, "x-b");
+		penstock_set(d, "x-empty", "");
+		if (penstock_is(q->path, "/set/deny"))
+			penstock_deny(d, "no");
+	} else if (penstock_is(q->path, "/remove"))
+		penstock_remove(d, "x-a");
+	else if (penstock_is(q->path, "/many")) {
+		static char names[33][4];
+		for (int i = 0; i < 33; i++) {
+			names[i][0] = names[i][1] = 'a' + i % 6;
+			names[i][2] = 'a' + i / 6;
+			penstock_set(d, names[i], "");
+		}
+	} else if (penstock_is(q->path, "/long")) {
+		static char v[1000];
+		for (unsigned i = 0; i < sizeof v - 1; i++)
+			v[i] = 'a';
+		penstock_set(d, "x-a", v);
+		penstock_set(d, "x-b", v);
+	} else if (penstock_is(q->path, "/break"))
+		penstock_set(d, "x-a", "b\r\nHost: c");
 }
 `))
-	for path, want := range map[string]string{"/": "next  ", "/ask": `ask is "this" right? `, "/route": "route  corp"} {
+	for path, want := range map[string]string{"/": "next  ", "/ask": `ask is "this" right? `, "/route": "route  corp",
+		"/set": "next   map[x-empty: x-tool:\"agent\\] [x-a x-b]", "/remove": "next   map[] [x-a]", "/set/deny": "deny no "} {
 		r := hookstest.Request()
 		r.Path = path
-		if d, err := h.Decide(t.Context(), r); err != nil || d.Action.String()+" "+d.Reason+" "+d.Via != want {
-			t.Errorf("%s: %+v, %v; want %s", path, d, err, want)
+		d, err := h.Decide(t.Context(), r)
+		got := d.Action.String() + " " + d.Reason + " " + d.Via
+		if d.Change != nil {
+			got += fmt.Sprint(" ", d.Change.Set, " ", d.Change.Remove)
+		}
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", path, got, err, want)
 		}
 	}
-	r := hookstest.Request()
-	r.Path = "/quote"
-	if d, err := h.Decide(t.Context(), r); err == nil {
-		t.Errorf("an upstream's name is read as JSON: %+v", d)
+	// An upstream's name that would be JSON, and changes that are none or have no room.
+	for _, path := range []string{"/quote", "/many", "/long", "/break"} {
+		r := hookstest.Request()
+		r.Path = path
+		if d, err := h.Decide(t.Context(), r); err == nil {
+			t.Errorf("%s: it answers %+v", path, d)
+		}
 	}
 }

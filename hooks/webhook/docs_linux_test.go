@@ -28,7 +28,8 @@ func TestDocumentedAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, program, _ := strings.Cut(string(text), "```python\n")
+	_, after, _ := strings.Cut(string(text), "\n## Webhooks\n")
+	_, program, _ := strings.Cut(after, "```python\n")
 	program, _, ok := strings.Cut(program, "```\n")
 	if !ok {
 		t.Fatal("no program in hooks.md")

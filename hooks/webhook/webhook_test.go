@@ -181,3 +181,32 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// TestChangesOfTheSchema: the schema has the bounds of a change.
+func TestChangesOfTheSchema(t *testing.T) {
+	schema, err := jsonschema.NewCompiler().Compile("../../docs/schema/hook.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		`{"version":1,"id":"q","decision":"next"}`:                                         true,
+		`{"version":1,"id":"q","decision":"next","set":{"X-A":"b c","x-b":""}}`:            true,
+		`{"version":1,"id":"q","decision":"next","set":{"x":"b"},"remove":["User-Agent"]}`: true,
+		`{"version":1,"id":"q","decision":"next","set":{"x-a":" b"}}`:                      false,
+		`{"version":1,"id":"q","decision":"next","set":{"x-a":"b\r\n"}}`:                   false,
+		`{"version":1,"id":"q","decision":"next","set":{"x_a":"b"}}`:                       false,
+		`{"version":1,"id":"q","decision":"next","set":{"x-a":["b"]}}`:                     false,
+		`{"version":1,"id":"q","decision":"next","set":null}`:                              false,
+		`{"version":1,"id":"q","decision":"next","remove":[":path"]}`:                      false,
+		`{"version":1,"id":"q","decision":"deny","remove":["x-a"]}`:                        false,
+		`{"version":1,"id":"q","decision":"route","via":"corp","set":{}}`:                  false,
+	} {
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(doc); (err == nil) != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -179,12 +179,33 @@ func headers(h http.Header) (out header, valid bool) {
 }
 
 type decision struct {
-	Version  int    `json:"version"`
-	ID       string `json:"id"`
-	Decision string `json:"decision"`
-	Reason   string `json:"reason"`
-	Reply    *reply `json:"reply"`
-	Via      string `json:"via"`
+	Version  int      `json:"version"`
+	ID       string   `json:"id"`
+	Decision string   `json:"decision"`
+	Reason   string   `json:"reason"`
+	Reply    *reply   `json:"reply"`
+	Via      string   `json:"via"`
+	Set      fields   `json:"set"`
+	Remove   []string `json:"remove"`
+}
+
+// fields are values by names, each of which is there once.
+type fields map[string]string
+
+func (f *fields) UnmarshalJSON(doc []byte) error {
+	members, err := object(doc)
+	if err != nil {
+		return err
+	}
+	*f = fields{}
+	for name, value := range members {
+		var v *string
+		if err := json.Unmarshal(value, &v); err != nil || v == nil {
+			return errObject
+		}
+		(*f)[name] = *v
+	}
+	return nil
 }
 
 type reply struct {
@@ -205,7 +226,7 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {
-		return hooks.Decision{}, errors.New("its answer is no decision in JSON")
+		return hooks.Decision{}, errObject
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return hooks.Decision{}, errors.New("there is more than one object in its answer")
@@ -219,10 +240,16 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 		return hooks.Decision{}, errors.New("its answer has a reply that does not go with the decision")
 	case (d.Via != "") != (d.Decision == "route"):
 		return hooks.Decision{}, errors.New("its answer has a via that does not go with the decision")
+	case (d.Set != nil || d.Remove != nil) && d.Decision != "next":
+		return hooks.Decision{}, errors.New("its answer has a change that does not go with the decision")
 	}
 	switch d.Decision {
 	case "next":
-		return hooks.Decision{Action: hooks.Next}, nil
+		next := hooks.Decision{Action: hooks.Next}
+		if d.Set != nil || d.Remove != nil {
+			next.Change = &hooks.Change{Set: d.Set, Remove: d.Remove}
+		}
+		return next, nil
 	case "deny":
 		return hooks.Decision{Reason: d.Reason}, nil
 	case "route":
@@ -236,35 +263,49 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 	return hooks.Decision{}, errors.New("its answer has a decision that is not known")
 }
 
+var errObject = errors.New("its answer is no decision in JSON")
+
 // exactKeys refuses what encoding/json is lenient about at the top: a key in
 // another case, and one that is there twice, of which two readers may believe a
 // different one.
 func exactKeys(doc []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	bad := errors.New("its answer is no decision in JSON")
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return bad
+	members, err := object(doc)
+	if err != nil {
+		return err
 	}
-	seen := map[string]bool{}
-	for dec.More() {
-		t, err := dec.Token()
-		key, ok := t.(string)
-		if err != nil || !ok {
-			return bad
-		}
+	for key, value := range members {
 		switch key {
+		case "set", "remove":
+			if string(value) == "null" {
+				return errObject
+			}
 		case "version", "id", "decision", "reason", "reply", "via":
 		default:
-			return bad
-		}
-		if seen[key] {
-			return bad
-		}
-		seen[key] = true
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return bad
+			return errObject
 		}
 	}
 	return nil
+}
+
+// object returns the members of the object that doc begins with, of which each is
+// there once.
+func object(doc []byte) (map[string]json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, errObject
+	}
+	seen := map[string]json.RawMessage{}
+	for dec.More() {
+		t, err := dec.Token()
+		key, ok := t.(string)
+		if err != nil || !ok || seen[key] != nil {
+			return nil, errObject
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, errObject
+		}
+		seen[key] = value
+	}
+	return seen, nil
 }

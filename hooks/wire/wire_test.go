@@ -12,6 +12,8 @@ func FuzzDecision(f *testing.F) {
 	for _, s := range []string{
 		`{"version":1,"id":"q","decision":"next"}`, `{"version":1,"id":"q","decision":"deny","reason":"x"}`,
 		`{"version":1,"id":"q","decision":"reply","reply":{"status":200,"headers":{"x-a":["b"]},"body":"aGk="}}`,
+		`{"version":1,"id":"q","decision":"next","set":{"X-A":"b"},"remove":["x-c"]}`, `{"version":1,"id":"q","decision":"next","set":{"X-A":"b","X-A":"c"}}`,
+		`{"version":1,"id":"q","decision":"route","via":"a"}`, `{"version":1,"id":"q","decision":"ask"}`,
 		`{"version":1,"id":"q","decision":"deny","decision":"next"}`, `{"version":1,"ID":"q","decision":"next"}`, `null`, `[]`, `{}`, "", `{"version":1,"id":"q","decision":"next"}{}`,
 	} {
 		f.Add([]byte(s))
@@ -19,12 +21,12 @@ func FuzzDecision(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		d, err := wire.Decision("q", doc)
 		if err != nil {
-			if d.Action != hooks.Deny || d.Answer != nil {
+			if d.Action != hooks.Deny || d.Answer != nil || d.Change != nil {
 				t.Errorf("an error with %+v", d)
 			}
 			return
 		}
-		if d.Action != hooks.Next && d.Action != hooks.Deny && d.Action != hooks.Reply || (d.Answer != nil) != (d.Action == hooks.Reply) {
+		if d.Action == hooks.Allow || d.Action > hooks.Route || (d.Answer != nil) != (d.Action == hooks.Reply) || (d.Via != "") != (d.Action == hooks.Route) || d.Change != nil && d.Action != hooks.Next {
 			t.Errorf("%q is believed as %+v", doc, d)
 		}
 		if _, err := wire.Decision("r", doc); err == nil {

@@ -102,6 +102,10 @@ type Decision struct {
 	Word   string // next, deny, ask, route or reply; "": deny
 	Reason string // of deny and ask; one line for a person
 	Via    string // with route
+	// With next, at the point request: what becomes of the request's header, by names
+	// of fields.
+	Set    map[string]string
+	Remove []string
 	Reply  *Reply // with reply
 }
 
@@ -114,6 +118,12 @@ type Reply struct {
 
 // Next has nothing against a request.
 func Next() Decision { return Decision{Word: "next"} }
+
+// Change has nothing against a request with these header fields set and those removed;
+// see docs/hooks.md for which can be.
+func Change(set map[string]string, remove ...string) Decision {
+	return Decision{Word: "next", Set: set, Remove: remove}
+}
 
 // Deny refuses a request.
 func Deny(reason string) Decision { return Decision{Word: "deny", Reason: reason} }
@@ -136,13 +146,15 @@ func Judge(question []byte, judge func(*Request) Decision) []byte {
 		d.Word = "deny"
 	}
 	out, err := json.Marshal(struct {
-		Version int    `json:"version"`
-		ID      string `json:"id"`
-		Word    string `json:"decision"`
-		Reason  string `json:"reason,omitempty"`
-		Via     string `json:"via,omitempty"`
-		Reply   *Reply `json:"reply,omitempty"`
-	}{1, r.ID, d.Word, d.Reason, d.Via, d.Reply})
+		Version int               `json:"version"`
+		ID      string            `json:"id"`
+		Word    string            `json:"decision"`
+		Reason  string            `json:"reason,omitempty"`
+		Via     string            `json:"via,omitempty"`
+		Set     map[string]string `json:"set,omitempty"`
+		Remove  []string          `json:"remove,omitempty"`
+		Reply   *Reply            `json:"reply,omitempty"`
+	}{1, r.ID, d.Word, d.Reason, d.Via, d.Set, d.Remove, d.Reply})
 	if err != nil {
 		return nil
 	}

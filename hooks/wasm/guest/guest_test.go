@@ -24,6 +24,7 @@ func TestJudge(t *testing.T) {
 		"deny":       {guest.Deny("no"), hooks.Deny, "no"},
 		"ask":        {guest.Ask("why"), hooks.Ask, "why"},
 		"route":      {guest.Route("corp"), hooks.Route, ""},
+		"change":     {guest.Change(map[string]string{"x-tool": "agent"}, "user-agent"), hooks.Next, ""},
 		"forgotten":  {guest.Decision{}, hooks.Deny, ""},
 		"reply":      {guest.Decision{Word: "reply", Reply: &guest.Reply{Status: 418, Body: []byte("tea")}}, hooks.Reply, ""},
 		"not a word": {guest.Decision{Word: "allow"}, hooks.Deny, "its answer has a decision that is not known"},
@@ -41,6 +42,9 @@ func TestJudge(t *testing.T) {
 			}
 			if d.Action != c.want || d.Reason != c.why {
 				t.Errorf("%+v, want %s: %s", d, c.want, c.why)
+			}
+			if (d.Change != nil) != (name == "change") || d.Change != nil && (d.Change.Set["x-tool"] != "agent" || len(d.Change.Remove) != 1 || d.Change.Remove[0] != "user-agent") {
+				t.Errorf("it changes %+v", d.Change)
 			}
 			if (d.Via == "corp") != (d.Action == hooks.Route) {
 				t.Errorf("routed via %q", d.Via)

@@ -37,6 +37,10 @@
 #define PENSTOCK_ANSWER 2048
 #endif
 
+#ifndef PENSTOCK_CHANGES /* header fields that one answer may change, at most 32 */
+#define PENSTOCK_CHANGES 32
+#endif
+
 /* Bytes of the question; nothing if at is 0. */
 struct penstock_text {
 	const char *at;
@@ -60,6 +64,10 @@ struct penstock_decision {
 	const char *reason;	/* a line of ASCII, or 0 */
 	const char *via;	/* of "route", else 0 */
 	size_t raw;
+	size_t changes;		/* of "next": see penstock_set */
+	struct {
+		const char *name, *value; /* value 0: it is removed */
+	} change[PENSTOCK_CHANGES];
 };
 
 static void judge(const struct penstock_request *q, struct penstock_decision *d);
@@ -71,6 +79,26 @@ static inline void penstock_raw(struct penstock_decision *d, size_t size)
 {
 	d->word = 0;
 	d->raw = size;
+}
+
+/*
+ * The header field leaves with this value, or, if it is 0, not at all; at the point
+ * request. All of it must have room in PENSTOCK_ANSWER: else there is no answer.
+ */
+static inline void penstock_set(struct penstock_decision *d, const char *name, const char *value)
+{
+	if (d->changes == PENSTOCK_CHANGES) {
+		penstock_raw(d, 0);
+		return;
+	}
+	d->change[d->changes].name = name;
+	d->change[d->changes++].value = value;
+}
+
+/* The header field does not leave. */
+static inline void penstock_remove(struct penstock_decision *d, const char *name)
+{
+	penstock_set(d, name, 0);
 }
 
 static inline void penstock_deny(struct penstock_decision *d, const char *reason)
@@ -335,10 +363,54 @@ static inline char *penstock_put(char *to, const char *s, size_t n)
 
 #define PENSTOCK_PUT(to, literal) penstock_put(to, literal, sizeof(literal) - 1)
 
+/* A string of JSON; 0 if there is no room before end, or for to = 0. */
+static inline char *penstock_quote(char *to, const char *end, const char *s)
+{
+	if (!to || end - to < 2)
+		return 0;
+	*to++ = '"';
+	for (; *s; s++) {
+		if (end - to < 3)
+			return 0;
+		if (*s == '"' || *s == '\\')
+			*to++ = '\\';
+		*to++ = *s;
+	}
+	*to++ = '"';
+	return to;
+}
+
+/* The members of an answer that are about header fields; 0 if there is no room. */
+static inline char *penstock_changes(char *to, const char *end, const struct penstock_decision *d)
+{
+	for (int removed = 0; removed < 2; removed++) {
+		if (end - to < 16)
+			return 0;
+		to = removed ? PENSTOCK_PUT(to, ",\"remove\":[") : PENSTOCK_PUT(to, ",\"set\":{");
+		char more = 0;
+		for (size_t i = 0; i < d->changes; i++) {
+			if (removed == !!d->change[i].value)
+				continue;
+			if (more)
+				*to++ = ',';
+			more = 1;
+			to = penstock_quote(to, end, d->change[i].name);
+			if (to && !removed) {
+				*to++ = ':';
+				to = penstock_quote(to, end, d->change[i].value);
+			}
+			if (!to || end - to < 16)
+				return 0;
+		}
+		*to++ = removed ? ']' : '}';
+	}
+	return to;
+}
+
 PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint32_t size)
 {
 	struct penstock_request q = {.port = 0};
-	struct penstock_decision d = {"next", 0, 0, 0};
+	struct penstock_decision d = {.word = "next"};
 	struct penstock_text key, value;
 	const char *p = at + 1, *end = at + size;
 	char *to = penstock_out;
@@ -382,7 +454,13 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 			*to++ = *r < ' ' ? '?' : *r;
 		}
 	}
-	to = PENSTOCK_PUT(to, "\"}");
+	*to++ = '"';
+	if (d.changes && d.word[0] == 'n') {
+		to = penstock_changes(to, penstock_out + sizeof penstock_out - 16, &d);
+		if (!to)
+			return 0;
+	}
+	*to++ = '}';
 	return (uint64_t)(uintptr_t)penstock_out << 32 | (uint32_t)(to - penstock_out);
 }
 
