@@ -202,7 +202,8 @@ func (m *machine) files() map[string]bool {
 // testFiles holds each installed file to its mode and owner.
 func testFiles(t *testing.T, m *machine) {
 	want := map[string]string{
-		"/usr/bin/penstock": "755 root:root",
+		"/usr/bin/penstock":                                  "755 root:root",
+		"/usr/libexec/penstock/penstock-gvisor":              "755 root:root",
 		"/usr/share/bash-completion/completions/penstock":    "644 root:root",
 		"/usr/share/zsh/vendor-completions/_penstock":        "644 root:root",
 		"/usr/share/fish/vendor_completions.d/penstock.fish": "644 root:root",
@@ -240,8 +241,13 @@ func testFiles(t *testing.T, m *machine) {
 		t.Error("the socket is not enabled")
 	}
 	// Static: it runs where there is no C library.
-	if out, _ := m.run("root", "ldd", "/usr/bin/penstock"); !strings.Contains(out, "not a dynamic executable") {
-		t.Errorf("ldd: %s", out)
+	for _, name := range []string{"/usr/bin/penstock", "/usr/libexec/penstock/penstock-gvisor"} {
+		if out, _ := m.run("root", "ldd", name); !strings.Contains(out, "not a dynamic executable") {
+			t.Errorf("ldd: %s", out)
+		}
+	}
+	if out := m.must("root", "/usr/libexec/penstock/penstock-gvisor", "version"); out != "penstock-gvisor "+version+"\n" {
+		t.Errorf("the version of gVisor's program: %q", out)
 	}
 }
 
