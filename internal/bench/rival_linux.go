@@ -62,14 +62,15 @@ func (b *bench) rival(name string) (stop func(), err error) {
 	b.world.pool.AddCert(cert)
 	known := write("origin.pem", string(b.world.cert))
 	var cmd *exec.Cmd
-	port := squidPort
+	port, service := squidPort, ""
 	switch name {
 	case "squid":
 		db := filepath.Join(dir, "certs")
 		if out, err := exec.Command("/usr/lib/squid/security_file_certgen", "-c", "-s", db, "-M", "4MB").CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("make squid's certificates: %w: %s", err, out)
 		}
-		cmd = exec.Command("squid", "-N", "-f", write("squid.conf", fmt.Sprintf(`http_port 127.0.0.1:%d ssl-bump tls-cert=%s generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
+		service = strings.ToLower(rand.Text()) // by which its shared memory is named
+		cmd = exec.Command("squid", "-N", "-n", service, "-f", write("squid.conf", fmt.Sprintf(`http_port 127.0.0.1:%d ssl-bump tls-cert=%s generate-host-certificates=on dynamic_cert_mem_cache_size=4MB
 sslcrtd_program /usr/lib/squid/security_file_certgen -s %s -M 4MB
 ssl_bump bump all
 http_access allow all
@@ -107,7 +108,16 @@ visible_hostname bench.test
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	stop = func() { cmd.Process.Kill(); <-ended }
+	stop = func() {
+		cmd.Process.Kill()
+		<-ended
+		if service != "" { // a squid that was killed leaves it
+			left, _ := filepath.Glob("/dev/shm/" + service + "-*")
+			for _, path := range left {
+				os.Remove(path)
+			}
+		}
+	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for give := time.Now().Add(time.Minute); ; <-tick.C {
