@@ -34,17 +34,19 @@ func (t *Tree) Tops() (out []Top, err error) {
 // Abandoned removes the trees of a daemon that has ended, from the lowest groups
 // up: what has a name that Tree makes and is empty. What still has processes, or
 // has been added by somebody else, is tried again until patience is over, then left
-// to the next daemon's Sweep. A group that a daemon has, or that is not the one that
-// Top says, is not touched. It takes CAP_DAC_OVERRIDE: who owns the root of a
+// to the next daemon's Sweep. A group that is locked, or that is not the one that Top
+// says, is not touched; a lock is looked at again: it may be the next daemon's, or have
+// come to a child of the dead one, between its fork and its exec. It takes CAP_DAC_OVERRIDE: who owns the root of a
 // hierarchy may not write there either.
 func Abandoned(tops []Top, patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; unix.Poll(nil, 20) { //nolint:errcheck // a pause
 		var errs []error
 		left := tops[:0:0]
 		for _, top := range tops {
-			switch err := top.clear(); {
-			case err == nil:
-			case time.Now().Before(deadline):
+			err, over := top.clear(), !time.Now().Before(deadline)
+			switch {
+			case err == nil, over && errors.Is(err, unix.EWOULDBLOCK):
+			case !over:
 				left = append(left, top)
 			default:
 				errs = append(errs, err)
@@ -59,8 +61,11 @@ func Abandoned(tops []Top, patience time.Duration) error {
 // clear is one attempt. nil: there is nothing more to do.
 func (top *Top) clear() error {
 	f, err := lockTop(top.Dir)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return err
+	}
 	if err != nil {
-		return nil // gone, or a daemon's
+		return nil // gone
 	}
 	defer f.Close()
 	var st unix.Stat_t

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/penstock/penstock/sandbox"
 )
@@ -73,4 +74,30 @@ func TestAbandoned(t *testing.T) {
 		t.Error(err)
 	}
 	there("", false)
+}
+
+// TestAbandonedLocked: a lock that a child of the dead daemon has for a moment is
+// waited for.
+func TestAbandonedLocked(t *testing.T) {
+	tree := grow(t)
+	tops, err := tree.Tops()
+	if err != nil || len(tops) == 0 {
+		t.Fatal(tops, err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- Abandoned(tops, 10*time.Second) }()
+	select {
+	case err := <-done:
+		t.Fatal("the lock was not waited for: ", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	tree.unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for _, top := range tops {
+		if _, err := os.Lstat(top.Dir); err == nil {
+			t.Error(top.Dir, "is left")
+		}
+	}
 }
