@@ -29,7 +29,7 @@ func (u *Upstream) connect(c net.Conn, i int, t hooks.Target, login string) (net
 	}
 	b.WriteString("\r\n")
 	if _, err := io.WriteString(c, b.String()); err != nil {
-		return c, err
+		return c, alerted(c, err)
 	}
 	rest, err := readAnswer(c)
 	var status *StatusError

@@ -40,7 +40,7 @@ func (u *Upstream) ntlm(c net.Conn, i int, method, uri, host string) (string, er
 		head += "Content-Length: 0\r\n"
 	}
 	if _, err := io.WriteString(c, head+"\r\n"); err != nil {
-		return "", err
+		return "", alerted(c, err)
 	}
 	challenge, err := readNTLM(c, method)
 	if err != nil {

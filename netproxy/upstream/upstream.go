@@ -277,6 +277,38 @@ func (c *alertConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write writes, and explains an alert that came before.
+func (c *alertConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		err = alerted(c.Conn, err)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" {
+		err = c.up.fail(c.i, hooks.Target{}, err)
+	}
+	return n, err
+}
+
+// alerted returns the alert of TLS that is there to be read when a write fails with
+// err: who closes at once behind it resets what is still sent. Without one it is err.
+func alerted(c net.Conn, err error) error {
+	if _, ok := c.(*tls.Conn); !ok {
+		return err
+	}
+	c.SetReadDeadline(time.Now().Add(alertTime)) //nolint:errcheck // it has ended
+	_, rerr := c.Read(make([]byte, 1))
+	var op *net.OpError
+	if errors.As(rerr, &op) && op.Op == "remote error" {
+		return rerr
+	}
+	return err
+}
+
+// alertTime bounds the look for an alert on a connection that is reset: it has come, or
+// never will.
+const alertTime = 100 * time.Millisecond
+
 // within gives a connection a deadline, which the end of ctx brings forward. The
 // function that it returns takes it away.
 func within(ctx context.Context, c net.Conn, d time.Duration) (end func()) {

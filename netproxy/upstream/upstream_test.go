@@ -316,17 +316,7 @@ func TestCancel(t *testing.T) {
 // TestTLS: an HTTPS proxy needs a certificate for its own name, and the login is
 // not sent before.
 func TestTLS(t *testing.T) {
-	own, err := ca.Ephemeral()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer own.Close()
-	authority, err := ca.New(own.Certificate, own.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(own.Certificate)
+	authority, pool := ephemeral(t)
 	for name, ok := range map[string]bool{"127.0.0.1": true, "other.example": false} {
 		heard := make(chan string, 1)
 		at := serve(t, func(c net.Conn) {
@@ -351,6 +341,65 @@ func TestTLS(t *testing.T) {
 		if got := <-heard; strings.Contains(got, "Basic") != ok {
 			t.Errorf("certificate of %s: the proxy heard %q", name, got)
 		}
+	}
+}
+
+// ephemeral is an authority, and who trusts it.
+func ephemeral(t *testing.T) (*ca.Authority, *x509.CertPool) {
+	t.Helper()
+	own, err := ca.Ephemeral()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { own.Close() })
+	authority, err := ca.New(own.Certificate, own.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(own.Certificate)
+	return authority, pool
+}
+
+// TestAlertBeforeReset: a proxy that wants a certificate may say so, and reset the
+// connection, before anything is asked of it. What it said counts.
+func TestAlertBeforeReset(t *testing.T) {
+	authority, pool := ephemeral(t)
+	leaf, err := authority.Leaf("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reset := make(chan struct{}, 2)
+	u := newUpstream(t, false, "https://"+serve(t, func(c net.Conn) {
+		tc := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*leaf}, ClientAuth: tls.RequireAnyClientCert})
+		if tc.Handshake() == nil {
+			t.Error("there is a certificate")
+		}
+		c.(*net.TCPConn).SetLinger(0)
+		c.Close()
+		reset <- struct{}{}
+	}))
+	u.cfg.Roots = func() (*x509.CertPool, error) { return pool, nil }
+	for name, use := range map[string]func(c net.Conn) error{
+		"tunnel": func(c net.Conn) error {
+			_, err := u.connect(c, 0, target, "")
+			return u.fail(0, target, err)
+		},
+		"request": func(c net.Conn) error {
+			_, err := io.WriteString(&alertConn{c, u, 0}, "GET http://a.example/ HTTP/1.1\r\n")
+			return err
+		},
+	} {
+		c, err := u.reach(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-reset
+		var e *Error
+		if err := use(c); !errors.As(err, &e) || !strings.Contains(e.Hint(), "wants a certificate") {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
 	}
 }
 
