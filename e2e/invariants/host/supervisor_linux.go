@@ -104,7 +104,7 @@ func namespacesOf(dir string) (out []string) {
 		for _, e := range entries {
 			name, _ := os.Readlink(filepath.Join(dir, sub, e.Name()))
 			kind, _, ok := strings.Cut(name, ":[")
-			if ok && kind != "socket" && kind != "pipe" && kind != "pidfd" {
+			if ok && kind != "socket" && kind != "pipe" && kind != "pidfd" && kind != "anon_inode" {
 				out = append(out, name)
 			}
 		}
