@@ -83,8 +83,15 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 		}
 		if sum, err = s.proxy.client.End(ctx, ev); err != nil {
 			sum = nil
-			if s.daemon == nil || s.daemon.running() { // else its word is why
-				s.say.line("%v", s.proxyFailed(err))
+			why := s.proxyFailed(err)
+			switch {
+			case s.daemon != nil && !s.daemon.running(): // its word is why
+			case s.reason == "exit" && !s.proxy.running():
+				// The command may have ended of that, before this process heard.
+				s.lost = why
+				ev.ExitCode, ev.Signal, ev.Reason = 125, "", "failed: "+why.Error()
+			default:
+				s.say.line("%v", why)
 			}
 		}
 	}

@@ -83,6 +83,7 @@ type session struct {
 	ran   bool // the command was executed
 
 	ended  bool   // its last record is written
+	lost   error  // the proxy ended before that, by itself
 	reason string // why it ended
 }
 

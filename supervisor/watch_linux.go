@@ -182,6 +182,9 @@ func (s *session) finish() (*Result, error) {
 	if s.daemon != nil && s.daemon.failed != nil {
 		return nil, s.daemon.failed
 	}
+	if s.lost != nil {
+		return nil, s.lost
+	}
 	return &Result{Session: s.id, ExitCode: exit, Summary: sum}, nil
 }
 

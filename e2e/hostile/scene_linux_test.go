@@ -238,10 +238,7 @@ func (s *scene) targets(aims []*aim) {
 			s.w.NameFunc(m.id+".rebind.example", func(asked int) []netip.Addr { return addrs[min(asked, len(addrs)-1):][:1] })
 		}
 		if strings.Contains(strings.Join(m.do, " "), "{victim}") {
-			cmd := s.w.Command(s.home, s.o, "/bin/sleep", "600")
-			if err := world.Start(cmd); err != nil {
-				s.t.Fatal(err)
-			}
+			cmd := s.victim()
 			s.victims[m.n], s.running[m.n] = cmd.Process.Pid, cmd
 			s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 		}
@@ -358,4 +355,21 @@ func writable(rel string) bool {
 		}
 	}
 	return true
+}
+
+// victim starts a process of the host. Its number is none that a process of a pen has
+// too: those begin with 1.
+func (s *scene) victim() *exec.Cmd {
+	s.t.Helper()
+	for {
+		cmd := s.w.Command(s.home, s.o, "/bin/sleep", "600")
+		if err := world.Start(cmd); err != nil {
+			s.t.Fatal(err)
+		}
+		if cmd.Process.Pid > 5000 {
+			return cmd
+		}
+		cmd.Process.Kill()
+		cmd.Wait() //nolint:errcheck // it was killed
+	}
 }
