@@ -127,6 +127,11 @@ func (p *proxyProcess) running() bool {
 	}
 }
 
+// broke says whether the role, a child of this process, was killed or failed.
+func (p *proxyProcess) broke() bool {
+	return p.process != nil && !p.running() && p.process.Wait() != nil
+}
+
 // kill ends the role, if it has not ended by itself.
 func (p *proxyProcess) kill() {
 	p.client.Close()

@@ -86,7 +86,7 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 			why := s.proxyFailed(err)
 			switch {
 			case s.daemon != nil && !s.daemon.running(): // its word is why
-			case s.reason == "exit" && !s.proxy.running():
+			case s.reason == "exit" && s.proxy.broke():
 				// The command may have ended of that, before this process heard.
 				s.lost = why
 				ev.ExitCode, ev.Signal, ev.Reason = 125, "", "failed: "+why.Error()

@@ -15,8 +15,9 @@ import (
 // Top is a topmost group of a tree: where it is, and which one, since another may
 // be made in its place. Inode numbers of groups are not given again.
 type Top struct {
-	Dir string `json:"dir"`
-	Ino uint64 `json:"ino"`
+	Dir  string `json:"dir"`
+	Ino  uint64 `json:"ino"`
+	Mark string `json:"mark"` // whose it is
 }
 
 // Tops are the tree's topmost groups, for Abandoned.
@@ -26,7 +27,7 @@ func (t *Tree) Tops() (out []Top, err error) {
 		if err := unix.Lstat(dir, &st); err != nil {
 			return nil, fmt.Errorf("find control group: %w", err)
 		}
-		out = append(out, Top{dir, st.Ino})
+		out = append(out, Top{dir, st.Ino, markOf(dir)})
 	}
 	return out, nil
 }
@@ -58,14 +59,20 @@ func Abandoned(tops []Top, patience time.Duration) error {
 	}
 }
 
+// markOf says whose a topmost group is.
+func markOf(dir string) string {
+	pid, started, _ := marked(dir)
+	return fmt.Sprintf("%d %s", pid, started)
+}
+
 // clear is one attempt. nil: there is nothing more to do.
 func (top *Top) clear() error {
 	f, err := lockTop(top.Dir)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return err
+	if errors.Is(err, unix.EWOULDBLOCK) && markOf(top.Dir) == top.Mark {
+		return err // nobody has claimed it since
 	}
 	if err != nil {
-		return nil // gone
+		return nil // gone, or a daemon's
 	}
 	defer f.Close()
 	var st unix.Stat_t
