@@ -141,7 +141,7 @@ func (m *merge) boundRest(l *Limits, low *File) {
 			}
 		}
 	}
-	if t := low.sandbox.Tier; l.Tier.Set && t.Set && t.V != "auto" && strength(t.V) < strength(l.Tier.V) {
+	if t := low.sandbox.Tier; l.Tier.Set && t.Set && t.V != autoTier && strength(t.V) < strength(l.Tier.V) {
 		m.outside(t.From, l.Tier.From, "tier %s is weaker than %s", t.V, l.Tier.V)
 	}
 	if l.CA.Set && !l.CA.V {
@@ -203,6 +203,8 @@ func (m *merge) sandbox() {
 	s.CPUs = lesser(m.files, pick(m.files, func(f *File) Value[float64] { return f.sandbox.CPUs }), func(l *Limits) Value[float64] { return l.CPUs })
 	s.Timeout = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Timeout }), func(l *Limits) Value[time.Duration] { return l.Timeout })
 	s.Idle = lesser(m.files, pick(m.files, func(f *File) Value[time.Duration] { return f.sandbox.Idle }), func(l *Limits) Value[time.Duration] { return l.Idle })
+	m.tiers()
+	m.boundTier()
 	m.onViolation()
 	m.worktree()
 }

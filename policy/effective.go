@@ -20,6 +20,7 @@ func (p *Policy) Effective() []Setting {
 	d := &p.d
 	s := &d.Sandbox
 	effectiveValue(e, "sandbox.tier", s.Tier, plainText, "auto")
+	effectiveValue(e, "sandbox.tiers", s.Tiers, tierNames, notSet)
 	effectiveValue(e, "sandbox.memory", s.Memory, sizeText, notSet)
 	effectiveValue(e, "sandbox.cpus", s.CPUs, numberText, notSet)
 	effectiveValue(e, "sandbox.pids", s.PIDs, countText, notSet)

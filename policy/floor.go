@@ -239,6 +239,7 @@ func (c *claims) filesystem() {
 func (c *claims) sandbox() {
 	s := &c.d.Sandbox
 	claim(c, s.Tier, slices.Contains(tiers(), s.Tier.V), func(f *File) { f.sandbox.Tier = s.Tier })
+	claim(c, s.Tiers, badTiers(s.Tiers.V) == "", func(f *File) { f.sandbox.Tiers = s.Tiers })
 	claim(c, s.MinTier, slices.Contains(tiers()[1:], s.MinTier.V), func(f *File) { f.limits.Tier = s.MinTier })
 	// Which of a layer's two sections a value was in can't be seen any more. As
 	// both it is neither overruled nor exceeded.

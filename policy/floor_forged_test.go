@@ -27,7 +27,7 @@ limits:
 `
 
 const honestClient = `egress: {allow: [{host: git.corp.example, process: {exe: /usr/bin/git}}, {host: api.corp.example, pin: {secret: K, pass_query: [q]}, budget: {requests: 5, per: hour, rate: 5/s}}], deny: [{host: x.corp.example}], hosts: {git.corp.example: 10.0.0.1}}
-sandbox: {memory: 1GiB, tier: bwrap, cpus: 1, pids: 5, open_files: 9, timeout: 1h, idle: 5m, on_violation: kill}
+sandbox: {memory: 1GiB, tier: bwrap, tiers: [bwrap, gvisor], cpus: 1, pids: 5, open_files: 9, timeout: 1h, idle: 5m, on_violation: kill}
 environment: {pass: [LANG], set: {A: x}, proxy_variables: false}
 filesystem: {write: [/srv/a], read: [/opt], hide: [/h], protect: [/srv/a/p]}
 secrets: [{name: K, from: 'env:K', hosts: [git.corp.example, api.corp.example], header: x-k}, {name: L, from: {command: [pass, l]}, hosts: [l.corp.example], basic: {user: u}}, {name: M, from: 'credential:m', hosts: [m.corp.example], query: q}, {name: N, from: 'file:/n', hosts: [n.corp.example], json: a.b}, {name: O, from: 'keyring:b=c,a=b', hosts: [o.corp.example], bearer: true}, {name: P, from: 'env:P', hosts: [o.corp.example], websocket: {json: a.b}}]

@@ -74,7 +74,7 @@ func (g *gen) layer(rules int) string {
 		b.WriteString("  ca: [" + g.one("/x.pem", "~/y.pem", "z.pem") + "]\n")
 	}
 	if g.IntN(2) == 0 {
-		b.WriteString("sandbox: {" + g.one("memory: 512MiB", "memory: 3GiB", "tier: gvisor", "pids: 100, cpus: 2", "timeout: 1h, open_files: 10", "read_rate: 1MiB, write_rate: 1GiB", "idle: 5m, on_violation: kill", "on_violation: continue") + "}\n")
+		b.WriteString("sandbox: {" + g.one("memory: 512MiB", "memory: 3GiB", "tier: gvisor", "tiers: [gvisor, bwrap]", "tiers: [bwrap, wasm]", "pids: 100, cpus: 2", "timeout: 1h, open_files: 10", "read_rate: 1MiB, write_rate: 1GiB", "idle: 5m, on_violation: kill", "on_violation: continue") + "}\n")
 	}
 	if g.IntN(3) == 0 {
 		b.WriteString("environment: {pass: [" + g.one("LANG", "'*'", "X_TOKEN") + "], set: {" + g.one("A: x", "A: y", "B: z") + "}}\n")

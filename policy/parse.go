@@ -47,24 +47,6 @@ func (p *parser) version(n *yaml.Node) {
 	p.fail(n, "write version: 1, or use a newer penstock", "version %s is not supported", quote(n.Value))
 }
 
-// tiers in the order in which hints name them.
-func tiers() []string {
-	return []string{"auto", "bwrap", "gvisor", "firecracker", "wasm", "darwin"}
-}
-
-// strength orders tiers for limits: what a guest has to break to reach the host.
-func strength(tier string) int {
-	switch tier {
-	case "bwrap", "darwin":
-		return 1 // the host's kernel, filtered
-	case "gvisor":
-		return 2 // a kernel of its own in user space
-	case "firecracker", "wasm":
-		return 3 // a machine of its own; no kernel at all
-	}
-	return 0
-}
-
 func set[T any](p *parser, to *Value[T], n *yaml.Node, v T, ok bool) {
 	if ok {
 		*to = Value[T]{V: v, From: p.at(n), Set: true}
@@ -78,6 +60,7 @@ func (p *parser) sandbox(f *File, n *yaml.Node) {
 			v, ok := p.enum(n, "sandbox.tier", tiers())
 			set(p, &s.Tier, n, v, ok)
 		}},
+		{"tiers", func(n *yaml.Node) { p.tierList(n, &s.Tiers) }},
 		{"worktree", func(n *yaml.Node) {
 			v, ok := p.boolean(n, "sandbox.worktree")
 			set(p, &s.Worktree, n, v, ok)

@@ -22,6 +22,7 @@ var (
 		"version: 1\negress: {allow: [{host: A.Example., paths: ['/', '/**', '/**/x', '/a*b/*']}]}",
 		"version: 1\negress: {deny: [{host: localhost}, {cidr: '::/0'}, {host: host.penstock.internal}]}",
 		"version: 1\nlimits: {egress: ['*', 10.0.0.0/8, '::/0', a.example], protocols: [], modes: [enforce, audit], ca: false, write: [], cpus: 0.5}",
+		"version: 1\nsandbox: {tiers: [bwrap]}", "version: 1\nsandbox: {tier: auto, tiers: [gvisor, bwrap, wasm, darwin, firecracker]}",
 		"version: 1\nsandbox: {timeout: 1h30m, memory: 1.5GiB, cpus: 2}",
 		"version: 1\nsandbox: {idle: 30m, on_violation: freeze}\nlimits: {idle: 1h, on_violation: continue}",
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
@@ -124,6 +125,7 @@ var (
 		"version: 1\nsecrets: [{name: A, from: {}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: {command: []}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: {command: [./x]}, hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'credential:.x', hosts: [a.example], bearer: true}]",
 		"version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], websocket: token}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], websocket: {}}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], websocket: {json: a..b}}]", "version: 1\nsecrets: [{name: A, from: 'env:A', hosts: [a.example], websocket: {json: a}, json: a}]",
 		"version: 1\nsecrets: [{name: A, from: 'keyring:', hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'keyring:a=', hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'keyring:a=b,', hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'keyring:a=b, c=d', hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'keyring: a', hosts: [a.example], bearer: true}]", "version: 1\nsecrets: [{name: A, from: 'keyring:a=b,c', hosts: [a.example], bearer: true}]",
+		"version: 1\nsandbox: {tiers: []}", "version: 1\nsandbox: {tiers: bwrap}", "version: 1\nsandbox: {tiers: [auto]}", "version: 1\nsandbox: {tiers: [bwrap, bwrap]}",
 		"version: 1\nsandbox: {idle: 5}", "version: 1\nsandbox: {on_violation: stop}", "version: 1\nlimits: {on_violation: [kill]}", "version: 1\nlimits: {idle: 0s x}",
 		"version: 1\nlimits: {modes: [audit]}", "version: 1\nlimits: {tier: auto}", "version: 1\nlimits: {egress: ['a*b']}", "version: 1\nlimits: {protocols: [udp]}",
 	}

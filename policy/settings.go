@@ -21,6 +21,7 @@ const (
 // means that nothing was said.
 type SandboxSettings struct {
 	Tier      Value[string]        `json:"tier"`       // bwrap, gvisor, firecracker, wasm, darwin, auto
+	Tiers     Value[[]string]      `json:"tiers"`      // those that may be used; auto takes the strongest that runs here
 	MinTier   Value[string]        `json:"min_tier"`   // the strongest limits.tier: auto may not choose a weaker one
 	Memory    Value[int64]         `json:"memory"`     // bytes
 	CPUs      Value[float64]       `json:"cpus"`       // processors
@@ -54,11 +55,6 @@ type PathGrant struct {
 	Path  string `json:"path"`  // absolute and clean: "~" and relative paths are resolved
 	Given string `json:"given"` // as written
 	From  Source `json:"from"`
-}
-
-// Accepts tells whether a tier is at least as strong as every layer's limits ask.
-func (s *SandboxSettings) Accepts(tier string) bool {
-	return !s.MinTier.Set || strength(tier) >= strength(s.MinTier.V)
 }
 
 // FilesystemSettings is the effective filesystem section: what all layers said,

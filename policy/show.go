@@ -99,6 +99,7 @@ func (p *Policy) showSandbox(s *shower) {
 	v := p.d.Sandbox
 	s.open(0, "sandbox")
 	showValue(s, 1, "tier", v.Tier, plainText, "auto")
+	showValue(s, 1, "tiers", v.Tiers, tierNames, notSet)
 	showValue(s, 1, "memory", v.Memory, sizeText, notSet)
 	showValue(s, 1, "cpus", v.CPUs, numberText, notSet)
 	showValue(s, 1, "pids", v.PIDs, countText, notSet)
@@ -315,6 +316,7 @@ func (p *Policy) Grants() []Grant {
 	}
 	s := &d.Sandbox
 	grantValue(&out, "tier", s.Tier, plainText)
+	grantValue(&out, "tiers", s.Tiers, tierNames)
 	grantValue(&out, "memory", s.Memory, sizeText)
 	grantValue(&out, "cpus", s.CPUs, numberText)
 	grantValue(&out, "pids", s.PIDs, countText)

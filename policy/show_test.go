@@ -13,7 +13,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 const full = `version: 1
-sandbox: {tier: bwrap, worktree: true, memory: 4GiB, cpus: 1.5, pids: 512, timeout: 2h, idle: 30m, on_violation: freeze, open_files: 4096, read_rate: 100MiB, write_rate: 50MiB}
+sandbox: {tier: bwrap, tiers: [gvisor, bwrap], worktree: true, memory: 4GiB, cpus: 1.5, pids: 512, timeout: 2h, idle: 30m, on_violation: freeze, open_files: 4096, read_rate: 100MiB, write_rate: 50MiB}
 filesystem:
   write: ["/srv/work", "/srv/with space"]
   read: ["/opt/tool"]

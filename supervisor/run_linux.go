@@ -110,7 +110,7 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := s.choose(backends); err != nil {
+	if err := s.choose(ctx, backends); err != nil {
 		return nil, err
 	}
 	if err := s.anonymous(); err != nil {

@@ -1,7 +1,10 @@
 package supervisor
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
@@ -9,8 +12,10 @@ import (
 )
 
 // choose takes the backend of the asked-for tier.
-func (s *session) choose(backends []sandbox.Backend) (err error) {
-	s.backend, err = chooseBackend(s.cfg, backends)
+func (s *session) choose(ctx context.Context, backends []sandbox.Backend) error {
+	b, warnings, err := chooseBackend(ctx, s.cfg, backends)
+	s.backend = b
+	s.cfg.Warnings = append(s.cfg.Warnings, warnings...)
 	return err
 }
 
@@ -38,20 +43,106 @@ func (e *anonymousError) Hint() string {
 	return "leave process out of the rule, or use the tier bwrap"
 }
 
-// chooseBackend never goes below what was asked for.
-func chooseBackend(cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, error) {
+// chooseBackend never goes below what was asked for. What it returns beside the backend
+// is for the session's warnings.
+func chooseBackend(ctx context.Context, cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, []string, error) {
 	var names []string
 	want := cfg.Policy.Sandbox()
+	auto := cfg.Tier == "auto" || cfg.Tier == ""
+	if auto && want.Tiers.Set {
+		return strongest(ctx, want.Tiers.From.Ref(), want.Candidates(), backends)
+	}
 	for _, b := range backends {
-		if (b.Name() == cfg.Tier || b.Any() && (cfg.Tier == "auto" || cfg.Tier == "")) && want.Accepts(b.Name()) {
-			return b, nil
+		if (b.Name() == cfg.Tier || b.Any() && auto) && want.Accepts(b.Name()) {
+			return b, nil, nil
 		}
 		names = append(names, b.Name())
 	}
 	if least := want.MinTier; least.Set && !want.Accepts(cfg.Tier) {
-		return nil, fmt.Errorf("%s asks for at least: %w", least.From.Ref(), &tierError{least.V, names})
+		return nil, nil, fmt.Errorf("%s asks for at least: %w", least.From.Ref(), &tierError{least.V, names})
 	}
-	return nil, &tierError{cfg.Tier, names}
+	return nil, nil, &tierError{cfg.Tier, names}
+}
+
+// strongest tries the tiers of a list in their order and takes the first that runs
+// here. Only what is of the machine passes a tier over: that a policy's rule or limit
+// can't be kept in it is an error afterwards, or a file could have a weaker one chosen.
+func strongest(ctx context.Context, from string, tiers []string, backends []sandbox.Backend) (sandbox.Backend, []string, error) {
+	var passed []triedTier
+	for _, name := range tiers {
+		b, err := try(ctx, name, backends)
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx) // nothing was found out
+		}
+		if err == nil {
+			var warnings []string
+			for _, p := range passed {
+				warnings = append(warnings, fmt.Sprintf("%s: %s, so that auto took tier %s", from, p, name))
+			}
+			return b, warnings, nil
+		}
+		passed = append(passed, triedTier{name, err})
+	}
+	return nil, nil, &noTierError{from, passed}
+}
+
+// try returns the backend of a tier that auto may take and that runs here.
+func try(ctx context.Context, name string, backends []sandbox.Backend) (sandbox.Backend, error) {
+	i := slices.IndexFunc(backends, func(b sandbox.Backend) bool { return b.Name() == name })
+	switch {
+	case i < 0:
+		return nil, errors.New("this build has no such tier")
+	case !backends[i].Any():
+		return nil, errors.New("auto never takes it, as it does not run any program")
+	}
+	_, err := backends[i].Probe(ctx)
+	return backends[i], err
+}
+
+// triedTier is a tier that can't be had, and why.
+type triedTier struct {
+	name string
+	err  error
+}
+
+func (t triedTier) String() string {
+	cause := strings.TrimPrefix(t.err.Error(), "tier "+t.name+": ")
+	return "tier " + t.name + " can't be had: " + cause
+}
+
+// noTierError says of each tier of a list why it can't be had.
+type noTierError struct {
+	from  string
+	tried []triedTier
+}
+
+func (e *noTierError) Error() string {
+	var all []string
+	for _, t := range e.tried {
+		all = append(all, t.String())
+	}
+	return e.from + ": no tier of sandbox.tiers runs here: " + strings.Join(all, "; ")
+}
+
+// Unwrap returns the causes.
+func (e *noTierError) Unwrap() []error {
+	var all []error
+	for _, t := range e.tried {
+		all = append(all, t.err)
+	}
+	return all
+}
+
+func (e *noTierError) Hint() string {
+	var all []string
+	for _, t := range e.tried {
+		var h interface{ Hint() string }
+		if errors.As(t.err, &h) && h.Hint() != "" {
+			all = append(all, t.name+": "+h.Hint())
+		}
+	}
+	all = append(all, "penstock doctor tiers says what this machine has")
+	return strings.Join(all, "; ")
 }
 
 type tierError struct {
