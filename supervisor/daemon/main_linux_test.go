@@ -56,6 +56,8 @@ func TestMain(m *testing.M) {
 			os.Exit(janitor.GroupsMain())
 		case netns.ConnectorRole:
 			os.Exit(netns.ConnectorMain())
+		case "role:test-state":
+			os.Exit(stateMain(os.Args[2]))
 		case "role:test-run":
 			os.Exit(runMain(os.Args[2], os.Args[3]))
 		case "role:test-caller":

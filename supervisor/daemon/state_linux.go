@@ -39,7 +39,8 @@ type store struct {
 }
 
 // openState makes the directory if need be and locks it: one daemon per
-// directory, because each would sweep what the other works with.
+// directory, because each would sweep what the other works with. Nothing else in
+// the process may open the lock's file: closing that would end the lock.
 func openState(dir string) (*state, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "audit"), 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
@@ -57,7 +58,9 @@ func openState(dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A lock of the process, not of the open file: a child that a killed daemon had
+	// just forked holds the file for a moment longer, and doesn't hold the next one up.
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		f.Close()
 		return nil, &refusal{"another supervisor runs with " + dir, "systemctl status penstock; or give another --state"}
 	}
