@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strconv"
 	"time"
@@ -27,6 +28,7 @@ type daemon struct {
 	opened  *daemonctl.Opened
 	control *os.File // to the session's proxy, until it is configured
 	failed  error    // set by end: it was over before, because the daemon could not go on
+	heard   bool     // why it was over, by the user
 }
 
 // connectDaemon uses the privileged supervisor where there is one, or where it is
@@ -218,8 +220,14 @@ func (d *daemon) freezes() bool { return d != nil && d.opened.Freezer }
 func (d *daemon) freeze(on bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	return d.client.Freeze(ctx, on)
+	err := d.client.Freeze(ctx, on)
+	if errors.Is(err, net.ErrClosed) || err != nil && !d.running() {
+		return errEnding
+	}
+	return err
 }
+
+var errEnding = errors.New("the session is ending")
 
 // alive tells the daemon what only this process sees: the terminal was used.
 func (d *daemon) alive() {

@@ -116,9 +116,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 				return nil, s.abandon(s.daemon.client.Why())
 			}
 			// As by penstock kill without a daemon: the command was killed.
-			why := s.daemon.client.Ending()
-			s.reason = why
-			s.say.line("%s", escape(why))
+			s.hear()
 			go s.pen.Close()
 		case <-died:
 			if s.daemon.ending() {
@@ -182,10 +180,23 @@ func (s *session) finish() (*Result, error) {
 	if s.daemon != nil && s.daemon.failed != nil {
 		return nil, s.daemon.failed
 	}
+	s.hear()
 	if s.lost != nil {
 		return nil, s.lost
 	}
 	return &Result{Session: s.id, ExitCode: exit, Summary: sum}, nil
+}
+
+// hear shows, once, why the daemon has ended the session, if it has.
+func (s *session) hear() {
+	if s.daemon == nil || s.daemon.heard {
+		return
+	}
+	if why := s.daemon.client.Ending(); why != "" {
+		s.daemon.heard = true
+		s.reason = why
+		s.say.line("%s", escape(why))
+	}
 }
 
 // compareLinks tells of protected paths that are symbolic links, and that the

@@ -55,6 +55,8 @@ const (
 	// OpLimits tells what limits the pen has hit since it was last said; answered
 	// by OpLimited when it is recorded.
 	OpLimits Op = "limits"
+	// OpFrozen answers OpViolated: the pen's processes have stopped.
+	OpFrozen Op = "frozen"
 	// OpEnd asks the proxy to close its flows and write the session's last
 	// record itself, with Text as the reason; answered by OpClosed.
 	OpEnd Op = "end"
@@ -72,7 +74,8 @@ const (
 	// daemon does not parse the floor. Safe: it only makes the daemon refuse more.
 	OpFiles Op = "files"
 	// OpViolated says that there was a violation, and what the policy wants done
-	// about it. Safe: it can only stop or end the proxy's own session.
+	// about it; answered by OpFrozen when the pen has stopped, if it was to be. Safe:
+	// it can only stop or end the proxy's own session.
 	OpViolated Op = "violated"
 	// OpDeny asks that the kernel refuse the pen's connections to Denied, answered
 	// by OpDenied. Safe: it comes before anything of the pen was read, at most once,
@@ -183,7 +186,7 @@ func (o Op) FromProxy() bool {
 
 func (o Op) known() bool {
 	switch o {
-	case OpAssign, OpGuarded, OpDenied, OpAdmit, OpLimits, OpEnd:
+	case OpAssign, OpGuarded, OpDenied, OpAdmit, OpLimits, OpFrozen, OpEnd:
 		return true
 	}
 	return o.FromProxy()

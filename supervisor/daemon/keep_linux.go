@@ -164,6 +164,8 @@ func (k *keeper) violated(v *bossctl.Violated) {
 		} else if err := k.freeze(true); err != nil {
 			// What can't be stopped is not left running.
 			k.s.cancel(reason + ", and " + err.Error())
+		} else {
+			k.s.proxy.send(&bossctl.Message{Op: bossctl.OpFrozen}) //nolint:errcheck // then it ends
 		}
 		k.mu.Lock()
 		k.acting = false

@@ -34,6 +34,7 @@ type supervised struct {
 
 	watcher     *events.Watcher // nil without eBPF
 	admitted    chan struct{}   // closed when admit is there
+	frozen      chan struct{}   // the daemon has stopped the pen, as act asked for
 	admit       *bossctl.Admit
 	gone        chan struct{} // closed when the daemon is gone
 	closing     sync.Once
@@ -68,7 +69,7 @@ func serveSupervised(f *os.File) error {
 	if m.Op != bossctl.OpAssign {
 		return fmt.Errorf("daemon sent %s before a session", m.Op)
 	}
-	s := &supervised{boss: boss, mounts: mounts, assign: m.Assign, admitted: make(chan struct{}), gone: make(chan struct{}), shown: map[string]bool{}}
+	s := &supervised{boss: boss, mounts: mounts, assign: m.Assign, admitted: make(chan struct{}), frozen: make(chan struct{}, 1), gone: make(chan struct{}), shown: map[string]bool{}}
 	control, err := proxyctl.Open(files[bossctl.AssignControl])
 	if err != nil {
 		return err
@@ -211,7 +212,8 @@ func (s *supervised) files(floor *policy.File) error {
 }
 
 // act has the daemon do what the policy says about a violation, and tells what
-// that is, "" for nothing.
+// that is, "" for nothing. A pen that is to be frozen has stopped when it returns:
+// who is told of it may let it go on.
 func (s *supervised) act(e *engine, kind string) string {
 	if s == nil || s.onViolation != policy.Freeze && s.onViolation != policy.Kill {
 		return ""
@@ -222,6 +224,15 @@ func (s *supervised) act(e *engine, kind string) string {
 	}
 	if s.boss.Send(&bossctl.Message{Op: bossctl.OpViolated, Violated: &bossctl.Violated{Kind: clip(kind), Action: bossctl.Action(s.onViolation)}}) != nil {
 		return "" // it is gone, and so is the session
+	}
+	if s.onViolation == policy.Freeze {
+		select {
+		case <-s.frozen:
+		case <-s.gone:
+			return ""
+		case <-e.over:
+			return ""
+		}
 	}
 	return s.onViolation
 }
@@ -246,6 +257,11 @@ func (s *supervised) obey(e *engine, conn *proxyctl.Conn) {
 			e.recordLimits(m.Limits)
 			if s.boss.Send(&bossctl.Message{Op: bossctl.OpLimited}) != nil {
 				return
+			}
+		case bossctl.OpFrozen:
+			select {
+			case s.frozen <- struct{}{}:
+			default: // nobody has asked
 			}
 		case bossctl.OpEnd:
 			// Nobody else will: the caller is gone, or its session is not wanted. There

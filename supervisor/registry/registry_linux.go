@@ -226,8 +226,19 @@ func query(name, op string, within time.Duration) (*Status, error) {
 	return a.Status, nil
 }
 
-// exchange asks one session something.
+// exchange asks one session something. One that ends before it has answered is no
+// running session.
 func exchange(name string, r *request, within time.Duration) (*answer, error) {
+	a, err := converse(name, r, within)
+	for _, gone := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF} {
+		if errors.Is(err, gone) {
+			return nil, &NoSessionError{Session: name[strings.LastIndexByte(name, '/')+1:]}
+		}
+	}
+	return a, err
+}
+
+func converse(name string, r *request, within time.Duration) (*answer, error) {
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("ask session: %w", err)

@@ -136,3 +136,37 @@ func TestClosedSessionIsNotListed(t *testing.T) {
 		}
 	}
 }
+
+// TestEndsMeanwhile: a session that ends between being found and answering is not
+// there, whatever of it was still open.
+func TestEndsMeanwhile(t *testing.T) {
+	id := named("m")
+	l, err := net.Listen("unix", prefix(os.Getuid())+id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for read := false; ; read = !read {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if read {
+				readLine(c, maxRequest)
+			}
+			c.Close()
+		}
+	}()
+	var gone *NoSessionError
+	for range 10 {
+		if _, err := Freeze(id, false); !errors.As(err, &gone) || gone.Session != id {
+			t.Fatal(err)
+		}
+	}
+	name := prefix(os.Getuid()) + id
+	l.Close()
+	if _, err := query(name, "status", patience); !errors.As(err, &gone) {
+		t.Error(err)
+	}
+}
