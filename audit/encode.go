@@ -224,6 +224,7 @@ func (l *line) dns(e *DNS) {
 	l.str("transport", e.Transport, maxName)
 	l.addrPort("server", e.Server)
 	l.str("reason", e.Reason, maxText)
+	l.hooks(e.Hooks)
 }
 
 func (l *line) target(t hooks.Target) {

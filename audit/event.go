@@ -154,6 +154,8 @@ type DNS struct {
 	Transport string // "udp" or "tcp"
 	Server    netip.AddrPort
 	Reason    string // why it was refused, if it was
+	// Hooks are those that were asked before it was answered, in their order.
+	Hooks []hooks.Trace
 }
 
 // FlowOpen is a decision about one connection or request, recorded before the

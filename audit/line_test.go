@@ -57,6 +57,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},
 		&SessionStart{Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionStart, Decision: "deny", Reason: long}}},
+		&DNS{Name: "a.example", QType: "A", RCode: "NXDOMAIN", Transport: "udp", Reason: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointDNS, Decision: "deny", Reason: long}}},
 		&SessionEnd{Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionEnd, Decision: "failed", Reason: long}}},
 		&FlowOpen{Flow: 1, Reason: long, Hooks: []hooks.Trace{{Hook: "a", Decision: "next"}, {Hook: long, Decision: "failed", Reason: long, Duration: -1}}},
 		&FlowOpen{Flow: 1, Hooks: []hooks.Trace{{Hook: "a", Decision: "next", Fields: &hooks.Fields{Set: []string{"X-A", long}, Removed: []string{"User-Agent"}}}, {Hook: "b", Decision: "next", Fields: &hooks.Fields{Set: repeat(long, 400), Removed: []string{"X-B"}}}}},

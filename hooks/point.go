@@ -23,10 +23,13 @@ const (
 	// ended, or will never run: what is said then changes nothing.
 	PointSessionStart
 	PointSessionEnd
+	// PointDNS is before the pen is told the address of a name, and before a connection
+	// is made to one.
+	PointDNS
 	points
 )
 
-var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket", "session_start", "session_end"}
+var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket", "session_start", "session_end", "dns"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -55,7 +58,10 @@ func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect }
 
 // Web says whether there is a request at the point: method, path, query, header and
 // size.
-func (p Point) Web() bool { return p != PointConnect && !p.Sessional() }
+func (p Point) Web() bool { return p != PointConnect && !p.Named() && !p.Sessional() }
+
+// Named says whether the point is about a name, and nothing else of a target.
+func (p Point) Named() bool { return p == PointDNS }
 
 // Sessional says whether the point is about a session, and no target.
 func (p Point) Sessional() bool { return p == PointSessionStart || p == PointSessionEnd }

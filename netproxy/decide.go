@@ -221,11 +221,18 @@ type met struct {
 // maxMet bounds the targets that are remembered of one connection.
 const maxMet = 64
 
+// meeting says whether hooks are asked about connections to the flow's target: about its
+// name too, since a tool needs no answer of the resolver to connect to one (it has an
+// older one, or names it to the explicit proxy).
+func (f *flow) meeting() bool {
+	return f.asks(hooks.PointConnect) || f.req.Target.Host != "" && f.asks(hooks.PointDNS)
+}
+
 // meets asks the hooks about a connection of the pen to the flow's target, unless
 // they were. false: it is denied, which is the flow's verdict. client and ctx are as
 // with asked.
 func (f *flow) meets(ctx context.Context, c, client *conn) bool {
-	if !f.asks(hooks.PointConnect) {
+	if !f.meeting() {
 		return true
 	}
 	m := &c.met
@@ -238,6 +245,13 @@ func (f *flow) meets(ctx context.Context, c, client *conn) bool {
 	if ok {
 		f.routed = by
 		return true
+	}
+	if host := f.req.Target.Host; host != "" {
+		q := f.p.nameQuestion(host, &hooks.Lookup{Rule: f.open.Rule})
+		q.Flow, q.Process = f.req.Flow, f.req.Process
+		if _, ok := f.hooked(ctx, client, q); !ok {
+			return false
+		}
 	}
 	q := hooks.Request{Session: f.p.cfg.Session, Flow: f.req.Flow, Protocol: f.req.Protocol, Target: f.req.Target, Process: f.req.Process, Point: hooks.PointConnect}
 	if _, ok := f.hooked(ctx, client, &q); !ok {

@@ -18,7 +18,7 @@ import (
 func (p *Proxy) opens(c *conn, f *flow, v policy.Verdict, would bool) bool {
 	would = would && v.Action != hooks.Ask
 	f.verdict(f.asked(p.ending, c, v), would)
-	if f.asks(hooks.PointConnect) && f.req.Flow == 0 {
+	if f.meeting() && f.req.Flow == 0 {
 		f.req.Flow = p.flows.Add(1)
 	}
 	if f.allowed && f.meets(p.ending, c, c) {

@@ -136,6 +136,9 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 		if n := node.keys["hosts"]; n != nil && !h.targeted() && len(h.On) > 0 {
 			p.fail(n, "remove it", "hosts has no meaning for a hook that is asked about sessions only")
 		}
+		if n := node.keys["hosts"]; n != nil && h.named() && len(h.Hosts) > 0 && !slices.ContainsFunc(h.Hosts, func(p LimitPattern) bool { return !p.cidr.IsValid() }) {
+			p.fail(n, "add names, or leave it out for every name", "hosts has address ranges only, and the hook is asked about names: it would never be asked")
+		}
 		if at := misplaced(h.Asks, h.On); at != "" {
 			p.fail(node.keys["on"], "write on: [request]", "who is asked by %s can't be asked at %s", h.Asks.kind(), at)
 		}
@@ -253,7 +256,7 @@ func (m *merge) hooks() {
 			m.warn(h.From, true, "hook "+h.Name+" "+how)
 		}
 		for _, r := range m.d.Rules {
-			if !r.Deny && !r.Inspects() && h.targeted() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
+			if !r.Deny && !r.Inspects() && h.targeted() && !h.named() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
 				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")
 			}
 		}
@@ -263,6 +266,13 @@ func (m *merge) hooks() {
 // targeted says whether the hook is asked about anything that goes to a target.
 func (h *Hook) targeted() bool {
 	return slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return !p.Sessional() })
+}
+
+// named says whether the hook is asked about names, and nothing else that goes to a
+// target.
+func (h *Hook) named() bool {
+	at := slices.DeleteFunc(h.Points(), hooks.Point.Sessional)
+	return len(at) > 0 && !slices.ContainsFunc(at, func(p hooks.Point) bool { return !p.Named() })
 }
 
 // meets says whether a rule may be about a target that the hook is about.

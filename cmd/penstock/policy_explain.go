@@ -108,6 +108,9 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 		return nil
 	}
 	points := []hooks.Point{hooks.PointConnect}
+	if r.Target.Host != "" {
+		points = []hooks.Point{hooks.PointDNS, hooks.PointConnect}
+	}
 	if r.Protocol == hooks.ProtocolHTTP || r.Protocol == hooks.ProtocolHTTPS {
 		points = append(points, hooks.PointRequest)
 	}
@@ -125,6 +128,9 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 	for _, point := range points {
 		q := *r
 		q.Point = point
+		if point == hooks.PointDNS {
+			q.Lookup = &hooks.Lookup{Rule: e.Rule}
+		}
 		d, trace := c.Request(ctx, &q)
 		if d.Via != "" {
 			if by := chain.Router(trace); routed != "" && routed != d.Via {

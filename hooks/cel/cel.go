@@ -45,6 +45,11 @@ func (Language) CompileHook(expression string, on ...hooks.Point) (hooks.Hook, e
 	if err != nil {
 		return nil, err
 	}
+	for _, s := range v.words {
+		if act, _, _ := strings.Cut(s, ":"); (act == "ask" || act == "route") && !slices.ContainsFunc(on, hooks.Point.Ahead) {
+			return nil, fail(expression, v.pos, `it says "`+act+`" where that can't be`, `say "next" or "deny", or have it asked at request or connect`)
+		}
+	}
 	return hook{v.s, on}, nil
 }
 

@@ -87,7 +87,7 @@ func (p *parser) primary() (value, error) {
 		return p.number(t)
 	case t.kind == quoted:
 		text := t.text
-		return value{typ: tString, pos: t.pos, text: &text, s: func(*run) (string, error) { return text, nil }}, p.advance()
+		return value{typ: tString, pos: t.pos, text: &text, words: []string{text}, s: func(*run) (string, error) { return text, nil }}, p.advance()
 	case p.is("("):
 		if err := p.advance(); err != nil {
 			return value{}, err

@@ -45,7 +45,7 @@ func objectAt(name string, on []hooks.Point) *object {
 		if slices.ContainsFunc(on, hooks.Point.Sessional) {
 			return nil
 		}
-		return requestObject(!slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Web() }))
+		return requestObject(!slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Web() }), !slices.ContainsFunc(on, hooks.Point.Named))
 	case "response":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Answered() }) {
 			return responseObject()
@@ -58,6 +58,10 @@ func objectAt(name string, on []hooks.Point) *object {
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Sessional() }) {
 			return runObject(!slices.Contains(on, hooks.PointSessionStart))
 		}
+	case "lookup":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Named() }) {
+			return lookupObject()
+		}
 	case "message":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Spoken() }) {
 			return messageObject()
@@ -68,20 +72,23 @@ func objectAt(name string, on []hooks.Point) *object {
 
 // objectNames lists what an expression can look at.
 func objectNames(on []hooks.Point) []string {
-	return slices.DeleteFunc([]string{"request", "response", "body", "message", "run"}, func(s string) bool { return objectAt(s, on) == nil })
+	return slices.DeleteFunc([]string{"request", "response", "body", "message", "run", "lookup"}, func(s string) bool { return objectAt(s, on) == nil })
 }
 
 func text(get func(*hooks.Request) string) func() value {
 	return func() value { return value{typ: tString, s: func(x *run) (string, error) { return get(x.r), nil }} }
 }
 
-// requestObject has what all points have and, with web, what a request has.
-func requestObject(web bool) *object {
+// requestObject has what all points have, with flow what a connection has and, with
+// web, what a request has.
+func requestObject(web, flow bool) *object {
 	o := &object{"request", map[string]func() value{
-		"host":     text(func(r *hooks.Request) string { return r.Target.Name() }),
-		"protocol": text(func(r *hooks.Request) string { return r.Protocol.String() }),
-		"port":     integer(func(r *hooks.Request) int64 { return int64(r.Target.Port) }),
+		"host": text(func(r *hooks.Request) string { return r.Target.Name() }),
 	}}
+	if flow {
+		o.fields["protocol"] = text(func(r *hooks.Request) string { return r.Protocol.String() })
+		o.fields["port"] = integer(func(r *hooks.Request) int64 { return int64(r.Target.Port) })
+	}
 	if web {
 		o.fields["method"] = text(func(r *hooks.Request) string { return r.Method })
 		o.fields["path"] = text(func(r *hooks.Request) string { return r.Path })
@@ -118,6 +125,14 @@ func messageObject() *object {
 	return &object{"message", map[string]func() value{
 		"direction": text(func(r *hooks.Request) string { return r.Message.Direction() }),
 		"type":      text(func(r *hooks.Request) string { return r.Message.Type() }),
+	}}
+}
+
+// lookupObject is there only where each request has a Lookup.
+func lookupObject() *object {
+	return &object{"lookup", map[string]func() value{
+		"type": text(func(r *hooks.Request) string { return r.Lookup.Type }),
+		"rule": text(func(r *hooks.Request) string { return r.Lookup.Rule }),
 	}}
 }
 
@@ -189,7 +204,7 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil:
+	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil, objectAt(name, []hooks.Point{hooks.PointDNS}) != nil:
 		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`

@@ -97,7 +97,7 @@ func (p *parser) expression() (value, error) {
 }
 
 func choose(cond, a, b value) value {
-	return value{typ: a.typ, pos: cond.pos,
+	return value{typ: a.typ, pos: cond.pos, words: slices.Concat(a.words, b.words),
 		b: pickOf(cond.b, a.b, b.b), i: pickOf(cond.b, a.i, b.i), s: pickOf(cond.b, a.s, b.s)}
 }
 
@@ -199,7 +199,7 @@ func (p *parser) binary(part func() (value, error), ops ...string) (value, error
 			v = value{typ: tInt, pos: v.pos, i: arithmetic(op, v, w)}
 		case op == "+" && v.typ == tString && w.typ == tString:
 			a, b := v.s, w.s
-			v = value{typ: tString, pos: v.pos, s: func(x *run) (string, error) {
+			v = value{typ: tString, pos: v.pos, words: v.words, s: func(x *run) (string, error) {
 				l, r, err := two(x, a, b)
 				if err == nil {
 					err = x.pay(len(l) + len(r))

@@ -42,6 +42,14 @@ func TestPoints(t *testing.T) {
 		{`run.exit_code == 0 ? "next" : "deny"`, `run has no field "exit_code"`, "it has agent, command, dir, mode, program, tier, user", []hooks.Point{hooks.PointSessionStart}},
 		{`request.host == "a" ? "next" : "deny"`, `nothing is called "request"`, "", []hooks.Point{hooks.PointSessionStart, request}},
 		{`run.tier == "a" ? "next" : "deny"`, `nothing is called "run"`, "no other points than: session_start, session_end", []hooks.Point{request}},
+		{`request.host.endsWith(".a") && lookup.type == "A" && lookup.rule == "" ? "deny" : "next"`, "", "", []hooks.Point{hooks.PointDNS}},
+		{`request.host == "a" ? "deny" : "next"`, "", "", []hooks.Point{hooks.PointDNS, connect, request}},
+		{`request.port == 1 ? "deny" : "next"`, `request has no field "port"`, "it has host", []hooks.Point{hooks.PointDNS}},
+		{`lookup.type == "A" ? "deny" : "next"`, `nothing is called "lookup"`, "no other points than: dns", []hooks.Point{hooks.PointDNS, connect}},
+		{`request.host == "a" ? "ask: really?" : "next"`, `it says "ask" where that can't be`, "at request or connect", []hooks.Point{hooks.PointDNS}},
+		{`request.host == "a" ? "next" : ("route: " + request.host)`, `it says "route" where that can't be`, "", []hooks.Point{hooks.PointDNS, response}},
+		{`request.host == "a" ? "ask" : "next"`, "", "", []hooks.Point{hooks.PointDNS, connect}},
+		{`request.host == "ask" || "ask" + request.host == "x" ? "deny: ask" : "next"`, "", "", []hooks.Point{hooks.PointDNS}},
 		{`message.text == "text" ? "next" : "deny"`, `message has no field "text"`, "it has direction, type", []hooks.Point{hooks.PointWebSocket}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)

@@ -61,6 +61,7 @@ type value struct {
 	s      func(*run) (string, error)
 	list   []value                  // of a list literal: literals
 	text   *string                  // of a text in quotes
+	words  []string                 // texts in quotes that it may begin with, as far as is known
 	number *int64                   // of a number that is written out
 	has    func(*run) (bool, error) // of a selection: whether it is there
 	object *object                  // of tObject

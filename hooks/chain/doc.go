@@ -22,6 +22,10 @@
 // It would have two hooks choose, and the weaker one win: that denies. What has left
 // already no hook can hold or send another way.
 //
+// About names the pen could ask without end, since a question costs it a datagram, or not
+// ask at all: whoever asks here bounds how many at once (netproxy/dns), and asks again
+// about the connection (netproxy/decide.go).
+//
 // Where a hook changes a header, the pen would have it write a field that frames the
 // message, names another target or has a credential, or have one hook add what another
 // has denied. So names are of a list, values are one line, what two want differently

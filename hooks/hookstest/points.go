@@ -28,6 +28,9 @@ func At(p hooks.Point) *hooks.Request {
 			r.Run.End = &hooks.End{ExitCode: 3, Reason: "exit", Duration: 1}
 		}
 	}
+	if p.Named() {
+		r = &hooks.Request{Session: "s", Target: hooks.Target{Host: "a.example"}, Point: p, Lookup: &hooks.Lookup{Type: "A", Rule: "p.yaml:3"}}
+	}
 	if p == hooks.PointConnect {
 		r.Protocol, r.Method, r.Path, r.Query, r.Header, r.Size = hooks.ProtocolTCP, "", "", "", nil, 0
 	}
@@ -78,9 +81,11 @@ func points(t *testing.T, start Start) {
 					t.Errorf("%+v %+v", d, trace)
 				}
 				var q struct {
-					Point, Path string
-					Headers     map[string][]string
-					Response    *struct {
+					Point, Path, Host, Protocol string
+
+					Port     int
+					Headers  map[string][]string
+					Response *struct {
 						Status  int
 						Headers map[string][]string
 						Size    int
@@ -92,6 +97,7 @@ func points(t *testing.T, start Start) {
 						Trailers     map[string][]string
 					}
 					Message *struct{ Direction, Type string }
+					Lookup  *struct{ Type, Rule string }
 					Run     *struct {
 						Command []string
 						End     *struct {
@@ -113,6 +119,9 @@ func points(t *testing.T, start Start) {
 				}
 				if m := q.Message; (m != nil) != p.Spoken() || m != nil && (m.Direction != "in" || m.Type != "binary") {
 					t.Errorf("told of the message %+v", m)
+				}
+				if l := q.Lookup; (l != nil) != p.Named() || l != nil && (l.Type != "A" || l.Rule != "p.yaml:3" || q.Host != "a.example" || q.Port != 0 || q.Protocol != "") {
+					t.Errorf("told of the name %+v %+v", q, l)
 				}
 				if r := q.Run; (r != nil) != p.Sessional() || r != nil && (len(r.Command) != 2 || (r.End != nil) != (p == hooks.PointSessionEnd) || r.End != nil && r.End.Exit != 3) {
 					t.Errorf("told of the session %+v", r)

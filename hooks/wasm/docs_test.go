@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/hookstest"
 	"github.com/penstock/penstock/hooks/wasm/wasmtest"
 )
@@ -44,6 +45,11 @@ func TestDocumentedModules(t *testing.T) {
 			}
 			if d, err := h.Decide(t.Context(), r); err != nil || d.Action.String()+" "+d.Reason != want {
 				t.Errorf("%s: %+v, %v; want %s", request, d, err, want)
+			}
+		}
+		for _, p := range []hooks.Point{hooks.PointConnect, hooks.PointDNS, hooks.PointSessionStart, hooks.PointSessionEnd} {
+			if d, err := h.Decide(t.Context(), hookstest.At(p)); err != nil || d.Action != hooks.Next {
+				t.Errorf("%s, where there is no request: %+v, %v", p, d, err)
 			}
 		}
 	}

@@ -49,6 +49,12 @@ type request struct {
 	Body     *body     `json:"body,omitempty"`
 	Message  *message  `json:"message,omitempty"`
 	Run      *run      `json:"run,omitempty"`
+	Lookup   *lookup   `json:"lookup,omitempty"`
+}
+
+type lookup struct {
+	Type string `json:"type,omitempty"`
+	Rule string `json:"rule,omitempty"`
 }
 
 type run struct {
@@ -132,6 +138,11 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 	}
 	if m := r.Message; m != nil {
 		q.Message = &message{m.Direction(), m.Type()}
+	}
+	if p := r.Lookup; p != nil {
+		q.Protocol = ""
+		q.Lookup = &lookup{p.Type, p.Rule}
+		valid = valid && utf8.ValidString(p.Rule)
 	}
 	if p := r.Run; p != nil {
 		q.Protocol = ""

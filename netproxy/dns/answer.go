@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -20,8 +21,12 @@ const (
 	// ourSize is what we take and send with EDNS: no fragments on any path
 	// (DNS Flag Day 2020), though there is no path here.
 	ourSize = 1232
-	// ttl of an answer in seconds. It is true for the whole session.
+	// ttl of an answer in seconds. It is true for the whole session; but one that hooks
+	// had nothing against is not to be kept: they may have the next time.
 	ttl = 300
+	// edeBlocked is that a name is refused by who runs the resolver, and edeText what
+	// may be said of it (RFC 8914): all of it has room in the least answer.
+	optEDE, edeBlocked, edeText = 15, 15, 160
 
 	rcodeBadVersion = 16 // RFC 6891 section 9, in the extended bits
 
@@ -41,19 +46,31 @@ type question struct {
 	answer netip.Addr // A, AAAA
 	target string     // PTR, without the dot at the end
 	reason string     // why it was refused
+	ttl    uint32     // of the answer, in seconds
+
+	judge judge         // who is to be asked before there is an answer; nil: nobody
+	host  string        // canonical name that judge is about
+	told  []hooks.Trace // what was said
+	// blocked: it was refused because of hooks.
+	blocked bool
 }
 
-// respond parses one query and appends the answer to out, which it returns; nil
-// means that it must not be answered at all.
-func (s *Server) respond(query, out []byte, udp bool, q *question) []byte {
+// read parses one query and finds its answer, or who is to be asked first. false means
+// that it must not be answered at all.
+func (s *Server) read(query []byte, q *question) bool {
 	if len(query) < headerSize || query[2]&0x80 != 0 {
 		// Answering a response would let two resolvers play ping-pong for ever.
-		return nil
+		return false
 	}
 	parse(query, q)
 	if q.rcode == 0 {
 		s.resolve(q)
 	}
+	return true
+}
+
+// respond appends the answer to a query that was read to out, which it returns.
+func (q *question) respond(query, out []byte, udp bool) []byte {
 	limit := 0xffff
 	if udp {
 		limit = q.size
@@ -63,7 +80,7 @@ func (s *Server) respond(query, out []byte, udp bool, q *question) []byte {
 
 // parse checks a query and fills q. What is wrong with it is in q.rcode.
 func parse(query []byte, q *question) {
-	*q = question{size: plainSize}
+	*q = question{size: plainSize, ttl: ttl}
 	fault := func(rcode dnsmessage.RCode, reason string) { q.rcode, q.reason = uint16(rcode), reason }
 	if query[2]>>3&0xf != 0 {
 		fault(dnsmessage.RCodeNotImplemented, "operation code is not QUERY")
@@ -169,8 +186,10 @@ func (s *Server) resolve(q *question) {
 	}
 	v6 := q.kind == dnsmessage.TypeAAAA
 	if q.kind == dnsmessage.TypeA || v6 && !s.cfg.NoIPv6 {
-		if a, ok := s.cfg.Table.known(name, v6); ok {
-			q.answer = a
+		if host, a, ok := s.cfg.Table.known(name, v6); ok {
+			if !s.asks(q, host) {
+				q.answer = a
+			}
 			return
 		}
 	}
@@ -205,9 +224,16 @@ func (s *Server) resolve(q *question) {
 		// somebody else's choice (RFC 9460). An empty answer means "use A".
 		return
 	}
-	a, err := s.cfg.Table.Address(canonical, v6)
+	if !s.asks(q, canonical) {
+		s.give(q, canonical)
+	}
+}
+
+// give answers with the name's address.
+func (s *Server) give(q *question, canonical string) {
+	a, err := s.cfg.Table.Address(canonical, q.kind == dnsmessage.TypeAAAA)
 	if err != nil {
-		fault(dnsmessage.RCodeServerFailure, err.Error())
+		q.rcode, q.reason = uint16(dnsmessage.RCodeServerFailure), err.Error()
 		return
 	}
 	q.answer = a
@@ -296,7 +322,7 @@ func (q *question) append(query, out []byte, answers bool) []byte {
 	}
 	if answers && q.rcode == 0 {
 		_ = b.StartAnswers()
-		rh := dnsmessage.ResourceHeader{Name: q.name, Class: dnsmessage.ClassINET, TTL: ttl}
+		rh := dnsmessage.ResourceHeader{Name: q.name, Class: dnsmessage.ClassINET, TTL: q.ttl}
 		switch {
 		case q.answer.Is4():
 			_ = b.AResource(rh, dnsmessage.AResource{A: q.answer.As4()})
@@ -312,7 +338,7 @@ func (q *question) append(query, out []byte, answers bool) []byte {
 		_ = b.StartAdditionals()
 		var rh dnsmessage.ResourceHeader
 		if rh.SetEDNS0(ourSize, dnsmessage.RCode(q.rcode), false) == nil {
-			_ = b.OPTResource(rh, dnsmessage.OPTResource{})
+			_ = b.OPTResource(rh, q.options())
 		}
 	}
 	msg, err := b.Finish()

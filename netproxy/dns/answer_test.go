@@ -395,3 +395,11 @@ func BenchmarkRespondNew(b *testing.B) {
 		}
 	}
 }
+
+// respond reads a query and answers it.
+func (s *Server) respond(query, out []byte, udp bool, q *question) []byte {
+	if !s.read(query, q) {
+		return nil
+	}
+	return q.respond(query, out, udp)
+}

@@ -13,6 +13,10 @@
 // then nothing new is answered) or the audit with questions (told once, and
 // bounded in rate), to have a name answered here that the policy would read
 // differently (one canonical form, policy.CanonicalHost, is what is stored), to
+// have more names judged by hooks than these can answer (few turns, a bounded queue that
+// names nobody is asked about pass by), keep an answer until hooks deny the name (whoever
+// judges connections asks them again), to have a hook's owner told names that the policy
+// denies (Config.Judge is to ask about no such), to
 // crash or hang the parser (compression loops, lengths, slow TCP), or to make
 // two of our sockets answer each other (responses are never answered).
 //

@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/penstock/penstock/hooks"
 )
 
 // Event is a question of the pen and what it was told. Name holds the tool's
@@ -23,6 +27,7 @@ type Event struct {
 	Transport string // "udp" or "tcp"
 	Server    netip.AddrPort
 	Reason    string // why it was refused, if it was
+	Hooks     []hooks.Trace
 }
 
 // Config is what a Server is made of. Table is needed.
@@ -34,6 +39,10 @@ type Config struct {
 	// memory can tell), at a bounded rate; what was left out is counted in a
 	// later event. It is called from several goroutines and must not block.
 	Record func(Event)
+	// Judge is asked about each canonical name that is to be answered with an address,
+	// with "A" or "AAAA". It does not block, and returns what does: who asks hooks. What
+	// that says other than Next refuses the name. Nil, or nil returned: nobody is asked.
+	Judge func(name, qtype string) func(context.Context) (hooks.Decision, []hooks.Trace)
 	// Connections bounds open TCP connections; 0 means 64. Idle ends those
 	// without a query; 0 means 10 s.
 	Connections int
@@ -45,6 +54,11 @@ type Server struct {
 	cfg   Config
 	told  *told
 	slots chan struct{}
+	held  chan struct{} // a token for each datagram that is judged, or waits for that
+	turns chan struct{} // a token for each question that is judged
+
+	ctx context.Context // done after Close
+	end context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -63,7 +77,10 @@ func NewServer(cfg Config) *Server {
 	if cfg.Idle <= 0 {
 		cfg.Idle = 10 * time.Second
 	}
-	return &Server{cfg: cfg, told: newTold(time.Now), slots: make(chan struct{}, cfg.Connections), open: make(map[io.Closer]struct{})}
+	s := &Server{cfg: cfg, told: newTold(time.Now), open: make(map[io.Closer]struct{}),
+		slots: make(chan struct{}, cfg.Connections), held: make(chan struct{}, maxHeld), turns: make(chan struct{}, maxTurns)}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // adopt remembers c for Close; false means that the server is closed already.
@@ -95,6 +112,7 @@ func (s *Server) Close() error {
 		c.Close()
 	}
 	s.mu.Unlock()
+	s.end()
 	s.wg.Wait()
 	return nil
 }
@@ -128,6 +146,10 @@ func (s *Server) ServeUDP(c *net.UDPConn) error {
 		var to netip.Addr
 		to, reply = answerFrom(oob[:oobn], reply[:0])
 		msg := s.handle(buf[:n], out, "udp", netip.AddrPortFrom(to, 53), &q)
+		if q.judge != nil {
+			s.later(c, bytes.Clone(buf[:n]), bytes.Clone(reply), from, netip.AddrPortFrom(to, 53), q)
+			continue
+		}
 		if msg == nil {
 			continue
 		}
@@ -207,6 +229,13 @@ func (s *Server) serveConn(c net.Conn) {
 			return
 		}
 		msg := s.handle(buf[:n], out, "tcp", to, &q)
+		if q.judge != nil {
+			msg = s.judged(buf[:n], out, "tcp", to, &q)
+			// That took its own time, which hooks' limits bound.
+			if c.SetDeadline(time.Now().Add(s.cfg.Idle)) != nil {
+				return
+			}
+		}
 		if msg == nil {
 			return
 		}
@@ -225,20 +254,30 @@ func localAddr(c net.Conn) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// handle answers one query and records it. A defect of ours costs the tool an
-// answer, not the session its proxy.
+// handle answers one query and records it; nil: there is no answer, or not before
+// q.judge was asked. A defect of ours costs the tool an answer, not the session its
+// proxy.
 func (s *Server) handle(query, out []byte, transport string, to netip.AddrPort, q *question) (msg []byte) {
 	defer func() {
 		if recover() != nil && len(query) >= headerSize {
-			msg = failure(query, out)
+			q.judge, msg = nil, failure(query, out)
 		}
 	}()
-	msg = s.respond(query, out, transport == "udp", q)
-	if msg == nil || s.cfg.Record == nil {
+	q.judge = nil
+	if !s.read(query, q) || q.judge != nil {
+		return nil
+	}
+	return s.tell(query, out, transport, to, q)
+}
+
+// tell answers a question and records it.
+func (s *Server) tell(query, out []byte, transport string, to netip.AddrPort, q *question) []byte {
+	msg := q.respond(query, out, transport == "udp")
+	if s.cfg.Record == nil {
 		return msg
 	}
 	if ok, missed := s.told.first(q); ok {
-		e := Event{Transport: transport, Server: to, RCode: rcodeName(q.rcode), Answer: q.answer, Reason: q.reason}
+		e := Event{Transport: transport, Server: to, RCode: rcodeName(q.rcode), Answer: q.answer, Reason: q.reason, Hooks: q.told}
 		if q.asked {
 			e.Name, e.QType = nameText(q.name), typeName(q.kind)
 		}

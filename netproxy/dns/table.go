@@ -81,15 +81,15 @@ func (t *Table) Address(name string, v6 bool) (netip.Addr, error) {
 	return t.at(i, v6), nil
 }
 
-// known returns the address of a name that has one, without allocation.
-func (t *Table) known(name []byte, v6 bool) (netip.Addr, bool) {
+// known returns a name that has an address, and that, without allocation.
+func (t *Table) known(name []byte, v6 bool) (string, netip.Addr, bool) {
 	t.mu.RLock()
+	defer t.mu.RUnlock()
 	i, ok := t.index[string(name)]
-	t.mu.RUnlock()
 	if !ok {
-		return netip.Addr{}, false
+		return "", netip.Addr{}, false
 	}
-	return t.at(i, v6), true
+	return t.names[i], t.at(i, v6), true
 }
 
 func (t *Table) add(name string) (uint32, error) {

@@ -135,7 +135,7 @@ func BenchmarkTableAddress(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := tab.known(name, false); !ok {
+		if _, _, ok := tab.known(name, false); !ok {
 			b.Fatal("forgotten")
 		}
 	}

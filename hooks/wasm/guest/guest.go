@@ -21,7 +21,7 @@ import "encoding/json"
 type Request struct {
 	ID       string              `json:"id"`
 	Hook     string              `json:"hook"`
-	Point    string              `json:"point"` // request, response, connect: this has no request
+	Point    string              `json:"point"` // request, response, connect, dns: these two have no request
 	Session  string              `json:"session"`
 	Flow     uint64              `json:"flow"`
 	Protocol string              `json:"protocol"` // http, https
@@ -38,6 +38,13 @@ type Request struct {
 	Body     *Body               `json:"body"`     // at the points about bodies and messages
 	Message  *Message            `json:"message"`  // at the point websocket
 	Run      *Run                `json:"run"`      // at the points about sessions, which have no target
+	Lookup   *Lookup             `json:"lookup"`   // at the point dns, which has of a target only Host
+}
+
+// Lookup is what is known of a question for a name.
+type Lookup struct {
+	Type string `json:"type"` // A, AAAA; "": a connection is made to it
+	Rule string `json:"rule"` // file:line of what lets something go there, "" for the default
 }
 
 // Run is what a session runs.

@@ -50,13 +50,13 @@ struct penstock_text {
 /*
  * What comes before the header is read for each question; the header and what comes
  * after it only for who asks: penstock_header, penstock_more. At the point connect
- * there is no request: method, path and query are nothing; at session_start and
- * session_end there is no target either.
+ * there is no request: method, path and query are nothing; at dns there is only a host,
+ * and at session_start and session_end no target at all.
  */
 struct penstock_request {
 	struct penstock_text id, point, session, protocol, host, address, method, path, query;
 	uint32_t port;
-	struct penstock_text rest; /* "headers":{...},... or "process":... up to the end */
+	struct penstock_text rest; /* "headers":{...},... or "process", "run", "lookup" up to the end */
 };
 
 struct penstock_decision {
@@ -260,7 +260,7 @@ static inline int penstock_next(const char **p, const char *end, struct penstock
 
 /*
  * A member of the question that is its header or comes after it: "headers", "size",
- * "process", "response"; at is 0 if there is none.
+ * "process", "response", "run", "lookup"; at is 0 if there is none.
  */
 static inline struct penstock_text penstock_more(const struct penstock_request *q, const char *name)
 {
@@ -407,6 +407,20 @@ static inline char *penstock_changes(char *to, const char *end, const struct pen
 	return to;
 }
 
+/* Whether t begins with what is read only for who asks. */
+static inline int penstock_rest(struct penstock_text t)
+{
+	return penstock_begins(t, ",\"headers\":") || penstock_begins(t, ",\"process\":") ||
+	       penstock_begins(t, ",\"run\":") || penstock_begins(t, ",\"lookup\":");
+}
+
+/* Whether there is no request at the point. */
+static inline int penstock_unasked(struct penstock_text point)
+{
+	return penstock_is(point, "connect") || penstock_is(point, "dns") ||
+	       penstock_is(point, "session_start") || penstock_is(point, "session_end");
+}
+
 PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint32_t size)
 {
 	struct penstock_request q = {.port = 0};
@@ -415,8 +429,7 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	const char *p = at + 1, *end = at + size;
 	char *to = penstock_out;
 
-	while (!penstock_begins((struct penstock_text){p, end - p}, ",\"headers\":") && !penstock_begins((struct penstock_text){p, end - p}, ",\"process\":") &&
-	       penstock_next(&p, end, &key, &value)) {
+	while (!penstock_rest((struct penstock_text){p, end - p}) && penstock_next(&p, end, &key, &value)) {
 		switch (key.at[0]) {
 		case 'i': if (penstock_is(key, "id")) q.id = value; break;
 		case 'q': if (penstock_is(key, "query")) q.query = value; break;
@@ -432,7 +445,7 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 		}
 	}
 	q.rest = (struct penstock_text){p, end - p};
-	if (!q.id.at || q.id.size > 64 || ((!q.path.at || !q.method.at) && !penstock_is(q.point, "connect")))
+	if (!q.id.at || q.id.size > 64 || ((!q.path.at || !q.method.at) && !penstock_unasked(q.point)))
 		return 0;
 	judge(&q, &d);
 	if (!d.word)
