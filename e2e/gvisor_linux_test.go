@@ -368,6 +368,21 @@ func TestGvisorClients(t *testing.T) {
 	}
 }
 
+// Coding agents do their job in it, offline, with the verdicts that they have in the
+// tier bwrap.
+func TestGvisorAgents(t *testing.T) {
+	if bare() {
+		t.Skip("no tier without a pen")
+	}
+	world.Gvisor(t)
+	t.Setenv("PENSTOCK_E2E_TIER", "gvisor")
+	for _, a := range agents {
+		if a.name == "opencode" || a.name == "claude" {
+			t.Run(a.name, func(t *testing.T) { testAgent(t, a) })
+		}
+	}
+}
+
 // A terminal is one: its size, what is typed, and its keys.
 func TestGvisorTerminal(t *testing.T) {
 	gvisorPens(t, func(t *testing.T, p *pen) {
