@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,6 +16,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/internal/world"
 )
@@ -151,7 +155,7 @@ set -e
 echo more >>notes; mkdir -p d/e; echo new >d/e/f; mv old moved; rm gone; chmod 750 d; chmod 640 notes
 ln -s d/e link; ln notes hard; echo through >link/g; truncate -s 5 d/e/f; mkdir x; rmdir x
 mv d/e/g renamed; printf x | dd of=notes bs=1 seek=3 conv=notrunc 2>/dev/null
-touch -d 2001-02-03T04:05:06Z dated; umask 077; echo private >own
+umask 077; echo private >own
 cat "$home/shown/file"
 set +e
 refused() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name was not refused"; fi; }
@@ -164,7 +168,11 @@ refused "a key" cat "$home/.ssh/id"
 refused "a secret by .." cat ../secret
 refused "git's configuration" sh -c "echo x >>.git/config"
 refused "a hook of git's" sh -c "echo x >.git/hooks/post-commit"
-chmod u+s own 2>/dev/null
+refused "a set-user-id bit" chmod u+s own
+refused "a set-group-id directory" chmod g+s d
+refused "a shown file's mode" chmod 600 "$home/shown/file"
+refused "a shown directory's mode" chmod 700 "$home/shown"
+refused "a shown directory's times" touch -d 2001-02-03 "$home/shown"
 refused "a device" mknod node b 1 1
 refused "a mount" mount -t tmpfs none d
 refused "the host's memory" cat /proc/kcore
@@ -186,7 +194,7 @@ exit 0
 			if r.Stdout != "to be read\n" || r.Code != 0 {
 				t.Errorf("%s: %s", tier, r)
 			}
-			trees = append(trees, tree(t, p.opts.Dir))
+			trees = append(trees, tree(t, p.opts.Dir, time.Time{}))
 			if tier == "bwrap" {
 				copyTree(t, saved, p.opts.Dir)
 			}
@@ -194,7 +202,7 @@ exit 0
 		if _, err := os.Stat(filepath.Join(p.home.Path, "beside")); err == nil {
 			t.Error("a file came to be beside the work directory")
 		}
-		if strings.Contains(trees[1], "\nown u") {
+		if strings.Contains(trees[1], "\n\"own\" u") {
 			t.Error("a file has a set-user-id bit")
 		}
 		if trees[0] != trees[1] {
@@ -227,12 +235,13 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-// tree is what a directory holds: names, kinds, modes, times that were set, contents.
-func tree(t *testing.T, dir string) string {
+// tree is what a directory holds: names, kinds, modes, owners, contents, holes,
+// attributes, and the times that are before begun.
+func tree(t *testing.T, dir string, begun time.Time) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 		st, err := e.Info()
@@ -240,21 +249,38 @@ func tree(t *testing.T, dir string) string {
 			return err
 		}
 		name, _ := filepath.Rel(dir, path)
-		owner := st.Sys().(*syscall.Stat_t)
-		fmt.Fprintf(&b, "%s %v %d:%d", name, st.Mode(), owner.Uid, owner.Gid)
+		sys := st.Sys().(*syscall.Stat_t)
+		fmt.Fprintf(&b, "%q %v %d:%d", name, st.Mode(), sys.Uid, sys.Gid)
+		if st.ModTime().Before(begun) {
+			fmt.Fprintf(&b, " at %d", st.ModTime().UnixNano())
+		}
 		switch {
 		case st.Mode().IsRegular():
 			content, err := os.ReadFile(path)
-			if err != nil {
+			if err != nil && !errors.Is(err, fs.ErrPermission) {
 				return err
 			}
-			fmt.Fprintf(&b, " links %d %q", owner.Nlink, content)
+			fmt.Fprintf(&b, " links %d", sys.Nlink)
+			if blocks := sys.Blocks * 512; blocks < sys.Size-4096 || blocks > sys.Size+65536 {
+				fmt.Fprintf(&b, " blocks %d", sys.Blocks)
+			}
+			if len(content) < 1000 {
+				fmt.Fprintf(&b, " %q", content)
+			} else {
+				fmt.Fprintf(&b, " %d bytes %x", len(content), sha256.Sum256(content))
+			}
 		case st.Mode()&fs.ModeSymlink != 0:
 			to, _ := os.Readlink(path)
 			fmt.Fprintf(&b, " to %s", to)
+		case st.Mode()&fs.ModeDevice != 0:
+			fmt.Fprintf(&b, " of %x", sys.Rdev)
 		}
-		if name == "dated" {
-			fmt.Fprintf(&b, " at %s", st.ModTime().UTC())
+		list := make([]byte, 4096)
+		n, _ := unix.Llistxattr(path, list)
+		for _, a := range strings.FieldsFunc(string(list[:max(n, 0)]), func(r rune) bool { return r == 0 }) {
+			value := make([]byte, 4096)
+			n, _ := unix.Lgetxattr(path, a, value)
+			fmt.Fprintf(&b, " %s=%q", a, value[:max(n, 0)])
 		}
 		b.WriteByte('\n')
 		return nil

@@ -53,6 +53,7 @@ func sentry(w *world) error {
 	if err != nil {
 		return err
 	}
+	checkChanges()
 	l, ctl, err := load(w, conf, env)
 	if err != nil {
 		tell(status{Error: err.Error()})

@@ -179,7 +179,7 @@ func world(cfg *wasm.Config, argv []string) wazero.ModuleConfig {
 			continue // WASI has directories only
 		}
 		if g.Write {
-			files = files.WithDirMount(g.Path, g.Path)
+			files = withDirectory(files, g.Path)
 		} else {
 			files = files.WithReadOnlyDirMount(g.Path, g.Path)
 		}

@@ -32,6 +32,80 @@ static int put(const char *path, const char *what) {
 	return said(f < 0 || write(f, what, strlen(what)) < 0 || close(f) < 0);
 }
 
+/* One operation on files by words; each path is below at. Text is what begins with a
+ * colon. */
+static int operation(const char *at, char *words) {
+	static char paths[2][4096];
+	char *word, *save;
+	const char *what = strtok_r(words, " ", &save), *arg[2] = {"", ""};
+	for (int i = 0; i < 2 && (word = strtok_r(NULL, " ", &save)); i++) {
+		arg[i] = word + 1;
+		if (*word == ':')
+			continue;
+		snprintf(paths[i], sizeof paths[i], "%s/%s", at, word);
+		arg[i] = paths[i];
+	}
+	int flags = 0;
+	if (!strcmp(what, "nothing"))
+		return 0;
+	if (!strcmp(what, "put"))
+		flags = O_CREAT | O_TRUNC;
+	if (!strcmp(what, "exclusive"))
+		flags = O_CREAT | O_EXCL;
+	if (!strcmp(what, "append"))
+		flags = O_APPEND;
+	if (flags || !strcmp(what, "overwrite") || !strcmp(what, "truncate") || !strcmp(what, "seek")) {
+		int f = open(arg[0], O_WRONLY | flags, 0666);
+		if (f < 0)
+			return 1;
+		if (!strcmp(what, "truncate"))
+			return ftruncate(f, atol(arg[1])) || close(f);
+		if (!strcmp(what, "seek"))
+			return pwrite(f, "x", 1, atol(arg[1])) != 1 || close(f);
+		return write(f, arg[1], strlen(arg[1])) < 0 || close(f);
+	}
+	if (!strcmp(what, "times")) {
+		struct timespec time = {atol(arg[1]), 123456789}, both[2] = {time, time};
+		return utimensat(AT_FDCWD, arg[0], both, 0);
+	}
+	if (!strcmp(what, "rename"))
+		return rename(arg[0], arg[1]);
+	if (!strcmp(what, "unlink"))
+		return unlink(arg[0]);
+	if (!strcmp(what, "rmdir"))
+		return rmdir(arg[0]);
+	if (!strcmp(what, "mkdir"))
+		return mkdir(arg[0], 0777);
+	if (!strcmp(what, "symlink"))
+		return symlink(arg[0], arg[1]);
+	if (!strcmp(what, "hardlink"))
+		return link(arg[0], arg[1]);
+	errno = ENOSYS;
+	return 1;
+}
+
+/* Operations in directories of their own; those of one are parted by " + ". */
+static int operations(int argc, char **argv) {
+	for (int i = 0; i < argc; i++) {
+		static char at[4096];
+		char *words = argv[i], *next;
+		snprintf(at, sizeof at, "%s/at%d", getenv("PWD"), i);
+		int failed = 0;
+		for (; *words && !failed; words = next) {
+			next = strstr(words, " + ");
+			if (next) {
+				*next = 0;
+				next += 3;
+			} else
+				next = words + strlen(words);
+			failed = operation(at, words);
+		}
+		printf("%d ", i);
+		said(failed);
+	}
+	return 0;
+}
+
 static int get(const char *head) {
 	static char buf[1 << 16];
 	int32_t r = penstock_http_send(head, strlen(head), "sent", 4);
@@ -76,6 +150,8 @@ int main(int argc, char **argv) {
 		return atoi(a);
 	if (!strcmp(what, "env"))
 		return printf("%s\n", getenv(a) ? getenv(a) : "none") < 0;
+	if (!strcmp(what, "operations"))
+		return operations(argc - 2, argv + 2);
 	if (!strcmp(what, "show"))
 		return show(a);
 	if (!strcmp(what, "put"))
