@@ -54,10 +54,23 @@ func Main(args []string) int {
 	}
 	code, err := run(context.Background(), &cfg, args[1:])
 	if err != nil {
-		return say(code, fmt.Sprintf("penstock: %s: %v", args[1], err))
+		text := fmt.Sprintf("penstock: %s: %v", args[1], err)
+		var fault *fault
+		if errors.As(err, &fault) {
+			text += "\n  hint: " + fault.hint
+		}
+		return say(code, text)
 	}
 	return code
 }
+
+// fault is why a file can't be run as a module, and what to do about it.
+type fault struct{ why, hint string }
+
+func (f *fault) Error() string { return f.why }
+
+// build is what to do about a file that is no module.
+const build = "name a module that is built for WASI (clang --target=wasm32-wasi, GOOS=wasip1), or use --sandbox bwrap"
 
 func say(code int, what string) int {
 	fmt.Fprintln(os.Stderr, what)
@@ -69,7 +82,7 @@ func run(ctx context.Context, cfg *wasm.Config, argv []string) (int, error) {
 	code, digest, err := read(cfg.Module)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return exitNotFound, errors.New("no such module")
+		return exitNotFound, &fault{"no such module", "name it by its path, from the directory that the session starts in"}
 	case err != nil:
 		return exitNotExecutable, err
 	}
@@ -110,17 +123,24 @@ func firstLine(err error) string {
 
 // read returns a module and its digest.
 func read(path string) (code []byte, digest string, err error) {
-	f, err := os.Open(path)
+	// A named pipe would wait for somebody to write.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, "", &fault{"permission denied", "make it readable for the user of the session"}
+	}
 	if err != nil {
 		return nil, "", err
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, "", &fault{"it is no regular file", build}
+	}
 	code, err = io.ReadAll(io.LimitReader(f, maxModule+1))
 	if err == nil && len(code) > maxModule {
-		err = fmt.Errorf("it has more than %d bytes", maxModule)
+		err = &fault{fmt.Sprintf("it has more than %d bytes", maxModule), "leave out names and debugging information: wasm-strip, or -ldflags=-s"}
 	}
 	if err == nil && !strings.HasPrefix(string(code), "\x00asm") {
-		err = errors.New("it is not a WebAssembly module, and the tier wasm runs nothing else")
+		err = &fault{"it is not a WebAssembly module, and the tier wasm runs nothing else", build}
 	}
 	sum := sha256.Sum256(code)
 	return code, hex.EncodeToString(sum[:]), err
@@ -142,7 +162,7 @@ func compile(ctx context.Context, cfg *wasm.Config, code []byte, digest string) 
 	rt := wazero.NewRuntimeWithConfig(ctx, config)
 	module, err := rt.CompileModule(ctx, code)
 	if err != nil {
-		err = errors.New("it is not a module that can be run: " + firstLine(err))
+		err = &fault{"it is not a module that can be run: " + firstLine(err), build}
 	}
 	return rt, module, err
 }

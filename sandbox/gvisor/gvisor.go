@@ -71,7 +71,7 @@ func find(dirs ...string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", &Error{fmt.Errorf("find %s: %w", Program, err), "make it readable for you"}
+			return "", &Error{fmt.Errorf("find %s: %w", Program, err), remedy + ", readable for you"}
 		}
 		return real, nil
 	}
@@ -111,7 +111,7 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, b.program, "version").Output()
 	if err != nil || !bytes.HasPrefix(out, []byte(Program+" ")) {
-		return nil, &Error{fmt.Errorf("try %s: it is no program of this machine's (%v)", b.program, err), "build it with make gvisor"}
+		return nil, &Error{fmt.Errorf("try %s: %v", b.program, err), remedy}
 	}
 	return over(caps), nil
 }
@@ -120,7 +120,7 @@ func (b *Backend) check() error {
 	if b.landlock < 2 {
 		return &Error{errors.New("this kernel has no Landlock, without which the pen refuses to trace"), "use Linux 5.19 or newer with lsm=…,landlock on its command line"}
 	}
-	return nil
+	return checkProgram(b.program)
 }
 
 // Capabilities are those of the pen around, and gVisor's.

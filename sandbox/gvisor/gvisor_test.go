@@ -2,10 +2,13 @@ package gvisor
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -35,9 +38,7 @@ func TestGuest(t *testing.T) {
 		Mounts: shown, Files: []sandbox.File{{Target: "/etc/hosts"}},
 	}
 	before := append([]sandbox.Mount(nil), shown...)
-	if err := (&Backend{pen: plain{}, program: "/opt/" + Program, landlock: 7}).Prepare(s); err != nil {
-		t.Fatal(err)
-	}
+	guest(s, "/opt/"+Program)
 	want := &sandbox.Spec{
 		Argv: []string{"/run/penstock/gvisor", "run", "-root=/guest", "-dir=/home/a/p", "-uid=7", "-gid=8", "-hostname=pen", "-terminal=true", "--", "echo", "-n"},
 		Env:  []string{"A=b"}, Dir: "/", UID: 7, GID: 8, Hostname: "pen", Terminal: true,
@@ -80,6 +81,10 @@ func TestUnavailable(t *testing.T) {
 		if _, err := b.Probe(t.Context()); !hinted(err) {
 			t.Errorf("%s: %v", name, err)
 		}
+		s := &sandbox.Spec{Argv: []string{"true"}, Dir: "/"}
+		if err := b.Prepare(s); !hinted(err) || s.Argv[0] != "true" {
+			t.Errorf("%s: %v %v", name, err, s.Argv)
+		}
 	}
 	b := &Backend{pen: plain{}, program: "/bin/true", landlock: 1}
 	s := &sandbox.Spec{Argv: []string{"true"}, Dir: "/"}
@@ -88,6 +93,31 @@ func TestUnavailable(t *testing.T) {
 	}
 	if _, err := b.Probe(t.Context()); !hinted(err) {
 		t.Errorf("without Landlock: %v", err)
+	}
+}
+
+// TestBuilt: a program of another name or for another machine is not it.
+func TestBuilt(t *testing.T) {
+	of := func(path string, settings ...string) *buildinfo.BuildInfo {
+		info := &buildinfo.BuildInfo{Path: path}
+		for i := 0; i < len(settings); i += 2 {
+			info.Settings = append(info.Settings, debug.BuildSetting{Key: settings[i], Value: settings[i+1]})
+		}
+		return info
+	}
+	for _, tt := range []struct {
+		info *buildinfo.BuildInfo
+		ok   bool
+	}{
+		{of(module, "CGO_ENABLED", "0", "GOARCH", runtime.GOARCH, "GOOS", runtime.GOOS), true},
+		{of("", "GOARCH", runtime.GOARCH), false},
+		{of(module+"/other", "GOARCH", runtime.GOARCH), false},
+		{of(module, "GOARCH", "vax", "GOOS", runtime.GOOS), false},
+		{of(module, "GOARCH", runtime.GOARCH, "GOOS", "hurd"), false},
+	} {
+		if err := built(tt.info); (err == nil) != tt.ok {
+			t.Errorf("%v: %v", tt.info, err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/penstock/penstock/sandbox"
 )
@@ -146,7 +147,8 @@ func (b *Backend) Prepare(s *sandbox.Spec) error {
 // cache makes the directory of a module. What the host calls by the module's name
 // need not be what the pen does: the interpreter compares the digest.
 func cache(base, module string) (m sandbox.Mount, digest string, err error) {
-	f, err := os.Open(module)
+	// A named pipe would wait for somebody to write.
+	f, err := os.OpenFile(module, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return m, "", nil // the interpreter will say so
 	}
