@@ -33,7 +33,7 @@ func (f *flow) asked(ctx context.Context, c *conn, v policy.Verdict) policy.Verd
 		f.req.Flow = f.p.flows.Add(1)
 	}
 	rule := f.gen.policy.Approval(&f.req, v).Rule.Text
-	if rule == f.approved { // a handler of the chain has changed the request since
+	if f.approved != "" && (f.approved == rule || f.approved == f.exactly(rule)) { // a handler of the chain has changed the request since
 		v.Action, v.Reason = hooks.Allow, f.open.Reason
 		return v
 	}
@@ -48,7 +48,11 @@ func (f *flow) asked(ctx context.Context, c *conn, v policy.Verdict) policy.Verd
 	// What was asked about may have changed while it waited: rules, and what the
 	// process runs that opened the connection.
 	f.gen = f.p.rules.Load()
-	f.req.Process = f.binding.opener.now(f.p)
+	who := f.binding.opener.now(f.p)
+	if o.Signed && who != f.req.Process {
+		return policy.Verdict{Rule: v.Rule, Reason: "who opened the connection runs something else since it was asked about; " + v.Reason}
+	}
+	f.req.Process = who
 	now := f.gen.policy.Decide(&f.req)
 	now.Bodies = nil // looked at before: no rule allows what it says
 	if now.Action != hooks.Ask {
@@ -57,9 +61,16 @@ func (f *flow) asked(ctx context.Context, c *conn, v policy.Verdict) policy.Verd
 	if f.gen.policy.Approval(&f.req, now).Rule.Text != rule {
 		return policy.Verdict{Rule: now.Rule, Reason: "the policy has changed since it was asked about; " + now.Reason}
 	}
-	f.approved = rule
+	if f.approved = rule; o.Signed {
+		f.approved = f.exactly(rule)
+	}
 	now.Action, now.Reason = hooks.Allow, o.Reason
 	return now
+}
+
+// exactly is what a signed answer about the request holds for: the rule is about more.
+func (f *flow) exactly(rule string) string {
+	return rule + "\n" + f.req.Method + " " + f.req.Path
 }
 
 // waits asks a person, and takes the question back when the client has gone or the

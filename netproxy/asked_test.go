@@ -50,7 +50,7 @@ func (p *person) says(t *testing.T, target string, a ask.Answer) *ask.Question {
 func asking(t *testing.T, egress string, options ...func(*Config)) (*pen, *person) {
 	p := &person{asked: make(chan *ask.Question, 100), withdrawn: make(chan uint64, 100)}
 	pn := newPen(t, egress, append(options, func(c *Config) {
-		p.Desk = desk.New(p, c.Record.Append)
+		p.Desk = desk.New(p, nil, c.Record.Append)
 		c.Desk = p.Desk
 	})...)
 	return pn, p

@@ -38,7 +38,7 @@ type flow struct {
 	uncounted bool
 	routed    routed // by a hook
 	rewritten bool   // by hooks
-	// approved is the rule of an answer that let it out, "" for none.
+	// approved is what an answer that let it out holds for, "" for none.
 	approved string
 
 	open  audit.FlowOpen

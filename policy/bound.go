@@ -149,6 +149,11 @@ func (m *merge) boundRest(l *Limits, low *File) {
 			m.outside(c.From, l.CA.From, "further roots of trust are not allowed: %s", quote(c.Given))
 		}
 	}
+	if l.Approvers.Set && !l.Approvers.V {
+		for _, a := range low.approvers {
+			m.outside(a.From, l.Approvers.From, "further keys that answer questions are not allowed: %s", a.Name)
+		}
+	}
 	for _, list := range [][]PathGrant{low.fs.Write, low.fs.Read} {
 		for _, g := range list {
 			for _, h := range l.Hide {

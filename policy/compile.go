@@ -33,6 +33,7 @@ type data struct {
 	Upstreams   []Upstream           `json:"upstreams,omitempty"`
 	Hosts       []HostEntry          `json:"hosts,omitempty"`
 	CA          []PathGrant          `json:"ca,omitempty"`
+	Approvers   []Approver           `json:"approvers,omitempty"`
 	Sandbox     SandboxSettings      `json:"sandbox"`
 	Filesystem  FilesystemSettings   `json:"filesystem"`
 	Environment EnvironmentSettings  `json:"environment"`
@@ -43,6 +44,7 @@ type data struct {
 	Warnings    []Warning            `json:"warnings,omitempty"`
 	Files       []FileRef            `json:"files,omitempty"`
 	Untrusted   *Untrusted           `json:"untrusted,omitempty"`
+	Attribute   bool                 `json:"attribute,omitempty"` // see Attributed
 
 	// What ~ and relative paths were resolved against, see UnderFloor. All paths
 	// are resolved, so it is no part of what the policy says.
@@ -110,7 +112,7 @@ func (b *bucket) add(r *Rule) {
 // compile makes the immutable value. The rules must be finished (finishRule).
 func compile(d data) (*Policy, error) {
 	p := &Policy{d: d, unions: newUnions()}
-	p.idx.names = make(map[string]*node, len(d.Rules))
+	p.idx.names, p.idx.process = make(map[string]*node, len(d.Rules)), d.Attribute
 	for i, r := range d.Rules {
 		r.index = i
 		r.Dial = p.unions.intern(r.Dial)

@@ -60,6 +60,9 @@ func (p *Policy) Effective() []Setting {
 	for _, r := range d.Rules {
 		e.add("egress."+r.list(), r.Text, r.Source)
 	}
+	for i := range d.Approvers {
+		e.add("egress.approvers", "{"+d.Approvers[i].text()+"}", d.Approvers[i].From)
+	}
 	for _, h := range d.Hosts {
 		e.add("egress.hosts", "{"+yamlText(h.Name)+": "+quoteYAML(h.Addr.String())+"}", h.From)
 	}

@@ -21,6 +21,7 @@ func TestEffectiveIsComplete(t *testing.T) {
   write: [/srv]
   modes: [enforce, audit]
   ca: true
+  approvers: true
   cpus: 8
   pids: 1000
   open_files: 5000

@@ -55,7 +55,7 @@ func UnderFloor(floor *File, client *Policy) (*Policy, error) {
 		return nil, err
 	}
 	m.d.Files = append(m.d.Files, c.kept...)
-	m.d.Untrusted = c.d.Untrusted
+	m.d.Untrusted, m.d.Attribute = c.d.Untrusted, c.d.Attribute
 	m.d.AskWithin = c.within()
 	return compile(m.d)
 }
@@ -186,6 +186,7 @@ func (c *claims) egress() {
 		f.hosts = append(f.hosts, h)
 	}
 	c.paths(c.d.CA, func(f *File) *[]PathGrant { return &f.ca })
+	c.approvers()
 	c.upstreams()
 }
 

@@ -28,6 +28,7 @@ func merged(files []*File, resolve *resolver) (*merge, error) {
 	}
 	m.rules()
 	m.hosts()
+	m.approvers()
 	m.defaults()
 	m.sandbox()
 	m.filesystem()

@@ -70,6 +70,8 @@ func TestLimits(t *testing.T) {
 		{"stronger tier", `limits: {tier: bwrap}`, "sandbox: {tier: firecracker}", ""},
 		{"tier auto", `limits: {tier: gvisor}`, "sandbox: {tier: auto}", ""},
 		{"ca", `limits: {ca: false}`, "egress: {ca: [/x.pem]}", "further roots of trust are not allowed"},
+		{"approvers", `limits: {approvers: false}`, "egress: {approvers: {desk: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}", "further keys that answer questions are not allowed: desk"},
+		{"approvers free", `limits: {approvers: true}`, "egress: {approvers: {desk: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}", ""},
 		{"token endpoint", `limits: {egress: ["*.corp.example"]}`, "secrets: [{name: A, from: {oauth2: {token_url: 'https://login.evil.example/t', client_id: a, client_secret: 'env:S'}}, hosts: [a.corp.example], header: x}]", "login.evil.example, which secret A is got from, is outside limits.egress"},
 		{"token endpoint inside", `limits: {egress: ["*.corp.example"]}`, "secrets: [{name: A, from: {vault: {url: 'https://vault.corp.example:8200', path: a, field: b, token: 'env:S'}}, hosts: [a.corp.example], header: x}]", ""},
 		{"hide", `limits: {hide: [/srv/secret]}`, "filesystem: {read: [/srv/secret/key]}", `the grant of "/srv/secret/key" is in hidden "/srv/secret"`},
@@ -106,7 +108,11 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: limits of a lower layer bind a higher one: %v", tt.name, err)
 		}
 		// And they bind all below, not only the next.
-		if _, err := layers(t, map[Layer]string{System: tt.limits, Profile: tt.low}); (err != nil) != (tt.want != "") {
+		lowest := Profile
+		if strings.HasPrefix(tt.low, "egress: {approvers:") { // no profile has them
+			lowest = CommandLine
+		}
+		if _, err := layers(t, map[Layer]string{System: tt.limits, lowest: tt.low}); (err != nil) != (tt.want != "") {
 			t.Errorf("%s: profile: %v", tt.name, err)
 		}
 	}

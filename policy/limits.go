@@ -11,7 +11,7 @@ import (
 
 // set says whether the file has any limit.
 func (l *Limits) set() bool {
-	return l.Egress.Set || l.Via.Set || l.Protocols.Set || l.Tier.Set || l.Hide != nil || l.Write.Set || l.Modes.Set || l.CA.Set || l.Memory.Set ||
+	return l.Egress.Set || l.Via.Set || l.Protocols.Set || l.Tier.Set || l.Hide != nil || l.Write.Set || l.Modes.Set || l.CA.Set || l.Approvers.Set || l.Memory.Set ||
 		l.CPUs.Set || l.PIDs.Set || l.OpenFiles.Set || l.ReadRate.Set || l.WriteRate.Set || l.Timeout.Set || l.Idle.Set || l.OnViolation.Set
 }
 
@@ -118,7 +118,9 @@ func (p *Policy) Limits() Limits {
 			}
 		}
 		out.Tier = stricter(out.Tier, l.Tier, func(a, b string) bool { return strength(a) > strength(b) })
-		out.CA = stricter(out.CA, l.CA, func(a, b bool) bool { return !a && b })
+		forbids := func(a, b bool) bool { return !a && b }
+		out.CA = stricter(out.CA, l.CA, forbids)
+		out.Approvers = stricter(out.Approvers, l.Approvers, forbids)
 		out.Memory = stricter(out.Memory, l.Memory, less[int64])
 		out.CPUs = stricter(out.CPUs, l.CPUs, less[float64])
 		out.PIDs = stricter(out.PIDs, l.PIDs, less[int64])
@@ -174,6 +176,7 @@ func (l *Limits) each(to func(key, text string, list bool, from Source)) {
 	}
 	limit(do, "tier", l.Tier, plainText)
 	limit(do, "ca", l.CA, strconv.FormatBool)
+	limit(do, "approvers", l.Approvers, strconv.FormatBool)
 	limit(do, "memory", l.Memory, sizeText)
 	limit(do, "cpus", l.CPUs, numberText)
 	limit(do, "pids", l.PIDs, countText)

@@ -146,6 +146,7 @@ func (p *parser) limits(f *File, n *yaml.Node) {
 			}
 		}},
 		{"ca", func(n *yaml.Node) { v, ok := p.boolean(n, "limits.ca"); set(p, &l.CA, n, v, ok) }},
+		{"approvers", func(n *yaml.Node) { v, ok := p.boolean(n, "limits.approvers"); set(p, &l.Approvers, n, v, ok) }},
 		p.onViolation("limits", &l.OnViolation),
 	}, p.resources("limits", &l.Memory, &l.CPUs, &l.PIDs, &l.OpenFiles, &l.ReadRate, &l.WriteRate, &l.Timeout, &l.Idle)...))
 }

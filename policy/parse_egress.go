@@ -32,6 +32,7 @@ func (p *parser) egress(f *File, n *yaml.Node) {
 			}
 			set(p, &f.askTime, n, v, ok)
 		}},
+		{"approvers", func(n *yaml.Node) { p.approvers(f, n) }},
 		{"hosts", func(n *yaml.Node) { p.hosts(f, n) }},
 		{"ca", func(n *yaml.Node) { p.paths(n, "egress.ca", &f.ca) }},
 		{"via", func(n *yaml.Node) {

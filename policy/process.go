@@ -124,6 +124,14 @@ func isHash(s string) bool {
 // AsksProcess says whether the rule asks who opened a connection.
 func (r *Rule) AsksProcess() bool { return r.process != nil }
 
+// Attributed returns the policy for a session in which something beside its rules
+// asks who opened a connection: NeedsProcess is true.
+func (p *Policy) Attributed() (*Policy, error) {
+	d := p.d
+	d.Attribute = true
+	return compile(d)
+}
+
 // NeedsProcess says whether any rule asks who opened a connection, so that it
 // has to be found out.
 func (p *Policy) NeedsProcess() bool { return p.idx.process }

@@ -23,6 +23,7 @@ var (
 		"version: 1\negress: {deny: [{host: localhost}, {cidr: '::/0'}, {host: host.penstock.internal}]}",
 		"version: 1\nlimits: {egress: ['*', 10.0.0.0/8, '::/0', a.example], protocols: [], modes: [enforce, audit], ca: false, write: [], cpus: 0.5}",
 		"version: 1\nsandbox: {tiers: [bwrap]}", "version: 1\nsandbox: {tier: auto, tiers: [gvisor, bwrap, wasm, darwin, firecracker]}",
+		"version: 1\negress: {approvers: {}}", "version: 1\negress: {approvers: {release-desk: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}\nlimits: {approvers: false}",
 		"version: 1\nsandbox: {timeout: 1h30m, memory: 1.5GiB, cpus: 2}",
 		"version: 1\nsandbox: {idle: 30m, on_violation: freeze}\nlimits: {idle: 1h, on_violation: continue}",
 		"version: 1\nfilesystem: {write: [., ~/x, '~', /a b]}",
@@ -50,6 +51,7 @@ var (
 		"version: 1\nenvironment: {pass: ['*', A, B_*], set: {A_1: ''}, proxy_variables: true}",
 	}
 	badTexts = []string{
+		"version: 1\negress: {approvers: [a]}", "version: 1\negress: {approvers: {A: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}", "version: 1\negress: {approvers: {direct: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}", "version: 1\negress: {approvers: {a: 'rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo='}}", "version: 1\negress: {approvers: {a: 'ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBp='}}", "version: 1\negress: {approvers: {a: 1}}", "version: 1\nlimits: {approvers: [a]}",
 		"egress: {}", "version: 2", "version: '1'", "version: 1\nother: 1",
 		"version: 1\nhooks: [{name: a, on: [request], wasm: ''}]", "version: 1\nhooks: [{name: a, on: [request], wasm: a, sha256: ABC}]", "version: 1\nhooks: [{name: a, on: [request], wasm: a, stateful: 1}]", "version: 1\nhooks: [{name: a, on: [request], wasm: a, cel: b}]",
 		"version: 1\nhooks: [{name: a, on: [request], wasm: a, key: 'env:A'}]", "version: 1\nhooks: [{name: a, on: [request], cel: b, stateful: true}]", "version: 1\nhooks: [{name: a, on: [request], http: 'https://a.example/', key: 'env:A', sha256: '0000000000000000000000000000000000000000000000000000000000000000'}]", "version: 1\nhooks: [{name: a, on: [request], wasm: a, http: 'https://a.example/', key: 'env:A'}]",

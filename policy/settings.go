@@ -156,6 +156,7 @@ type Limits struct {
 	Write     Value[[]PathGrant]    `json:"write"`
 	Modes     Value[[]string]       `json:"modes"`
 	CA        Value[bool]           `json:"ca"`
+	Approvers Value[bool]           `json:"approvers"`
 	Memory    Value[int64]          `json:"memory"`
 	CPUs      Value[float64]        `json:"cpus"`
 	PIDs      Value[int64]          `json:"pids"`
@@ -204,6 +205,7 @@ type File struct {
 	upstreams []Upstream
 	hosts     []HostEntry
 	ca        []PathGrant
+	approvers []Approver
 	sandbox   SandboxSettings
 	fs        FilesystemSettings
 	env       EnvironmentSettings

@@ -206,6 +206,13 @@ func (p *Policy) showEgress(s *shower) {
 	for _, c := range p.d.CA {
 		s.line(2, "- "+pathText(c.Path), c.From)
 	}
+	if len(s.pending) > 1 {
+		s.pending = s.pending[:1]
+	}
+	s.open(1, "approvers")
+	for i := range p.d.Approvers {
+		s.line(2, p.d.Approvers[i].text(), p.d.Approvers[i].From)
+	}
 	s.close()
 }
 
@@ -313,6 +320,9 @@ func (p *Policy) Grants() []Grant {
 	}
 	for _, h := range d.Hosts {
 		add(h.From, "host %s is %s", h.Name, h.Addr)
+	}
+	for i := range d.Approvers {
+		add(d.Approvers[i].From, "answers by %s", d.Approvers[i].text())
 	}
 	s := &d.Sandbox
 	grantValue(&out, "tier", s.Tier, plainText)

@@ -51,6 +51,7 @@ egress:
     - {host: "*", ports: [25]}
   hosts: {git.corp.example: 10.1.2.3, six.example: "2001:db8::5"}
   ca: [/etc/ssl/corp.pem]
+  approvers: {desk: "ed25519:rG0KZEoxIZdPIgBf/CXESPZ0/zWncS99y0PnYsozrBo="}
 secrets:
   - {name: API_KEY, from: "env:HOST_KEY", hosts: [api.example.com, "*.api.example.com"], header: authorization, prefix: "Bearer "}
   - {name: OTHER, from: "file:/run/secret", hosts: [x.example], header: X-Key}

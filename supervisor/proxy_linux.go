@@ -233,7 +233,7 @@ func (s *session) startProxy(ctx context.Context) error {
 	defer cert.Close()
 	files[proxyctl.FileCACert] = cert
 	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), ClientCerts: s.certs.Donate(), Who: s.answers(),
-		Ask: !s.cfg.CI}
+		Ask: !s.cfg.CI, Approvals: s.cfg.Approvals}
 	if cfg.PACs, err = s.pacs(); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ const (
 
 // console is penstock approve on a terminal.
 type console struct {
-	a       *approval
+	a       *answering
 	in, out *os.File
 	every   time.Duration
 	settle  time.Duration
@@ -41,7 +41,7 @@ type console struct {
 	said   string    // of the last answer
 }
 
-func newConsole(a *approval, in, out *os.File) *console {
+func newConsole(a *answering, in, out *os.File) *console {
 	own := *a
 	own.hold = consoleFor
 	return &console{a: &own, in: in, out: out, every: consoleEvery, settle: settle}

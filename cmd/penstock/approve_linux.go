@@ -22,8 +22,8 @@ import (
 	"github.com/penstock/penstock/supervisor/registry"
 )
 
-// approval are the flags of penstock approve.
-type approval struct {
+// answering are the flags of penstock approve.
+type answering struct {
 	list, json                  bool
 	once, session, always, deny bool
 	hold                        time.Duration
@@ -31,7 +31,7 @@ type approval struct {
 }
 
 func newApproveCmd() *cobra.Command {
-	a := &approval{}
+	a := &answering{}
 	cmd := &cobra.Command{
 		Use:   "approve [QUESTION]",
 		Short: "Answer what running sessions ask",
@@ -48,7 +48,10 @@ A yes is for one target, port and protocol; where only GET, HEAD or OPTIONS was
 asked for, for these methods. The rule that says the same is shown. --always
 writes it into your policy, or with --to project into the project's, which must
 be one that you have approved as it is; the difference is shown before. A no with
---always writes a rule that denies the host.`,
+--always writes a rule that denies the host.
+
+Where nobody is there to answer, a token that was signed before can: see
+penstock approve grant.`,
 		Example: `  penstock approve
   penstock approve --list --json
   penstock approve x7k2q.1 --once
@@ -86,6 +89,7 @@ be one that you have approved as it is; the difference is shown before. A no wit
 	f.BoolVar(&a.always, "always", false, "the answer holds for the session, and is written into a policy file")
 	f.BoolVar(&a.deny, "deny", false, "no; once, if nothing else says how long")
 	a.write.flags(cmd)
+	cmd.AddCommand(newGrantCmd(), newKeygenCmd())
 	return cmd
 }
 
@@ -101,7 +105,7 @@ func terminalOf(cmd *cobra.Command) (in, out *os.File) {
 }
 
 // scope is how long the answer holds, "" when nothing says so.
-func (a *approval) scope() (ask.Scope, error) {
+func (a *answering) scope() (ask.Scope, error) {
 	var all []ask.Scope
 	for _, s := range []struct {
 		on bool
@@ -160,7 +164,7 @@ func completeQuestion(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 }
 
 // print lists what waits.
-func (a *approval) print(out io.Writer) error {
+func (a *answering) print(out io.Writer) error {
 	list, err := questions()
 	if err != nil {
 		return err
@@ -182,7 +186,7 @@ func (a *approval) print(out io.Writer) error {
 }
 
 // answer answers one question.
-func (a *approval) answer(cmd *cobra.Command, id string, scope ask.Scope) error {
+func (a *answering) answer(cmd *cobra.Command, id string, scope ask.Scope) error {
 	if scope == "" {
 		if !a.deny {
 			return &hintedError{fmt.Errorf("nothing says what the answer is"), "add --once, --session, --for 10m, --always or --deny"}
@@ -215,7 +219,7 @@ func (a *approval) answer(cmd *cobra.Command, id string, scope ask.Scope) error 
 
 // give gives an answer, which is first written where it holds for always, and
 // returns what to say about it.
-func (a *approval) give(out io.Writer, sure func(string) bool, q *waiting, allow bool, scope ask.Scope) (string, error) {
+func (a *answering) give(out io.Writer, sure func(string) bool, q *waiting, allow bool, scope ask.Scope) (string, error) {
 	said := q.ID + ": denied"
 	if allow {
 		said = q.ID + ": approved"

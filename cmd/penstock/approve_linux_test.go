@@ -97,7 +97,7 @@ func TestApproveOnTerminal(t *testing.T) {
 	}
 	suffix := fmt.Sprintf("t%d", os.Getpid())
 	a := newAsker(t, "20260101-000000-"+suffix, "first.example", "xn--bcher-kva.example", "third.example")
-	c := newConsole(&approval{}, slave, slave)
+	c := newConsole(&answering{}, slave, slave)
 	c.every, c.settle = 10*time.Millisecond, time.Hour
 	ended := make(chan error, 1)
 	go func() { ended <- c.run(context.Background()) }()
@@ -122,7 +122,7 @@ func TestApproveOnTerminal(t *testing.T) {
 	first := y.seen.String()
 	master, slave = openPTY(t)
 	y = &tty{t: t, master: master}
-	c = newConsole(&approval{}, slave, slave)
+	c = newConsole(&answering{}, slave, slave)
 	c.every, c.settle = 10*time.Millisecond, 0
 	go func() { ended <- c.run(context.Background()) }()
 	y.sees("> " + suffix + ".1")
@@ -163,7 +163,7 @@ func TestApproveAlwaysOnTerminal(t *testing.T) {
 	master, slave := openPTY(t)
 	suffix := fmt.Sprintf("u%d", os.Getpid())
 	a := newAsker(t, "20260101-000000-"+suffix, "first.example")
-	c := newConsole(&approval{write: ruleWriter{to: "user"}}, slave, slave)
+	c := newConsole(&answering{write: ruleWriter{to: "user"}}, slave, slave)
 	c.every, c.settle = 10*time.Millisecond, 0
 	ended := make(chan error, 1)
 	go func() { ended <- c.run(context.Background()) }()

@@ -67,6 +67,8 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
 	f.StringVar(&o.Mode, "mode", "", "enforce, ask (see --ask), or audit: allow what no rule denies, and record it")
 	f.BoolVar(&o.Ask, "ask", false, "have a person asked about what no rule is about (default: ask)")
+	f.StringArrayVar(&o.Approvals, "approvals", nil, "have the signed tokens in this `file` answer what a person would be asked")
+	f.StringVar(&o.Audience, "approvals-audience", "", "`NAME` of this session that tokens may be bound to")
 	f.StringVar(&o.Workdir, "workdir", "", "the work `directory` (default: the current one)")
 	f.StringArrayVar(&o.Write, "write", nil, "make `path` writable in the pen")
 	f.StringArrayVar(&o.Read, "read", nil, "make `path` readable in the pen")
@@ -113,7 +115,7 @@ func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
 		name   string
 		values []string
 	}{
-		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
+		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"approvals", o.Approvals}, {"approvals-audience", []string{o.Audience}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
 		{"socket", []string{o.Socket}}, {"upstream", []string{o.Upstream}},
 		{"worktree", []string{o.Worktree}}, {"worktree-end", []string{o.WorktreeEnd}},
 		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},

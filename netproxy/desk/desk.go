@@ -9,7 +9,9 @@
 // hold flows open for ever. So: an answer counts for one target, port, protocol
 // and rule that asks, and a yes to reading is no yes to writing; what is not
 // answered in time, too much, or not recorded is a deny. What a hook has asked is
-// answered for what that one said, and for nothing else.
+// answered for what that one said, and for nothing else. What somebody has signed
+// beforehand (package approval) answers the one request that it is about, and is
+// counted; it is no answer to what a hook has asked.
 //
 // It looks at no bytes of a peer and knows nothing of connections.
 package desk
@@ -24,6 +26,7 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/approval"
 	"github.com/penstock/penstock/policy/ask"
 )
 
@@ -45,6 +48,7 @@ const (
 // Desk is safe for concurrent use.
 type Desk struct {
 	person Person
+	signed *approval.Set
 	record func(audit.Event) error // returns when the event is in the file
 	now    func() time.Time
 
@@ -58,9 +62,10 @@ type Desk struct {
 	refused uint64
 }
 
-// New returns a desk whose questions go to person.
-func New(person Person, record func(audit.Event) error) *Desk {
-	return &Desk{person: person, record: record, now: time.Now, open: map[key]*question{}, byID: map[uint64]*question{}, given: map[key]given{}, tokens: burst}
+// New returns a desk that has what signed says answered first. The other questions go
+// to person; nil: there is nobody, and they are denied.
+func New(person Person, signed *approval.Set, record func(audit.Event) error) *Desk {
+	return &Desk{person: person, signed: signed, record: record, now: time.Now, open: map[key]*question{}, byID: map[uint64]*question{}, given: map[key]given{}, tokens: burst}
 }
 
 // key is what one answer is for.
@@ -119,7 +124,8 @@ type question struct {
 type Outcome struct {
 	Allowed bool
 	Reason  string // for the pen and the record
-	Class   string // "ask-denied", "ask-timeout", "ask-flood", "ask-withdrawn", "audit"; "" if allowed
+	Class   string // "ask-denied", "ask-timeout", "ask-flood", "ask-withdrawn", "ask-nobody", "audit"; "" if allowed
+	Signed  bool   // the answer is about this very request, and no other of its kind
 }
 
 // Ask waits until a request, of which p's verdict v is Ask, is answered, or ctx is
@@ -136,9 +142,24 @@ func (d *Desk) AskByHook(ctx context.Context, p *policy.Policy, r *hooks.Request
 func (d *Desk) ask(ctx context.Context, p *policy.Policy, r *hooks.Request, by cause) Outcome {
 	k := by.key
 	d.mu.Lock()
-	if a, ok := d.standing(k); ok {
+	a, ok := d.standing(k)
+	if ok && !a.Allow {
 		d.mu.Unlock()
 		return outcomeOf(&a.Answer)
+	}
+	if by.hook == "" {
+		if t := d.token(r, !ok); t != nil {
+			defer d.mu.Unlock()
+			return d.bySigned(t, by, r)
+		}
+	}
+	if ok {
+		d.mu.Unlock()
+		return outcomeOf(&a.Answer)
+	}
+	if d.person == nil {
+		d.mu.Unlock()
+		return Outcome{Reason: "there is nobody to ask", Class: "ask-nobody"}
 	}
 	q := d.open[k]
 	if q == nil {
@@ -166,6 +187,33 @@ func (d *Desk) ask(ctx context.Context, p *policy.Policy, r *hooks.Request, by c
 		d.close(q, "withdrawn", nil, Outcome{Reason: "nobody waits for the answer", Class: "ask-withdrawn"})
 	}
 	return Outcome{Reason: "the client went away", Class: "ask-withdrawn"}
+}
+
+// token finds a signed answer: one that denies before one that allows, which is used
+// only if it is needed.
+func (d *Desk) token(r *hooks.Request, needed bool) *approval.Token {
+	now := d.now()
+	if t := d.signed.Denies(r, now); t != nil || !needed {
+		return t
+	}
+	return d.signed.Allows(r, now)
+}
+
+// bySigned records a signed answer, and is what comes of it.
+func (d *Desk) bySigned(t *approval.Token, by cause, r *hooks.Request) Outcome {
+	d.last++
+	a := &ask.Answer{ID: d.last, Allow: t.Allow(), Scope: ask.Once, By: t.By()}
+	e := audit.Ask{Action: "denied", Question: a.ID, Flow: r.Flow, Protocol: r.Protocol, Target: r.Target, Method: r.Method, Path: r.Path,
+		Rule: by.ref, Approval: t.RuleText(), Scope: string(a.Scope), By: a.By, Waiting: 1}
+	if a.Allow {
+		e.Action = "allowed"
+	}
+	if err := d.record(&e); err != nil {
+		return Outcome{Reason: "the answer can't be recorded: " + err.Error(), Class: "audit"}
+	}
+	o := outcomeOf(a)
+	o.Signed = true
+	return o
 }
 
 // standing finds an answer that holds. A no to reading is a no to writing too, a

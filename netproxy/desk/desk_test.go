@@ -37,7 +37,7 @@ func newScene(t *testing.T, egress string) *scene {
 	if s.p, err = policy.New([]*policy.File{f}); err != nil {
 		t.Fatal(err)
 	}
-	s.Desk = New(s, func(e audit.Event) error {
+	s.Desk = New(s, nil, func(e audit.Event) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.broken != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock/penstock/agent/profile"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/approval"
 )
 
 // Options are the flags of `penstock run`, as typed.
@@ -45,8 +46,10 @@ type Options struct {
 	Quiet        bool
 	Verbose      bool
 	NoProfile    bool
-	Worktree     string // name of a worktree, AnyName for one that is made up, "" for none
-	WorktreeEnd  string // Merge, Discard, Keep, or "": asked for on a terminal
+	Worktree     string   // name of a worktree, AnyName for one that is made up, "" for none
+	Approvals    []string // files of tokens
+	Audience     string   // of this session, for such tokens
+	WorktreeEnd  string   // Merge, Discard, Keep, or "": asked for on a terminal
 	Command      []string
 }
 
@@ -180,6 +183,8 @@ type Config struct {
 	Command []string
 	Workdir string // absolute, symlinks resolved
 	Publish []Publish
+	// Approvals are the tokens that answer questions, nil for none.
+	Approvals *approval.Given
 
 	Worktree     bool   // the pen gets a copy of the repository's files
 	WorktreeName string // "": made up

@@ -49,7 +49,7 @@ func Environment(in EnvInput) (env, withheld []string) {
 		if !ok || k == "" {
 			continue
 		}
-		if passed(k) || in.Pass != nil && in.Pass(k) {
+		if k != ApprovalsVariable && (passed(k) || in.Pass != nil && in.Pass(k)) {
 			vars[k] = v
 		} else {
 			withheld = append(withheld, k)
@@ -59,7 +59,8 @@ func Environment(in EnvInput) (env, withheld []string) {
 	put(in.Proxy)
 	put(in.Set)
 	put(in.Secrets)
-	vars["PENSTOCK"] = "1" // lets a tool know that it is in a pen
+	delete(vars, ApprovalsVariable) // whatever passes or sets it
+	vars["PENSTOCK"] = "1"          // lets a tool know that it is in a pen
 	for k, v := range vars {
 		env = append(env, k+"="+v)
 	}

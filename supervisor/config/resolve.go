@@ -146,6 +146,9 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	if c.Policy, err = c.Policy.ResolveExecutables(executable.Finder(c.Policy.NeedsHash())); err != nil {
 		return nil, err
 	}
+	if err = c.approvals(o); err != nil {
+		return nil, err
+	}
 	c.Mode = c.Policy.Mode()
 	c.Tier = "auto"
 	if t := c.Policy.Sandbox().Tier; t.Set {

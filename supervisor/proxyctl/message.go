@@ -8,6 +8,7 @@ import (
 
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/policy/approval"
 	"github.com/penstock/penstock/policy/ask"
 )
 
@@ -145,6 +146,8 @@ type Config struct {
 	Who bool `json:"who,omitempty"`
 	// Ask says that the supervisor takes OpAsk: there is somebody to answer.
 	Ask bool `json:"ask,omitempty"`
+	// Approvals are signed answers to what a person would be asked.
+	Approvals *approval.Given `json:"approvals,omitempty"`
 	// Roots are the contents of the policy's ca files: read by the supervisor,
 	// because the role may be another user and can't open them.
 	Roots [][]byte `json:"roots,omitempty"`

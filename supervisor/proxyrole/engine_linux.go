@@ -142,8 +142,8 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if cfg.Policy, err = cfg.Policy.CompileConditions(cel.Language{}); err != nil {
 		return nil, err
 	}
-	if cfg.Ask {
-		e.desk = desk.New(proxyctl.Person{Conn: conn}, e.recorder.Append)
+	if e.desk, err = newDesk(cfg, conn, e.recorder.Append); err != nil {
+		return nil, err
 	}
 	programs, err := pacPrograms(cfg)
 	if err != nil {
