@@ -60,6 +60,9 @@ curl -sS -o /dev/null -w 'other %{http_code}\n' https://other.example.org/`)
 			if strings.Contains(r.Stdout, "leak.example.com has") || strings.Count(r.Stderr, "Could not resolve host: "+long) != 1 {
 				t.Error(r)
 			}
+			if want := "penstock: no address for " + long + " (A): denied by hook short-names: a name that says too much\n"; strings.Count(r.Stderr, want) != 1 {
+				t.Errorf("no %q in %s", want, r)
+			}
 			asked := map[string]bool{}
 			for line := range strings.Lines(p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--all").Stdout) {
 				var rec record

@@ -242,9 +242,8 @@ func (e *engine) listen() error {
 	if err != nil {
 		return err
 	}
-	server := dns.NewServer(dns.Config{Table: e.names, NoIPv6: !s.IPv6(), Judge: e.proxy.JudgeName, Record: func(q dns.Event) {
-		e.writer.Note(&audit.DNS{Name: q.Name, QType: q.QType, Answer: q.Answer, RCode: q.RCode, Transport: q.Transport, Server: q.Server, Reason: q.Reason, Hooks: q.Hooks})
-	}})
+	told := &names{note: e.writer.Note, notice: e.notice}
+	server := dns.NewServer(dns.Config{Table: e.names, NoIPv6: !s.IPv6(), Judge: e.proxy.JudgeName, Record: told.record})
 	for _, l := range captured {
 		e.serve(l, func() error { return e.proxy.ServeCaptured(l) })
 	}
