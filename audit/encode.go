@@ -179,6 +179,14 @@ func (l *line) hooks(list []hooks.Trace) {
 			l.fields("set", f.Set, &room)
 			l.fields("removed", f.Removed, &room)
 		}
+		if b := h.Body; b != nil {
+			l.key("body")
+			l.buf = append(l.buf, `{"sha256":`...)
+			l.quoted(b.SHA256, maxName)
+			l.uint("before", uint64(b.Before))
+			l.uint("after", uint64(b.After))
+			l.buf = append(l.buf, '}')
+		}
 		l.buf = append(l.buf, '}')
 	}
 	l.buf = append(l.buf, ']')

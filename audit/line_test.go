@@ -61,6 +61,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&SessionEnd{Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionEnd, Decision: "failed", Reason: long}}},
 		&FlowOpen{Flow: 1, Reason: long, Hooks: []hooks.Trace{{Hook: "a", Decision: "next"}, {Hook: long, Decision: "failed", Reason: long, Duration: -1}}},
 		&FlowOpen{Flow: 1, Hooks: []hooks.Trace{{Hook: "a", Decision: "next", Fields: &hooks.Fields{Set: []string{"X-A", long}, Removed: []string{"User-Agent"}}}, {Hook: "b", Decision: "next", Fields: &hooks.Fields{Set: repeat(long, 400), Removed: []string{"X-B"}}}}},
+		&FlowClose{Flow: 1, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointRequestBody, Decision: "next", Times: 1, Body: &hooks.Rewritten{Before: 7, After: 0, SHA256: strings.Repeat("0a", 32)}}}},
 		&FlowClose{Flow: 1, Error: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointResponseBody, Decision: "deny", Reason: long, Times: 3}}},
 		&FlowOpen{Flow: 1, Hooks: slices.Repeat([]hooks.Trace{{Hook: "a", Decision: "deny", Reason: strings.Repeat("x", 310), Duration: 1 << 40}}, 100)},
 		&Process{Action: "seen", Number: 1 << 62, Parent: 1 << 61, Exe: long, Dev: 1<<64 - 1, Ino: 1 << 50, Argv: repeat(long, 400), Cgroup: long, Start: 1 << 62},

@@ -55,6 +55,7 @@ type Record struct {
 	Kind      string   `json:"kind"`
 	Detail    string   `json:"detail"`
 	Action    string   `json:"action"`
+	Hooks     []Asked  `json:"hooks"` // also of sessions
 
 	// ask
 	Question uint64 `json:"question"`
@@ -107,6 +108,16 @@ type Record struct {
 	Warnings     []string     `json:"warnings"`
 	Supervisor   *Attested    `json:"supervisor"`
 	Counts       Counts       `json:"counts"`
+}
+
+// Asked is a hook that was asked, as far as it has changed something.
+type Asked struct {
+	Hook string `json:"hook"`
+	Body *struct {
+		Before int64  `json:"before"`
+		After  int64  `json:"after"`
+		SHA256 string `json:"sha256"`
+	} `json:"body"`
 }
 
 // PolicyRecord is the policy of a session_start.

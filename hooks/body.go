@@ -14,6 +14,14 @@ type Body struct {
 	Trailer http.Header
 	// Encoding is the Content-Encoding that Data is still in, "" for none.
 	Encoding string
+	// Room is how many bytes the hook's Change.Body may have; 0: it can't change this.
+	Room int64
+}
+
+// Rewritten is what a hook has made of a body, without what stands in it.
+type Rewritten struct {
+	Before, After int64  // bytes, decoded
+	SHA256        string // of what it has become, in hexadecimal
 }
 
 // Bounds of Inspect.
@@ -38,4 +46,18 @@ type Inspect struct {
 	Over bool
 	// Raw asks about a body whose encoding is not known as it is; else it is denied.
 	Raw bool
+	// Change lets the hook make another body of at most Max bytes of one that it is asked
+	// about as a whole. Not with Stream, Over or Raw.
+	Change bool
+}
+
+// Valid says whether the bounds are in theirs, and go together.
+func (i Inspect) Valid() bool {
+	switch {
+	case i.Max < 0 || i.Overlap < 0 || i.Overlap > MaxPart:
+		return false
+	case i.Stream:
+		return !i.Change
+	}
+	return i.Overlap == 0 && i.Max <= MaxBody && !(i.Change && (i.Over || i.Raw))
 }

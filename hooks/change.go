@@ -9,10 +9,14 @@ const (
 	MaxChangedName = 64      // bytes
 )
 
-// Change is what a hook makes of the header of a request, at PointRequest.
+// Change is what a hook makes of the header of a request, at PointRequest, or of a whole
+// body, at PointRequestBody and PointResponseBody.
 type Change struct {
 	Set    map[string]string // the whole value of a field, by its name
 	Remove []string          // names
+	// Body is the whole body, decoded; nil: it stays as it is. Where there is one, Set and
+	// Remove are empty.
+	Body []byte
 }
 
 // Fields are names of header fields that a Change is about, in order.

@@ -34,6 +34,7 @@ type Trace struct {
 	Decision string // "next", "deny", "ask", "route", "reply", or "failed" for a deny that is no answer of the hook
 	Reason   string // printable ASCII, "" for next; of route it begins with the upstream
 	Duration time.Duration
-	Times    uint64  // how often it was asked about one body
-	Fields   *Fields // of the request's header, that the hook has changed; nil: none
+	Times    uint64     // how often it was asked about one body
+	Fields   *Fields    // of the request's header, that the hook has changed; nil: none
+	Body     *Rewritten // what the hook has made of the body; nil: nothing
 }

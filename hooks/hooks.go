@@ -140,6 +140,6 @@ type Decision struct {
 	Reason string  // one line for a person, ASCII, no bytes from the pen unescaped
 	Rule   string  // "file:line" of what decided, or "" when nothing matched (default)
 	Answer *Answer // of Reply: what the pen gets
-	Change *Change // of Next: what the hook makes of the request; nil: nothing
+	Change *Change // of Next: what the hook makes of the request, or of a body; nil: nothing
 	Via    string  // of Route: the upstream by which it is to leave, or "direct"; of a Chain's, "" for none
 }

@@ -61,13 +61,18 @@ func (b *inspected) begin() error {
 }
 
 // inspect puts the hooks that are about it in front of a body. What they were asked
-// is recorded at the flow's end.
-func (f *flow) inspect(r *http.Request, q *hooks.Request, body io.ReadCloser, h http.Header, trailer *http.Header) *inspected {
+// is recorded at the flow's end. changed says that it is what hooks have made of one.
+func (f *flow) inspect(r *http.Request, q *hooks.Request, body io.ReadCloser, h http.Header, trailer *http.Header, changed bool) *inspected {
 	e := &early{Reader: body}
 	if q.Point == hooks.PointRequestBody && f.captures != nil && f.captures.Request > 0 {
 		e.left = f.captures.Request + capture.Slack + 1 // one more tells that it is cut
 	}
-	b := f.gen.hooks.Inspect(r.Context(), q, e, strings.Join(h["Content-Encoding"], ", "), func() http.Header { return *trailer }, &f.p.kept)
+	var b *chain.Body
+	if changed {
+		b = f.gen.hooks.InspectChanged(r.Context(), q, e, &f.p.kept)
+	} else {
+		b = f.gen.hooks.Inspect(r.Context(), q, e, strings.Join(h["Content-Encoding"], ", "), func() http.Header { return *trailer }, &f.p.kept)
+	}
 	f.inspects = append(f.inspects, b)
 	return &inspected{b, body, f, trailer, e}
 }
@@ -78,15 +83,23 @@ func (f *flow) inspectRequest(r *http.Request) *http.Response {
 	if f.web.upgrade {
 		return f.unreadable(r)
 	}
+	return f.inspectUpload(r, false)
+}
+
+// inspectUpload asks them about a body, or about what they have made of it.
+func (f *flow) inspectUpload(r *http.Request, changed bool) *http.Response {
 	if r.Body == http.NoBody || !f.asks(hooks.PointRequestBody) {
 		return nil
 	}
 	q := f.req
 	q.Point = hooks.PointRequestBody
-	b := f.inspect(r, &q, r.Body, r.Header, &r.Trailer)
+	b := f.inspect(r, &q, r.Body, r.Header, &r.Trailer, changed)
 	r.Body = b
 	err := b.begin()
 	if err == nil {
+		if body, ok := b.Changed(); ok {
+			return f.reupload(r, b, body)
+		}
 		return nil
 	}
 	f.web.fullDuplex(r)
@@ -122,9 +135,13 @@ func (f *flow) unreadable(r *http.Request) *http.Response {
 func (f *flow) inspectResponse(r *http.Request, resp *http.Response) *http.Response {
 	none := f.web.head || resp.ContentLength == 0 || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	if !none && f.asks(hooks.PointResponseBody) {
-		b := f.inspect(r, f.responded(hooks.PointResponseBody, resp), resp.Body, resp.Header, &resp.Trailer)
+		b := f.inspect(r, f.responded(hooks.PointResponseBody, resp), resp.Body, resp.Header, &resp.Trailer, false)
 		resp.Body = b
-		if err := b.begin(); err != nil {
+		err := b.begin()
+		if err == nil {
+			err = f.redownload(r, resp, b)
+		}
+		if err != nil {
 			b.Close()
 			return f.upstreamFailed(r, err)
 		}

@@ -31,10 +31,8 @@ func (f *flow) RoundTrip(r *http.Request, _ *goproxy.ProxyCtx) (*http.Response, 
 	if !f.allowed {
 		return f.deny(r, policy.Verdict{Reason: "not judged"}), nil
 	}
-	if err := f.foreign(r); err != nil {
-		f.refuse(err.Error(), "foreign-credential")
-		f.open.Rule = f.pin.Ref
-		return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)}), nil
+	if resp := f.pinned(r); resp != nil {
+		return resp, nil
 	}
 	if f.gen.hooks.Len() > 0 {
 		if resp := f.inspectRequest(r); resp != nil {
@@ -184,6 +182,17 @@ func (f *flow) foreign(r *http.Request) error {
 		return nil
 	}
 	return f.p.cfg.Secrets.Pinned(f.pin, r.Header, r.Trailer, r.URL.RawQuery, f.req.Target, f.confidential())
+}
+
+// pinned refuses a request that its pin is not about.
+func (f *flow) pinned(r *http.Request) *http.Response {
+	err := f.foreign(r)
+	if err == nil {
+		return nil
+	}
+	f.refuse(err.Error(), "foreign-credential")
+	f.open.Rule = f.pin.Ref
+	return f.deny(r, policy.Verdict{Reason: err.Error() + hintLine(err)})
 }
 
 // confidential says that nobody on the way upstream can read the request.

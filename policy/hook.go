@@ -229,6 +229,9 @@ func (h *Hook) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
+	if inspect.Change && (!changes(asks) || !slices.ContainsFunc((&Hook{On: w.On}).Points(), changeable)) {
+		return errors.New("read hook " + w.Name + ": it can't change a body")
+	}
 	if at := misplaced(asks, w.On); at != "" {
 		return errors.New("read hook " + w.Name + ": it can't be asked at " + at)
 	}

@@ -314,6 +314,7 @@ func TestHookBodies(t *testing.T) {
 		"body: stream, overlap: 65KiB": "too long",
 		"overlap: 1KiB":                "overlap has no meaning",
 		"body: stream, over: next":     "over has no meaning without max_body",
+		"change: body":                 "who is asked by cel can't change a body",
 	} {
 		if _, err := Parse("f", User, []byte("version: 1\nhooks: [{name: a, on: [request_body], cel: b, "+keys+"}]")); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v", keys, err)
@@ -324,8 +325,38 @@ func TestHookBodies(t *testing.T) {
 			t.Errorf("%s: %v", on, err)
 		}
 	}
-	b, err := json.Marshal(p)
+	const module = ", sha256: " + "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+	changing := mustPolicy(t, "version: 1\nhooks: [{name: a, on: [request_body, websocket], wasm: a.wasm"+module+", change: body}]")
+	for name, q := range map[string]*Policy{"as loaded": changing, "travelled": roundTrip(t, changing)} {
+		if h := q.Hooks()[0]; !h.Inspect.Change || !strings.HasSuffix(hookText(&h), ", change: body}") {
+			t.Errorf("%s: %+v, %s", name, h.Inspect, hookText(&h))
+		}
+	}
+	for keys, why := range map[string]string{
+		"on: [websocket]":                                "asked about no whole bodies",
+		"on: [request]":                                  "asked about no bodies",
+		"on: [request_body], body: stream":               "asked about in parts",
+		"on: [request_body], max_body: 1MiB, over: next": "sees the beginning only",
+		"on: [response_body], encoded: raw":              "that is not decoded",
+	} {
+		if _, err := Parse("f", User, []byte("version: 1\nhooks: [{name: a, wasm: a.wasm"+module+", change: body, "+keys+"}]")); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", keys, err)
+		}
+	}
+	b, err := json.Marshal(changing)
 	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{`"request_body",`, ``}, {`"change":true`, `"change":true,"stream":true`}, {`"change":true`, `"change":true,"raw":true`}, {`"change":true`, `"change":true,"over":true`}} {
+		forged := strings.Replace(string(b), c[0], c[1], 1)
+		if forged == string(b) {
+			t.Fatalf("%s is not in %s", c[0], b)
+		}
+		if err := json.Unmarshal([]byte(forged), new(Policy)); err == nil {
+			t.Errorf("%s is believed", c[1])
+		}
+	}
+	if b, err = json.Marshal(p); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range [][2]string{{`"overlap":1024`, `"overlap":99999`}, {`"overlap":1024`, `"overlap":-1`}, {`"max":1073741824`, `"max":-1`}, {`"stream":true,`, ``}, {`["request_body"]`, `["request"]`}} {

@@ -24,6 +24,7 @@ func (p *parser) bodyFields(i *hooks.Inspect) []field {
 		one("body", "whole", "stream", &i.Stream),
 		one("over", "deny", "next", &i.Over),
 		one("encoded", "deny", "raw", &i.Raw),
+		one("change", "none", "body", &i.Change),
 		{"max_body", func(n *yaml.Node) { i.Max, _ = p.size(n, "max_body") }},
 		{"overlap", func(n *yaml.Node) {
 			v, ok := p.size(n, "overlap")
@@ -36,14 +37,17 @@ func (p *parser) bodyFields(i *hooks.Inspect) []field {
 
 // checkBody says what of a hook's keys about bodies means nothing.
 func (p *parser) checkBody(h *Hook, keys map[string]*yaml.Node) {
-	for _, key := range []string{"body", "over", "encoded", "max_body", "overlap"} {
+	for _, key := range []string{"body", "over", "encoded", "max_body", "overlap", "change"} {
 		if n := keys[key]; n != nil && !h.bodied() {
 			p.fail(n, "remove it, or add request_body, response_body or websocket to on", "%s has no meaning for a hook that is asked about no bodies", key)
 			return
 		}
 	}
-	if n := keys["encoded"]; n != nil && !slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return p.Bodied() && !p.Spoken() }) {
+	if n := keys["encoded"]; n != nil && !slices.ContainsFunc(h.Points(), changeable) {
 		p.fail(n, "remove it, or add request_body or response_body to on", "encoded has no meaning for a hook that is asked about messages only: they are not compressed")
+	}
+	if h.Inspect.Change {
+		p.checkChange(h, keys["change"])
 	}
 	if n := keys["overlap"]; n != nil && !h.Inspect.Stream {
 		p.fail(n, "add body: stream", "overlap has no meaning for a body that is asked about as a whole")
@@ -54,6 +58,34 @@ func (p *parser) checkBody(h *Hook, keys map[string]*yaml.Node) {
 	if n := keys["over"]; n != nil && h.Inspect.Stream && h.Inspect.Max == 0 {
 		p.fail(n, "add max_body", "over has no meaning without max_body: a stream has no bound")
 	}
+}
+
+// checkChange says why a hook can't change bodies.
+func (p *parser) checkChange(h *Hook, n *yaml.Node) {
+	switch i := h.Inspect; {
+	case !slices.ContainsFunc(h.Points(), changeable):
+		p.fail(n, "remove it, or add request_body or response_body to on", "change: body has no meaning for a hook that is asked about no whole bodies")
+	case h.Asks != nil && !changes(h.Asks):
+		p.fail(n, "ask a process, a webhook or a module", "who is asked by %s can't change a body", h.Asks.kind())
+	case i.Stream:
+		p.fail(n, "remove body: stream", "change: body can't be of a body that is asked about in parts")
+	case i.Over:
+		p.fail(n, "remove over: next", "change: body can't be of a body of which the hook sees the beginning only")
+	case i.Raw:
+		p.fail(n, "remove encoded: raw", "change: body can't be of a body that is not decoded")
+	}
+}
+
+// changeable says whether a hook can make another body at the point.
+func changeable(p hooks.Point) bool { return p.Bodied() && !p.Spoken() }
+
+// changes says whether who is asked can make something else of what it is asked about.
+func changes(r Runner) bool {
+	switch r.(type) {
+	case *Expression, *Service:
+		return false
+	}
+	return true
 }
 
 // bodied says whether the hook is asked about bodies or messages.
@@ -76,6 +108,9 @@ func bodyText(i hooks.Inspect) (t string) {
 	if i.Raw {
 		t += ", encoded: raw"
 	}
+	if i.Change {
+		t += ", change: body"
+	}
 	return t
 }
 
@@ -86,12 +121,13 @@ type wireInspect struct {
 	Max     int64 `json:"max,omitempty"`
 	Over    bool  `json:"over,omitempty"`
 	Raw     bool  `json:"raw,omitempty"`
+	Change  bool  `json:"change,omitempty"`
 }
 
 // inspect checks like a file.
 func (w wireInspect) inspect(bodied bool) (hooks.Inspect, error) {
 	i := hooks.Inspect(w)
-	if i != (hooks.Inspect{}) && !bodied || i.Max < 0 || i.Overlap < 0 || i.Overlap > hooks.MaxPart || !i.Stream && (i.Overlap > 0 || i.Max > hooks.MaxBody) {
+	if i != (hooks.Inspect{}) && !bodied || !i.Valid() {
 		return i, errors.New("read hook: its bounds of bodies are out of theirs")
 	}
 	return i, nil

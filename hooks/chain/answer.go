@@ -29,14 +29,15 @@ func printable(s string) string {
 }
 
 // check refuses answers that mean nothing, and makes a reply one that can be sent.
-func check(p hooks.Point, d hooks.Decision) (_ hooks.Decision, err error) {
+func check(r *hooks.Request, d hooks.Decision) (_ hooks.Decision, err error) {
+	p := r.Point
 	if d.Change != nil && d.Action != hooks.Next {
 		return hooks.Decision{}, errChange
 	}
 	switch d.Action {
 	case hooks.Next, hooks.Deny:
 		d.Answer, d.Via = nil, ""
-		if d.Change, err = changed(p, d.Change); err != nil {
+		if d.Change, err = changed(r, d.Change); err != nil {
 			return hooks.Decision{}, err
 		}
 		return d, nil

@@ -60,13 +60,12 @@ func (c *Chain) Inspect(ctx context.Context, q *hooks.Request, src io.Reader, en
 		return nil
 	}
 	b := &Body{out: src}
-	passed := new(int64)
+	passed, plain := new(int64), new(bool)
 	for _, l := range c.links {
 		if !l.asked(q.Point, &q.Target) {
 			continue
 		}
-		x := &part{l: l, ctx: ctx, q: *q, src: b.out, trailer: trailer, held: held, passed: passed, trace: hooks.Trace{Hook: l.Name, Point: q.Point, Decision: hooks.Next.String()}}
-		x.decode(encoding)
+		x := &part{l: l, ctx: ctx, q: *q, src: b.out, trailer: trailer, held: held, passed: passed, encoded: encoding, plain: plain, trace: hooks.Trace{Hook: l.Name, Point: q.Point, Decision: hooks.Next.String()}}
 		b.out, b.parts = x, append(b.parts, x)
 	}
 	if len(b.parts) == 0 {

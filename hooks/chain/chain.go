@@ -67,7 +67,7 @@ func New(entries []Entry) (*Chain, error) {
 		case slices.ContainsFunc(e.On, func(p hooks.Point) bool { return p.String() == "unknown" }):
 			return nil, fmt.Errorf("make hook %s: it is asked at a point that is not known", printable(e.Name))
 		}
-		if i := e.Inspect; i.Max < 0 || i.Overlap < 0 || i.Overlap > hooks.MaxPart || !i.Stream && (i.Max > hooks.MaxBody || i.Overlap > 0) {
+		if !e.Inspect.Valid() {
 			return nil, fmt.Errorf("make hook %s: its bounds of bodies are out of theirs", printable(e.Name))
 		}
 		if e.Timeout == 0 {
@@ -155,6 +155,10 @@ func (c *Chain) Request(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 		}
 		d, t := l.ask(ctx, r)
 		trace = append(trace, t)
+		if d.Change != nil && d.Change.Body != nil {
+			// Who passes on a body asks by Inspect, which hands on what was made of it.
+			return l.denial(hooks.Decision{Reason: errChange.Error()}, errChange), trace
+		}
 		if d.Change != nil {
 			if other, field := made.add(l.Name, d.Change); other != "" {
 				return hooks.Decision{Rule: l.Rule, Reason: "hook " + other + " makes one thing of " + field + ", and hook " + l.Name + " another"}, trace
@@ -209,7 +213,11 @@ func (l *link) ask(ctx context.Context, r *hooks.Request) (hooks.Decision, hooks
 		d.Reason = d.Via + d.Reason
 	}
 	t.Reason, t.Duration = d.Reason, time.Since(start)
-	if d.Change != nil {
+	switch {
+	case d.Change == nil:
+	case d.Change.Body != nil:
+		t.Body = rewritten(r.Body.Data, d.Change.Body)
+	default:
 		t.Fields = fields(effect(r.Header, d.Change))
 	}
 	l.tally(d, err)
@@ -272,7 +280,7 @@ func (l *link) decide(ctx context.Context, r *hooks.Request) (d hooks.Decision, 
 		d, err = l.guarded(ctx, r)
 	}
 	if err == nil {
-		d, err = check(r.Point, d)
+		d, err = check(r, d)
 	}
 	return d, err
 }

@@ -18,6 +18,14 @@ var (
 	errValue  = errors.New("it set a field to what is no printable ASCII, or has a blank at an end")
 )
 
+var (
+	errBodyPoint = errors.New("it changed a body where there is none, or only a part")
+	errBodyLeave = errors.New("it changed a body, which its entry in the policy does not allow (change: body)")
+	errBodyRange = errors.New("it changed a body that is a part of another (a range), whose place in that would be wrong")
+	errBodySize  = errors.New("it changed a body to more than its max_body")
+	errBodyAgain = errors.New("it changed again a body that it was asked about after a change")
+)
+
 // fieldError names a field, by a name that is a token.
 type fieldError struct{ what, name, why string }
 
@@ -36,11 +44,13 @@ var (
 
 // changed checks a change and returns it with canonical names; nil for one that is
 // none.
-func changed(p hooks.Point, c *hooks.Change) (*hooks.Change, error) {
+func changed(r *hooks.Request, c *hooks.Change) (*hooks.Change, error) {
 	switch {
 	case c == nil:
 		return nil, nil //nolint:nilnil // there is none
-	case p != hooks.PointRequest:
+	case c.Body != nil:
+		return c, fits(r, c)
+	case r.Point != hooks.PointRequest:
 		return nil, errChange
 	case len(c.Set)+len(c.Remove) == 0:
 		return nil, nil //nolint:nilnil // there is none

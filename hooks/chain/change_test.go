@@ -124,7 +124,7 @@ func FuzzChange(f *testing.F) {
 	f.Add("x-a", "b\r\nHost: c")
 	f.Add("x-a", " b\t")
 	f.Fuzz(func(t *testing.T, name, value string) {
-		c, err := changed(hooks.PointRequest, &hooks.Change{Set: map[string]string{name: value}})
+		c, err := changed(&hooks.Request{}, &hooks.Change{Set: map[string]string{name: value}})
 		if err != nil {
 			return
 		}

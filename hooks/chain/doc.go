@@ -37,4 +37,11 @@
 // trailers, or behind the length that hooks look at. Nothing of a body is passed on
 // that the hooks were not asked about, but what a policy lets pass by name
 // (hooks.Inspect). Each of these has a test.
+//
+// Where a hook changes a body, the pen would have it write what an earlier hook, or a rule,
+// has something against, or a placeholder; a length, an encoding, a digest or trailers stay
+// that are of the old one, so that two sides read two messages; a part of a file be put
+// where it does not belong; or two hooks change it for ever. So only who the policy says may,
+// of a whole that was decoded, in bounds; what it makes is framed anew and judged from the
+// beginning (netproxy/rebody.go), once.
 package chain

@@ -25,6 +25,9 @@ type part struct {
 	src     io.Reader
 	dec     *decoder // nil: what is sent is what the hook gets
 	coding  string   // that the hook gets the body in
+	encoded string   // Content-Encoding of the body
+	plain   *bool    // a hook before has made another body, which is not encoded
+	settled bool     // no hook may make another body
 	refused error    // why nothing can be asked
 	trailer func() http.Header
 	held    *Held
@@ -35,6 +38,8 @@ type part struct {
 	asked  int64  // bytes that were asked about, decoded
 	free   bool   // the rest passes unasked
 	err    error  // behind ready
+	begun  bool
+	made   []byte // what the hook has made of the body; nil: nothing
 
 	mu     sync.Mutex
 	trace  hooks.Trace
@@ -75,6 +80,12 @@ func (x *part) end() error {
 // fill asks about what comes next. It may use p for it, and returns how many bytes
 // of it may pass.
 func (x *part) fill(p []byte) int {
+	if !x.begun {
+		// Who is about the body as a whole before it has been asked (Begin).
+		if x.begun = true; !*x.plain {
+			x.decode(x.encoded)
+		}
+	}
 	if x.refused != nil {
 		x.fail(x.refused)
 		return 0
@@ -148,7 +159,12 @@ func (x *part) whole() {
 	case err != nil && !end:
 		x.broken(err)
 		return
-	case !x.ask(data, 0, end && !over):
+	}
+	switch made, ok := x.ask(data, 0, end && !over); {
+	case !ok:
+		return
+	case made != nil:
+		x.replace(made)
 		return
 	}
 	x.free = true
@@ -212,7 +228,7 @@ func (x *part) step(data []byte, seen, n int, err error) bool {
 		over = true
 		data = data[:len(data)-n+int(limit-x.asked)]
 	}
-	if !x.ask(data, seen, end && !over) {
+	if _, ok := x.ask(data, seen, end && !over); !ok {
 		return false
 	}
 	switch {
@@ -247,30 +263,40 @@ func (x *part) pass(plain []byte) {
 	}
 }
 
-// ask asks the hook. false: it has something against it.
-func (x *part) ask(data []byte, seen int, last bool) bool {
+// ask asks the hook. false: it has something against it. made is what it makes of a
+// whole body, nil for nothing.
+func (x *part) ask(data []byte, seen int, last bool) (made []byte, ok bool) {
 	q := x.q
 	q.Body = &hooks.Body{Data: data, Seen: seen, Offset: x.asked - int64(seen), Last: last}
-	if last && x.trailer != nil {
+	if last && x.trailer != nil && !*x.plain {
 		q.Body.Trailer = x.trailer()
 	}
 	if x.dec == nil {
 		q.Body.Encoding = x.coding
 	}
+	q.Body.Room = x.room(q.Body)
 	d, t := x.l.ask(x.ctx, &q)
+	if x.settled && t.Body != nil {
+		x.l.count.failed.Add(1)
+		d = x.l.denial(hooks.Decision{Reason: errBodyAgain.Error()}, errBodyAgain)
+		t.Decision, t.Reason, t.Body = "failed", errBodyAgain.Error(), nil
+	}
 	x.note(t)
 	x.asked += int64(len(data) - seen)
 	if d.Action != hooks.Next {
 		x.deny(d)
-		return false
+		return nil, false
 	}
-	return true
+	if t.Body != nil {
+		made = d.Change.Body
+	}
+	return made, true
 }
 
 func (x *part) note(t hooks.Trace) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.trace.Decision, x.trace.Reason = t.Decision, t.Reason
+	x.trace.Decision, x.trace.Reason, x.trace.Body = t.Decision, t.Reason, t.Body
 	x.trace.Duration += t.Duration
 	x.trace.Times++
 }

@@ -37,6 +37,16 @@ func Changer(trace []hooks.Trace, field string) string {
 	return ""
 }
 
+// Rewriter returns the name of the hook that has changed a body last, "" for none.
+func Rewriter(trace []hooks.Trace) (name string) {
+	for _, t := range trace {
+		if t.Body != nil {
+			name = t.Hook
+		}
+	}
+	return name
+}
+
 // Torn is the decision about what two hooks route differently. rule is where one of
 // them stands.
 func Torn(hook, via, other, otherVia, rule string) hooks.Decision {

@@ -2,7 +2,6 @@ package exec
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,12 +27,13 @@ type child struct {
 	why  error         // what it did then; read after gone
 
 	mu      sync.Mutex
+	limit   int                      // of the bytes of a line: that of the longest answer asked for
 	waiting map[string]chan<- []byte // nil: nobody waits any more
 	silent  int                      // questions without an answer in time, since the last answer
 }
 
 func newChild(p *Process) *child {
-	c := &child{p: p, turn: make(chan struct{}, 1), gone: make(chan struct{}), waiting: map[string]chan<- []byte{}}
+	c := &child{p: p, turn: make(chan struct{}, 1), gone: make(chan struct{}), waiting: map[string]chan<- []byte{}, limit: wire.MaxDecision}
 	go c.read()
 	return c
 }
@@ -55,8 +55,9 @@ func (c *child) fail(why error) {
 // errNotAsked is that a process had ended before it was asked.
 var errNotAsked = errors.New("its process has ended")
 
-// ask writes a question and returns the line that answers it.
-func (c *child) ask(ctx context.Context, id string, question []byte) ([]byte, error) {
+// ask writes a question and returns the line that answers it. limit is that of the
+// answer, in bytes; from then on no line is longer than the greatest of them.
+func (c *child) ask(ctx context.Context, id string, question []byte, limit int) ([]byte, error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-c.gone:
@@ -71,6 +72,7 @@ func (c *child) ask(ctx context.Context, id string, question []byte) ([]byte, er
 	answer := make(chan []byte, 1)
 	c.mu.Lock()
 	c.waiting[id] = answer
+	c.limit = max(c.limit, limit)
 	c.mu.Unlock()
 	deadline, _ := ctx.Deadline()
 	n, err := 0, c.p.In.SetWriteDeadline(deadline)
@@ -126,21 +128,39 @@ func (c *child) leave(id string, late bool) {
 func (c *child) read() {
 	r := bufio.NewReaderSize(c.p.Out, wire.MaxDecision+1)
 	for {
-		line, err := r.ReadSlice('\n')
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			err = fmt.Errorf("its answer has more than %d bytes", wire.MaxDecision)
-		case err != nil && len(line) > 0:
-			err = errors.New("its process ended in the middle of an answer")
-		case err != nil:
-			err = errors.New("its process ended")
-		default:
-			err = c.take(bytes.Clone(line))
+		line, err := c.line(r)
+		if err == nil {
+			err = c.take(line)
 		}
 		if err != nil {
 			c.fail(err)
 			return
 		}
+	}
+}
+
+// line reads a line.
+func (c *child) line(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if full := errors.Is(err, bufio.ErrBufferFull); full || err == nil {
+			c.mu.Lock()
+			limit := c.limit
+			c.mu.Unlock()
+			switch {
+			case len(line) > limit:
+				return nil, wire.LongError(limit)
+			case full:
+				continue
+			}
+			return line, nil
+		}
+		if len(line) > 0 {
+			return nil, errors.New("its process ended in the middle of an answer")
+		}
+		return nil, errors.New("its process ended")
 	}
 }
 
@@ -161,7 +181,7 @@ func (c *child) take(line []byte) error {
 		c.mu.Unlock()
 	}
 	if !waits {
-		if _, err := wire.Decision("-", line); err != nil { // no number
+		if _, err := wire.Decision("-", line, wire.MaxDecision); err != nil { // no number
 			return err
 		}
 		return errors.New("its answer is to no question")

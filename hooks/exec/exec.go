@@ -130,18 +130,19 @@ func (h *Hook) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, er
 		return hooks.Decision{}, err
 	}
 	q = append(q, '\n')
+	limit := wire.Limit(r)
 	var c *child
 	for {
 		if c, err = h.child(ctx, c); err != nil {
 			return hooks.Decision{}, err
 		}
-		line, err := c.ask(ctx, id, q)
+		line, err := c.ask(ctx, id, q, limit)
 		switch {
 		case errors.Is(err, errNotAsked):
 		case err != nil:
 			return hooks.Decision{}, err
 		default:
-			return wire.Decision(id, line)
+			return wire.Decision(id, line, limit)
 		}
 	}
 }

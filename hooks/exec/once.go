@@ -44,12 +44,13 @@ func (h *Once) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, er
 		return hooks.Decision{}, fmt.Errorf("its process does not read what it is asked: %w", err)
 	}
 	p.In.Close()
-	doc, err := io.ReadAll(io.LimitReader(p.Out, wire.MaxDecision+1))
+	limit := wire.Limit(r)
+	doc, err := io.ReadAll(io.LimitReader(p.Out, int64(limit)+1))
 	if err != nil {
 		return hooks.Decision{}, fmt.Errorf("its answer does not end: %w", err)
 	}
-	if len(doc) > wire.MaxDecision {
-		return wire.Decision(id, doc)
+	if len(doc) > limit {
+		return hooks.Decision{}, wire.LongError(limit)
 	}
 	select {
 	case code := <-p.Ended:
@@ -59,5 +60,5 @@ func (h *Once) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, er
 	case <-ctx.Done():
 		return hooks.Decision{}, ctx.Err()
 	}
-	return wire.Decision(id, doc)
+	return wire.Decision(id, doc, limit)
 }

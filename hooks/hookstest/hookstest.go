@@ -145,6 +145,7 @@ func Run(t *testing.T, start Start) {
 		})
 	}
 	points(t, start)
+	bodies(t, start)
 	t.Run("flood", func(t *testing.T) { flood(t, start) })
 	t.Run("bytes that JSON has not", func(t *testing.T) {
 		r := Request()

@@ -57,7 +57,7 @@ func BenchmarkDecide(b *testing.B) {
 			if _, err := wire.Request("0123456789abcdef01234567", "h", request()); err != nil {
 				b.Fatal(err)
 			}
-			if _, err := wire.Decision("a", []byte(`{"version":1,"id":"a","decision":"next"}`)); err != nil {
+			if _, err := wire.Decision("a", []byte(`{"version":1,"id":"a","decision":"next"}`), wire.MaxDecision); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -44,8 +44,8 @@ func (h *teller) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, 
 // and from what the question says, whose places are those of an example: of others,
 // the path is as much longer as the question is.
 func parrot(t *testing.T, b hookstest.Behaviour) module {
-	const question, answer = 0x40000, 0x80000
-	m := module{pages: 16, alloc: i32(question), decide: cat(i32(answer), set(0))}
+	const question, answer = 0x100000, 0x180000
+	m := module{pages: 40, alloc: i32(question), decide: cat(i32(answer), set(0))}
 	switch {
 	case b.Crash:
 		m.decide = []byte{0}

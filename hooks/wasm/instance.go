@@ -86,9 +86,9 @@ func (h *Hook) start(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// ask returns the answer to a question: memory of the instance, until it is asked
-// again.
-func (in *instance) ask(ctx context.Context, question []byte) ([]byte, error) {
+// ask returns the answer to a question, of at most limit bytes: memory of the
+// instance, until it is asked again.
+func (in *instance) ask(ctx context.Context, question []byte, limit int) ([]byte, error) {
 	p, err := in.call(ctx, in.alloc, uint64(len(question)))
 	if err != nil {
 		return nil, err
@@ -101,8 +101,8 @@ func (in *instance) ask(ctx context.Context, question []byte) ([]byte, error) {
 		return nil, err
 	}
 	at, size := uint32(out>>32), uint32(out)
-	if size > wire.MaxDecision {
-		return nil, fmt.Errorf("its answer has more than %d bytes", wire.MaxDecision)
+	if int64(size) > int64(limit) {
+		return nil, wire.LongError(limit)
 	}
 	answer, ok := in.mem.Read(at, size)
 	if !ok {

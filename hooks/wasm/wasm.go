@@ -131,12 +131,13 @@ func (h *Hook) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, er
 	}
 	whole := false
 	defer func() { h.give(in, whole) }()
-	answer, err := in.ask(own, question)
+	limit := wire.Limit(r)
+	answer, err := in.ask(own, question, limit)
 	if err != nil {
 		return hooks.Decision{}, err
 	}
 	// The answer is in the instance's memory, so it is read before the next question.
-	d, err := wire.Decision(id, answer)
+	d, err := wire.Decision(id, answer, limit)
 	whole = err == nil || h.cfg.Stateful // nonsense is no reason to forget
 	return d, err
 }

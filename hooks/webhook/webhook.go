@@ -107,9 +107,10 @@ func (h *Hook) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, er
 	if t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return hooks.Decision{}, errors.New("its answer is not application/json")
 	}
-	doc, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxDecision+1))
+	limit := wire.Limit(r)
+	doc, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
 		return hooks.Decision{}, fmt.Errorf("its answer does not end well: %w", err)
 	}
-	return wire.Decision(id, doc)
+	return wire.Decision(id, doc, limit)
 }

@@ -10,6 +10,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,9 +25,20 @@ import (
 // Version of the form.
 const Version = 1
 
-// MaxDecision bounds an encoded decision, in bytes: a reply's body in base64, its
-// header and a reason.
+// MaxDecision bounds an encoded decision without a changed body, in bytes: a reply's
+// body in base64, its header and a reason.
 const MaxDecision = 128 << 10
+
+// Limit bounds the encoded decision about a request, in bytes.
+func Limit(r *hooks.Request) int {
+	if r.Body == nil || r.Body.Room <= 0 {
+		return MaxDecision
+	}
+	return MaxDecision + base64.StdEncoding.EncodedLen(int(min(r.Body.Room, hooks.MaxBody)))
+}
+
+// LongError is the error about an answer of more bytes than limit.
+func LongError(limit int) error { return fmt.Errorf("its answer has more than %d bytes", limit) }
 
 type request struct {
 	Version  int       `json:"version"`
@@ -84,6 +96,7 @@ type body struct {
 	Offset   int64   `json:"offset"`
 	Seen     int     `json:"seen,omitempty"`
 	Last     bool    `json:"last"`
+	Room     int64   `json:"room,omitempty"`
 	Encoding string  `json:"encoding,omitempty"`
 	Trailers *header `json:"trailers,omitempty"`
 }
@@ -126,7 +139,7 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 		valid = valid && ok
 	}
 	if b := r.Body; b != nil {
-		q.Body = &body{Data: b.Data, Offset: b.Offset, Seen: b.Seen, Last: b.Last, Encoding: b.Encoding}
+		q.Body = &body{Data: b.Data, Offset: b.Offset, Seen: b.Seen, Last: b.Last, Room: b.Room, Encoding: b.Encoding}
 		if q.Body.Data == nil {
 			q.Body.Data = []byte{} // no null
 		}
@@ -198,7 +211,10 @@ type decision struct {
 	Via      string   `json:"via"`
 	Set      fields   `json:"set"`
 	Remove   []string `json:"remove"`
+	Body     []byte   `json:"body"` // base64
 }
+
+func (d *decision) changes() bool { return d.Set != nil || d.Remove != nil || d.Body != nil }
 
 // fields are values by names, each of which is there once.
 type fields map[string]string
@@ -225,10 +241,10 @@ type reply struct {
 	Body    []byte              `json:"body"` // base64
 }
 
-// Decision reads the answer to the question id.
-func Decision(id string, doc []byte) (hooks.Decision, error) {
-	if len(doc) > MaxDecision {
-		return hooks.Decision{}, fmt.Errorf("its answer has more than %d bytes", MaxDecision)
+// Decision reads the answer to the question id, of at most limit bytes (Limit).
+func Decision(id string, doc []byte, limit int) (hooks.Decision, error) {
+	if len(doc) > limit {
+		return hooks.Decision{}, LongError(limit)
 	}
 	if err := exactKeys(doc); err != nil {
 		return hooks.Decision{}, err
@@ -251,14 +267,14 @@ func Decision(id string, doc []byte) (hooks.Decision, error) {
 		return hooks.Decision{}, errors.New("its answer has a reply that does not go with the decision")
 	case (d.Via != "") != (d.Decision == "route"):
 		return hooks.Decision{}, errors.New("its answer has a via that does not go with the decision")
-	case (d.Set != nil || d.Remove != nil) && d.Decision != "next":
+	case d.changes() && d.Decision != "next":
 		return hooks.Decision{}, errors.New("its answer has a change that does not go with the decision")
 	}
 	switch d.Decision {
 	case "next":
 		next := hooks.Decision{Action: hooks.Next}
-		if d.Set != nil || d.Remove != nil {
-			next.Change = &hooks.Change{Set: d.Set, Remove: d.Remove}
+		if d.changes() {
+			next.Change = &hooks.Change{Set: d.Set, Remove: d.Remove, Body: d.Body}
 		}
 		return next, nil
 	case "deny":
@@ -288,6 +304,10 @@ func exactKeys(doc []byte) error {
 		switch key {
 		case "set", "remove":
 			if string(value) == "null" {
+				return errObject
+			}
+		case "body":
+			if value[0] != '"' { // a list of numbers would do, too
 				return errObject
 			}
 		case "version", "id", "decision", "reason", "reply", "via":

@@ -19,7 +19,7 @@ func FuzzDecision(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
-		d, err := wire.Decision("q", doc)
+		d, err := wire.Decision("q", doc, wire.MaxDecision)
 		if err != nil {
 			if d.Action != hooks.Deny || d.Answer != nil || d.Change != nil {
 				t.Errorf("an error with %+v", d)
@@ -29,7 +29,7 @@ func FuzzDecision(f *testing.F) {
 		if d.Action == hooks.Allow || d.Action > hooks.Route || (d.Answer != nil) != (d.Action == hooks.Reply) || (d.Via != "") != (d.Action == hooks.Route) || d.Change != nil && d.Action != hooks.Next {
 			t.Errorf("%q is believed as %+v", doc, d)
 		}
-		if _, err := wire.Decision("r", doc); err == nil {
+		if _, err := wire.Decision("r", doc, wire.MaxDecision); err == nil {
 			t.Errorf("%q answers any question", doc)
 		}
 	})

@@ -72,6 +72,7 @@ type Body struct {
 	Offset   int64               `json:"offset"` // of Data
 	Seen     int                 `json:"seen"`   // first bytes that were in the question before
 	Last     bool                `json:"last"`   // nothing comes behind it
+	Room     int64               `json:"room"`   // bytes that ChangeBody may make of it, 0: it can't
 	Encoding string              `json:"encoding"`
 	Trailers map[string][]string `json:"trailers"` // names in lower case
 }
@@ -113,6 +114,7 @@ type Decision struct {
 	// of fields.
 	Set    map[string]string
 	Remove []string
+	Body   []byte // with next, at request_body and response_body: see ChangeBody; nil: it stays
 	Reply  *Reply // with reply
 }
 
@@ -130,6 +132,15 @@ func Next() Decision { return Decision{Word: "next"} }
 // see docs/hooks.md for which can be.
 func Change(set map[string]string, remove ...string) Decision {
 	return Decision{Word: "next", Set: set, Remove: remove}
+}
+
+// ChangeBody has nothing against a request, or an answer, with this whole body in the place
+// of the one that it was asked about; see docs/hooks.md for when that can be.
+func ChangeBody(body []byte) Decision {
+	if body == nil {
+		body = []byte{}
+	}
+	return Decision{Word: "next", Body: body}
 }
 
 // Deny refuses a request.
@@ -152,6 +163,10 @@ func Judge(question []byte, judge func(*Request) Decision) []byte {
 	if d.Word == "" {
 		d.Word = "deny"
 	}
+	var body *[]byte // an empty one is another than none
+	if d.Body != nil {
+		body = &d.Body
+	}
 	out, err := json.Marshal(struct {
 		Version int               `json:"version"`
 		ID      string            `json:"id"`
@@ -160,8 +175,9 @@ func Judge(question []byte, judge func(*Request) Decision) []byte {
 		Via     string            `json:"via,omitempty"`
 		Set     map[string]string `json:"set,omitempty"`
 		Remove  []string          `json:"remove,omitempty"`
+		Body    *[]byte           `json:"body,omitempty"`
 		Reply   *Reply            `json:"reply,omitempty"`
-	}{1, r.ID, d.Word, d.Reason, d.Via, d.Set, d.Remove, d.Reply})
+	}{1, r.ID, d.Word, d.Reason, d.Via, d.Set, d.Remove, body, d.Reply})
 	if err != nil {
 		return nil
 	}

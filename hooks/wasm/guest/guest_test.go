@@ -1,6 +1,7 @@
 package guest_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/hooks"
@@ -25,6 +26,8 @@ func TestJudge(t *testing.T) {
 		"ask":        {guest.Ask("why"), hooks.Ask, "why"},
 		"route":      {guest.Route("corp"), hooks.Route, ""},
 		"change":     {guest.Change(map[string]string{"x-tool": "agent"}, "user-agent"), hooks.Next, ""},
+		"body":       {guest.ChangeBody([]byte("tea")), hooks.Next, ""},
+		"no body":    {guest.ChangeBody(nil), hooks.Next, ""},
 		"forgotten":  {guest.Decision{}, hooks.Deny, ""},
 		"reply":      {guest.Decision{Word: "reply", Reply: &guest.Reply{Status: 418, Body: []byte("tea")}}, hooks.Reply, ""},
 		"not a word": {guest.Decision{Word: "allow"}, hooks.Deny, "its answer has a decision that is not known"},
@@ -36,14 +39,16 @@ func TestJudge(t *testing.T) {
 					t.Errorf("%+v", r)
 				}
 				return c.d
-			}))
+			}), wire.MaxDecision)
 			if err != nil {
 				d.Reason = err.Error()
 			}
 			if d.Action != c.want || d.Reason != c.why {
 				t.Errorf("%+v, want %s: %s", d, c.want, c.why)
 			}
-			if (d.Change != nil) != (name == "change") || d.Change != nil && (d.Change.Set["x-tool"] != "agent" || len(d.Change.Remove) != 1 || d.Change.Remove[0] != "user-agent") {
+			if body := strings.HasSuffix(name, "body"); body && (d.Change == nil || d.Change.Body == nil || string(d.Change.Body) != map[string]string{"body": "tea"}[name]) {
+				t.Errorf("it makes %+v of the body", d.Change)
+			} else if !body && (d.Change != nil) != (name == "change") || !body && d.Change != nil && (d.Change.Set["x-tool"] != "agent" || len(d.Change.Remove) != 1 || d.Change.Remove[0] != "user-agent") {
 				t.Errorf("it changes %+v", d.Change)
 			}
 			if (d.Via == "corp") != (d.Action == hooks.Route) {
