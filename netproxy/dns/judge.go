@@ -67,7 +67,7 @@ func (s *Server) judged(query, out []byte, transport string, to netip.AddrPort, 
 
 // judge waits for a turn, asks, and finds the answer.
 func (s *Server) judge(q *question) {
-	wait := time.NewTimer(maxWait)
+	wait := time.NewTimer(s.wait)
 	defer wait.Stop()
 	select {
 	case s.turns <- struct{}{}:

@@ -56,6 +56,7 @@ type Server struct {
 	slots chan struct{}
 	held  chan struct{} // a token for each datagram that is judged, or waits for that
 	turns chan struct{} // a token for each question that is judged
+	wait  time.Duration // for one
 
 	ctx context.Context // done after Close
 	end context.CancelFunc
@@ -78,7 +79,7 @@ func NewServer(cfg Config) *Server {
 		cfg.Idle = 10 * time.Second
 	}
 	s := &Server{cfg: cfg, told: newTold(time.Now), open: make(map[io.Closer]struct{}),
-		slots: make(chan struct{}, cfg.Connections), held: make(chan struct{}, maxHeld), turns: make(chan struct{}, maxTurns)}
+		slots: make(chan struct{}, cfg.Connections), held: make(chan struct{}, maxHeld), turns: make(chan struct{}, maxTurns), wait: maxWait}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
 }
