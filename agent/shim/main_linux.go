@@ -20,8 +20,7 @@ const exitBroken = 125
 // Main is the role. args is the number of the control socket's descriptor.
 // It returns only when the command could not be executed.
 //
-// It uses bare system calls on the socket: the runtime's poller would open
-// descriptors of its own, and the supervisor counts them.
+// It uses bare system calls on the socket, which is no matter for the runtime's poller.
 func Main(args []string) int {
 	// Landlock and the session belong to a thread; execve keeps the calling one.
 	runtime.LockOSThread()
@@ -33,7 +32,7 @@ func Main(args []string) int {
 		return exitBroken
 	}
 	// First: whatever else was inherited, by whoever started the supervisor too,
-	// ends here. Nothing of the runtime is open yet.
+	// ends here.
 	closeOthers(fd)
 	unix.CloseOnExec(fd)
 	var cfg *Config
@@ -149,28 +148,6 @@ func retry(f func() (int, error)) (int, error) {
 		if err != unix.EINTR {
 			return n, err
 		}
-	}
-}
-
-// closeOthers closes all descriptors above 2 but keep.
-func closeOthers(keep int) {
-	if keep > 3 {
-		closeRange(3, keep-1)
-	}
-	closeRange(keep+1, 1<<30)
-}
-
-func closeRange(first, last int) {
-	if unix.CloseRange(uint(first), uint(last), 0) == nil {
-		return
-	}
-	// Before Linux 5.9. The limit says how far there can be any.
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<20 {
-		limit.Cur = 1 << 20
-	}
-	for fd := first; fd <= last && fd < int(limit.Cur); fd++ {
-		unix.Close(fd)
 	}
 }
 

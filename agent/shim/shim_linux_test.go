@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func soon(t testing.TB) context.Context {
 }
 
 // begin starts a shim outside of any pen.
-func begin(t testing.TB, cfg *Config) (*Conn, *exec.Cmd, *bytes.Buffer) {
+func begin(t testing.TB, cfg *Config, leaks ...*os.File) (*Conn, *exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	conn, pen, err := Pair()
 	if err != nil {
@@ -56,7 +57,7 @@ func begin(t testing.TB, cfg *Config) (*Conn, *exec.Cmd, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.ExtraFiles = []*os.File{leak, pen, leak}
+	cmd.ExtraFiles = append([]*os.File{leak, pen, leak}, leaks...)
 	cmd.Env = []string{"LEAKED=1"}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -99,6 +100,48 @@ func TestHeldThenReleased(t *testing.T) {
 	pid := strconv.Itoa(p.PID)
 	if got := out.String(); got != "1\n/\n0027\n99\n4\n"+pid+"\n"+pid+"\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// The runtime's poller stays while the shim is held, or the runtime ends it; an event
+// descriptor that was inherited does not.
+func TestPollerStays(t *testing.T) {
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leak := os.NewFile(uintptr(event), "event")
+	defer leak.Close()
+	conn, cmd, out := begin(t, config("sh", "-c", "ls /proc/self/fd | wc -l"), leak)
+	p, err := conn.WaitReady(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := "/proc/" + strconv.Itoa(p.PID) + "/fd"
+	held, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var above []string
+	for _, f := range held {
+		if fd, _ := strconv.Atoi(f.Name()); fd < 3 {
+			continue
+		}
+		link, err := os.Readlink(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		above = append(above, strings.TrimRight(link, "0123456789]"))
+	}
+	slices.Sort(above)
+	if want := []string{"anon_inode:[eventfd", "anon_inode:[eventpoll", "socket:["}; !slices.Equal(above, want) {
+		t.Errorf("%q, want %q", above, want)
+	}
+	if err := conn.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || out.String() != "4\n" {
+		t.Errorf("%v %q", err, out)
 	}
 }
 
