@@ -57,7 +57,7 @@ root: bubblewrap build gvisor ## run all tests as root, by sudo if need be
 	@if [ "$$(id -u)" = 0 ]; then $(GOTEST) $(PKGS); \
 	else sudo env CGO_ENABLED=0 "PATH=$$PATH" "PENSTOCK_BIN=$$PENSTOCK_BIN" "GOMODCACHE=$$(go env GOMODCACHE)" "GOFLAGS=$$(go env GOFLAGS)" $(GOTEST) $(PKGS); fi
 
-bench: bubblewrap build ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
+bench: bubblewrap build gvisor ## measure beside references: sessions, proxy, then Go benchmarks (BENCH=regexp)
 	@mkdir -p dist
 	go build -trimpath -buildvcs=false -o dist/ ./internal/sessionbench ./internal/bench
 	dist/sessionbench -penstock $(BIN)

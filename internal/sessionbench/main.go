@@ -1,6 +1,6 @@
 // Command sessionbench measures what a pen costs to have: the start of one, a
 // hundred at once, and the memory of fifty, each beside bare bubblewrap in the
-// same run.
+// same run, and the other tiers beside the tier bwrap.
 //
 // Its hazard is a flattering figure: both sides are run in turn, the medians
 // are compared, and a session that fails fails the benchmark. Nothing imports
@@ -86,6 +86,11 @@ func measure(penstock string, runs, sessions, resident, idle int, asJSON bool, w
 	} else {
 		fmt.Fprintln(os.Stderr, "sessionbench: memory and the privileged supervisor are not measured: that needs root")
 	}
+	more, err := b.tiers(runs)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, more...)
 	if os.Geteuid() == 0 {
 		more, err := b.supervised(runs, idle)
 		if err != nil {
@@ -104,6 +109,10 @@ func measure(penstock string, runs, sessions, resident, idle int, asJSON bool, w
 		fmt.Fprintf(w, "%-52s %8.1f %s", r.What, r.Ours, r.Unit)
 		if r.Ref > 0 {
 			fmt.Fprintf(w, "  reference %8.1f %s  ratio %5.2f", r.Ref, r.Unit, r.Ratio)
+		}
+		if r.Reach == "" {
+			fmt.Fprintln(w)
+			continue
 		}
 		fmt.Fprintf(w, "  (%s: %s)\n", r.Reach, met)
 	}
