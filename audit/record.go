@@ -113,7 +113,10 @@ type Record struct {
 // Asked is a hook that was asked, as far as it has changed something.
 type Asked struct {
 	Hook string `json:"hook"`
-	Body *struct {
+	// Set and Removed are names of fields of a request's header.
+	Set     []string `json:"set"`
+	Removed []string `json:"removed"`
+	Body    *struct {
 		Before int64  `json:"before"`
 		After  int64  `json:"after"`
 		SHA256 string `json:"sha256"`

@@ -52,6 +52,9 @@ curl -sS -A '' -H 'x-request-tool: agent' https://api.example.com/3; curl -sS ht
 			if got := strings.Count(out.Stdout, `"set":["X-Request-Tool"],"removed":["User-Agent"]`); got != 4 || strings.Contains(out.Stdout, `"agent"`) {
 				t.Errorf("recorded %d times\n%s", got, out)
 			}
+			if out = p.w.Run(p.home, p.opts, world.Penstock(t), "logs"); !strings.Contains(out.Stdout, "  X-Request-Tool set by hook tools; User-Agent removed by hook tools") {
+				t.Error(out)
+			}
 		})
 	}
 }

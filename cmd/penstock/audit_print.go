@@ -308,15 +308,21 @@ func askScope(r *audit.Record) string {
 	return r.Scope
 }
 
-// bodies says which hooks have changed a body.
-func bodies(list []audit.Asked) string {
+// changes says what of a request's header and of a body hooks have changed.
+func changes(list []audit.Asked) string {
 	var out []string
 	for _, h := range list {
+		if len(h.Set) > 0 {
+			out = append(out, strings.Join(h.Set, ", ")+" set by hook "+h.Hook)
+		}
+		if len(h.Removed) > 0 {
+			out = append(out, strings.Join(h.Removed, ", ")+" removed by hook "+h.Hook)
+		}
 		if b := h.Body; b != nil {
 			out = append(out, fmt.Sprintf("body changed by hook %s: %d bytes to %d", h.Hook, b.Before, b.After))
 		}
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(out, "; ")
 }
 
 // describe puts a record into words: a label and what there is to say, without
@@ -342,9 +348,9 @@ func describe(r *audit.Record) (colour string, words []string) {
 		if r.Verdict != "allow" && r.Forwarded() {
 			label = "would " + r.Verdict
 		}
-		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, via, bodies(r.Hooks), by("by @", r.Process)}
+		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, via, changes(r.Hooks), by("by @", r.Process)}
 	case audit.TypeFlowClose:
-		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error, bodies(r.Hooks)}
+		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error, changes(r.Hooks)}
 	case audit.TypeDNS:
 		colour, w = faint, []string{"name", r.Name, r.QType, r.RCode, r.Answer, r.Reason}
 	case audit.TypeDrop:
