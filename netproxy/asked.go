@@ -133,6 +133,9 @@ func (f *flow) person(ctx context.Context, c *conn, h *ask.Hook, names []string)
 		return why + "; " + h.Why, "hook"
 	case d == nil:
 		return "there is nobody to ask; " + h.Why, "hook"
+	case f.answered.gen == f.gen && f.answered.hook == *h:
+		f.open.Reason = f.answered.reason // of the same request, whose body hooks have changed since
+		return "", ""
 	}
 	o := f.waits(ctx, c, func(ctx context.Context) desk.Outcome { return d.AskByHook(ctx, f.gen.policy, &f.req, h) })
 	switch {
@@ -144,7 +147,15 @@ func (f *flow) person(ctx context.Context, c *conn, h *ask.Hook, names []string)
 		return "who opened the connection runs something else since it was asked about; " + h.Why, "hook"
 	}
 	f.open.Reason = o.Reason
+	f.answered = answered{f.gen, *h, o.Reason}
 	return "", ""
+}
+
+// answered is a yes of a person to what hooks have said. The zero value is none.
+type answered struct {
+	gen    *generation
+	hook   ask.Hook
+	reason string
 }
 
 // watchGone calls gone when the client has closed its connection, or its half of

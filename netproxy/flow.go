@@ -40,6 +40,7 @@ type flow struct {
 	rewritten bool   // by hooks
 	// approved is what an answer that let it out holds for, "" for none.
 	approved string
+	answered answered // by a person, to hooks
 
 	open  audit.FlowOpen
 	close audit.FlowClose

@@ -8,14 +8,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/secrets"
+	"github.com/penstock/penstock/policy/ask"
 )
 
 // bodyChanger makes another body of what it is asked about, as a map says; what is in there
@@ -324,5 +328,79 @@ func TestResponseBodyChanges(t *testing.T) {
 	}
 	if n := pn.p.kept.Held(); n != 0 {
 		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// TestChangedBodyAsks: a person whom hooks leave a request to is asked once, and again only
+// if the changed body makes other words of it.
+func TestChangedBodyAsks(t *testing.T) {
+	changes := &bodyChanger{made: map[string]string{"card": "[c]", "long": "much longer"}}
+	pn, p := asking(t, someRules, changes.on(hooks.PointRequestBody), func(c *Config) {
+		c.Hooks[2].Hook = hookFunc(func(_ context.Context, r *hooks.Request) (hooks.Decision, error) {
+			d := hooks.Decision{Action: hooks.Ask, Reason: "may it?"}
+			if r.Size > 5 {
+				d.Reason = "may it, too?"
+			}
+			return d, nil
+		})
+	})
+	arrived := make(chan string, 2)
+	pn.origin("api.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		arrived <- string(b)
+	}))
+	for body, questions := range map[string][]string{"card": {"may it?"}, "long": {"may it?", "may it, too?"}} {
+		got := fetched(t, pn.client("h1"), request(t, "POST", "https://api.test/", body))
+		for _, words := range questions {
+			if q := p.says(t, "api.test:443", ask.Answer{Allow: true, Scope: ask.Once}); !strings.HasSuffix(q.By, "hook late asks: "+words) {
+				t.Errorf("%s: %+v", body, q)
+			}
+		}
+		if s := <-got; s != "200 OK " || len(p.asked) != 0 {
+			t.Errorf("%s: %s, %d questions more", body, s, len(p.asked))
+		}
+		if b := <-arrived; b != changes.made[body] {
+			t.Errorf("%s: arrived %q", body, b)
+		}
+	}
+	got := fetched(t, pn.client("h1"), request(t, "POST", "https://api.test/", "long"))
+	p.says(t, "api.test:443", ask.Answer{Allow: true, Scope: ask.Once})
+	p.says(t, "api.test:443", ask.Answer{Scope: ask.Once})
+	if s := <-got; !strings.HasPrefix(s, "403") || len(arrived) != 0 {
+		t.Error(s)
+	}
+}
+
+// TestChangedBodyCapture: of a request that is captured which leaves, of an answer which the
+// pen gets.
+func TestChangedBodyCapture(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := capture.NewWriter(out, capture.MaxFile)
+	t.Cleanup(func() { w.Close() })
+	c := &bodyChanger{made: map[string]string{"a card": "a [c]", "an answer": "marked"}}
+	pn := newPen(t, "  allow: [{host: api.test, capture: {request: 1KiB, response: 1KiB}}]\n", c.on(hooks.PointRequestBody, hooks.PointResponseBody), func(c *Config) { c.Capture = w })
+	pn.origin("api.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, "an answer")
+	}))
+	flow := pn.ask("https://api.test/", "a card", "Digest", "old")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := capture.Read(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := x.Of(flow)
+	if err != nil || e == nil || e.Request == nil || e.Response == nil || string(e.Request.Body) != "a [c]" || string(e.Response.Body) != "marked" || strings.Contains(fmt.Sprint(e.Request.Header), "Digest") {
+		t.Errorf("captured %+v, %v", e, err)
 	}
 }

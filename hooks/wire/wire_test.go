@@ -13,6 +13,7 @@ func FuzzDecision(f *testing.F) {
 		`{"version":1,"id":"q","decision":"next"}`, `{"version":1,"id":"q","decision":"deny","reason":"x"}`,
 		`{"version":1,"id":"q","decision":"reply","reply":{"status":200,"headers":{"x-a":["b"]},"body":"aGk="}}`,
 		`{"version":1,"id":"q","decision":"next","set":{"X-A":"b"},"remove":["x-c"]}`, `{"version":1,"id":"q","decision":"next","set":{"X-A":"b","X-A":"c"}}`,
+		`{"version":1,"id":"q","decision":"next","body":"aGk="}`, `{"version":1,"id":"q","decision":"next","body":null}`, `{"version":1,"id":"q","decision":"next","body":[1]}`, `{"version":1,"id":"q","decision":"deny","body":""}`,
 		`{"version":1,"id":"q","decision":"route","via":"a"}`, `{"version":1,"id":"q","decision":"ask"}`,
 		`{"version":1,"id":"q","decision":"deny","decision":"next"}`, `{"version":1,"ID":"q","decision":"next"}`, `null`, `[]`, `{}`, "", `{"version":1,"id":"q","decision":"next"}{}`,
 	} {
