@@ -11,7 +11,6 @@ import (
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
-	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/gvisor"
 	"github.com/penstock/penstock/sandbox/wasm"
 	"github.com/penstock/penstock/supervisor/config"
@@ -30,20 +29,8 @@ func TestTierChoice(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	// A program that can be executed and is gVisor's, and one that is not.
-	guest := func(script string) sandbox.Backend {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, gvisor.Program), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		b, err := gvisor.New(pen, filepath.Join(dir, "penstock"), max(2, confine.LandlockABI()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	good := guest("#!/bin/sh\necho " + gvisor.Program + " 1\n")
-	bad := guest("#!/bin/sh\necho other\n")
+	good := &stronger{pen, nil}
+	bad := &stronger{pen, errors.New("tier gvisor: try /p: it does not start")}
 	module := wasm.New(pen, "http://127.0.0.1:1", "/ca.pem")
 
 	for _, tt := range []struct {
@@ -113,6 +100,19 @@ func TestTierChoice(t *testing.T) {
 	if b, _, err := chooseBackend(ctx, &config.Config{Policy: p, Tier: "auto"}, []sandbox.Backend{pen, good}); b != nil || err != context.Canceled {
 		t.Errorf("interrupted: %v, %v", b, err)
 	}
+}
+
+// stronger is a real tier under the name of a stronger one, and what its trial finds.
+type stronger struct {
+	sandbox.Backend
+	err error
+}
+
+func (*stronger) Name() string { return gvisor.Name }
+
+func (s *stronger) Probe(ctx context.Context) ([]sandbox.Capability, error) {
+	caps, err := s.Backend.Probe(ctx)
+	return caps, errors.Join(err, s.err)
 }
 
 // onePolicy loads a policy of one file, p.yaml.
