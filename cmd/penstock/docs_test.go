@@ -57,7 +57,7 @@ func wrongInvocation(line string) string {
 		}
 		cmd, words = next, words[1:]
 	}
-	if cmd.HasSubCommands() && len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+	if cmd.HasSubCommands() && len(words) > 0 && !strings.HasPrefix(words[0], "-") && (cmd.Args == nil || cmd.Args(cmd, words[:1]) != nil) {
 		return "no such command"
 	}
 	for _, w := range words {
