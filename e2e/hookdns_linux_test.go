@@ -11,18 +11,18 @@ import (
 	"github.com/penstock/penstock/internal/world"
 )
 
-// namesPolicy returns the policy of docs/hooks.md about names.
-func namesPolicy(t *testing.T) string {
+// hooksPolicy returns the first policy below a heading of docs/hooks.md.
+func hooksPolicy(t *testing.T, heading string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/hooks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(text), "\n## Names\n")
+	_, after, _ := strings.Cut(string(text), "\n## "+heading+"\n")
 	_, policy, _ := strings.Cut(after, "```yaml\n")
 	policy, _, ok := strings.Cut(policy, "```\n")
 	if !ok {
-		t.Fatal("no policy about names in hooks.md")
+		t.Fatal("no policy below " + heading + " in hooks.md")
 	}
 	return policy
 }
@@ -43,7 +43,7 @@ func TestHookNames(t *testing.T) {
 			for _, host := range []string{"api.example.com", long} {
 				w.HTTPS(host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host+" has "+r.URL.Path+"\n") }))
 			}
-			p.whole, p.flags = namesPolicy(t), []string{"--ca", w.CA()}
+			p.whole, p.flags = hooksPolicy(t, "Names"), []string{"--ca", w.CA()}
 			r := p.sh(`getent ahosts api.example.com | grep -q '^198[.]1[89][.]' && echo found
 getent ahosts ` + long + `; echo long $?
 getent ahosts other.example.org | grep -q '^198[.]1[89][.]' && echo other found

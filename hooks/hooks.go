@@ -131,6 +131,7 @@ type Request struct {
 	Body     *Body     // where Point.Bodied
 	Message  *Message  // where Point.Spoken
 	Run      *Run      // where Point.Sessional; there is no flow, protocol and target then
+	Tool     *Tool     // where Point.Called
 	Lookup   *Lookup   // where Point.Named; there is no protocol and port then, and of a resolver's question no flow
 }
 

@@ -26,10 +26,13 @@ const (
 	// PointDNS is before the pen is told the address of a name, and before a connection
 	// is made to one.
 	PointDNS
+	// PointToolCall is before a request leaves in which a rule about JSON-RPC has found
+	// the call of a tool, once for each.
+	PointToolCall
 	points
 )
 
-var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket", "session_start", "session_end", "dns"}
+var pointNames = [points]string{"request", "response", "connect", "request_body", "response_body", "websocket", "session_start", "session_end", "dns", "tool_call"}
 
 // String returns the point's name as it stands in policies, questions and in the
 // audit.
@@ -54,7 +57,7 @@ func (p Point) Replies() bool { return p == PointRequest || p == PointResponse }
 
 // Ahead says whether nothing of the request, or the connection, has left at the point:
 // it can still wait for a person, or go another way.
-func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect }
+func (p Point) Ahead() bool { return p == PointRequest || p == PointConnect || p.Called() }
 
 // Web says whether there is a request at the point: method, path, query, header and
 // size.
@@ -62,6 +65,9 @@ func (p Point) Web() bool { return p != PointConnect && !p.Named() && !p.Session
 
 // Named says whether the point is about a name, and nothing else of a target.
 func (p Point) Named() bool { return p == PointDNS }
+
+// Called says whether there is the call of a tool at the point.
+func (p Point) Called() bool { return p == PointToolCall }
 
 // Sessional says whether the point is about a session, and no target.
 func (p Point) Sessional() bool { return p == PointSessionStart || p == PointSessionEnd }

@@ -7,6 +7,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/desk"
+	"github.com/penstock/penstock/netproxy/speech"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/policy/ask"
 )
@@ -111,6 +112,9 @@ func (f *flow) hooked(ctx context.Context, c *conn, q *hooks.Request) (hooks.Dec
 	}
 	names := chain.Askers(trace)
 	h := &ask.Hook{Name: names[0], Rule: d.Rule, Point: q.Point, Why: f.p.cfg.Secrets.Redact(d.Reason)}
+	if q.Tool != nil {
+		h.Tool = f.p.cfg.Secrets.Redact(speech.Quoted(q.Tool.Name))
+	}
 	why, class := f.person(ctx, c, h, names)
 	if why != "" {
 		d = hooks.Decision{Reason: why, Rule: h.Rule}

@@ -135,6 +135,7 @@ func (g *generation) atEnd(f func()) {
 // the pen is told.
 func (f *flow) decide(r *http.Request) *http.Response {
 	v := f.gen.policy.Decide(&f.req)
+	f.calls = nil
 	if f.routed = (routed{}); !f.rewritten { // the record says who changed it
 		f.open.Hooks = nil
 	}
@@ -161,7 +162,7 @@ func (f *flow) decide(r *http.Request) *http.Response {
 		f.rewrite(r, d.Change)
 		return f.decide(r)
 	}
-	if ok {
+	if ok && f.calling(r.Context()) {
 		return nil
 	}
 	resp := f.deny(r, f.said())

@@ -12,6 +12,7 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/dialguard"
+	"github.com/penstock/penstock/netproxy/speech"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
 )
@@ -40,7 +41,8 @@ type flow struct {
 	rewritten bool   // by hooks
 	// approved is what an answer that let it out holds for, "" for none.
 	approved string
-	answered answered // by a person, to hooks
+	answered answered      // by a person, to hooks
+	calls    *speech.Calls // in its body, as a rule has read them; nil: none has
 
 	open  audit.FlowOpen
 	close audit.FlowClose

@@ -195,6 +195,7 @@ func (f *flow) settle(r *http.Request, v policy.Verdict) (policy.Verdict, *http.
 			why = no
 		}
 	}
+	f.calls = s.calls
 	if err := s.held.err; err != nil && !errors.Is(err, io.EOF) {
 		// It can't be judged what it says, in audit mode neither.
 		var misuse *secrets.Violation

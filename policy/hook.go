@@ -259,6 +259,9 @@ func (m *merge) hooks() {
 			m.warn(h.From, true, "hook "+h.Name+" "+how)
 		}
 		for _, r := range m.d.Rules {
+			if !r.Deny && r.Inspects() && r.speech == nil && r.matchMethod("POST") && slices.Contains(h.On, hooks.PointToolCall.String()) && h.meets(r) {
+				m.warn(h.From, false, "hook "+h.Name+" does not see what tools are called by what "+r.Ref()+" allows, where there is no jsonrpc")
+			}
 			if !r.Deny && !r.Inspects() && h.targeted() && !h.named() && h.meets(r) && !slices.Contains(h.On, hooks.PointConnect.String()) {
 				m.warn(h.From, false, "hook "+h.Name+" does not see what "+r.Ref()+" lets through unread")
 			}

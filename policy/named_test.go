@@ -94,6 +94,7 @@ func TestHooksAboutNames(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"{name: a, on: [dns], grpc: 'https://a.example'}", "who is asked by grpc can't be asked at dns"},
 		{"{name: a, on: [request, dns], grpc: 'https://a.example'}", "who is asked by grpc can't be asked at dns"},
+		{"{name: a, on: [tool_call], grpc: 'https://a.example'}", "who is asked by grpc can't be asked at tool_call"},
 		{"{name: a, on: [dns], cel: b, hosts: [10.0.0.0/8]}", "hosts has address ranges only"},
 		{"{name: a, on: [dns], cel: b, body: stream}", "body has no meaning"},
 	} {
@@ -108,6 +109,15 @@ func TestHooksAboutNames(t *testing.T) {
 		}
 		if got := strings.Contains(fmt.Sprint(p.Warnings()), "unread"); got != warns {
 			t.Errorf("%s: warns of what is unread: %t", on, got)
+		}
+	}
+	for rule, warns := range map[string]bool{"": true, ", methods: [GET]": false, ", jsonrpc: {methods: ['*']}": false, ", graphql: {operations: [query]}": false, ", inspect: false": false} {
+		p, err := layers(t, map[Layer]string{User: "hooks: [{name: h, on: [tool_call], hosts: [a.example], cel: b}]\negress: {allow: [{host: a.example" + rule + "}, {host: b.example}]}"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(fmt.Sprint(p.Warnings()), "does not see what tools are called"); got != map[bool]int{true: 1}[warns] {
+			t.Errorf("%s: warns %d times of calls of tools", rule, got)
 		}
 	}
 	// What is said is checked where expressions are.

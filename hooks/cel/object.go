@@ -62,6 +62,10 @@ func objectAt(name string, on []hooks.Point) *object {
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Named() }) {
 			return lookupObject()
 		}
+	case "tool":
+		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Called() }) {
+			return toolObject()
+		}
 	case "message":
 		if !slices.ContainsFunc(on, func(p hooks.Point) bool { return !p.Spoken() }) {
 			return messageObject()
@@ -72,7 +76,7 @@ func objectAt(name string, on []hooks.Point) *object {
 
 // objectNames lists what an expression can look at.
 func objectNames(on []hooks.Point) []string {
-	return slices.DeleteFunc([]string{"request", "response", "body", "message", "run", "lookup"}, func(s string) bool { return objectAt(s, on) == nil })
+	return slices.DeleteFunc([]string{"request", "response", "body", "message", "run", "lookup", "tool"}, func(s string) bool { return objectAt(s, on) == nil })
 }
 
 func text(get func(*hooks.Request) string) func() value {
@@ -133,6 +137,14 @@ func lookupObject() *object {
 	return &object{"lookup", map[string]func() value{
 		"type": text(func(r *hooks.Request) string { return r.Lookup.Type }),
 		"rule": text(func(r *hooks.Request) string { return r.Lookup.Rule }),
+	}}
+}
+
+// toolObject is there only where each request has a Tool.
+func toolObject() *object {
+	return &object{"tool", map[string]func() value{
+		"name":      text(func(r *hooks.Request) string { return r.Tool.Name }),
+		"arguments": text(func(r *hooks.Request) string { return string(r.Tool.Arguments) }),
 	}}
 }
 
@@ -204,7 +216,7 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil, objectAt(name, []hooks.Point{hooks.PointDNS}) != nil:
+	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil, objectAt(name, []hooks.Point{hooks.PointDNS}) != nil, objectAt(name, []hooks.Point{hooks.PointToolCall}) != nil:
 		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`

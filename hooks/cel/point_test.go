@@ -50,6 +50,9 @@ func TestPoints(t *testing.T) {
 		{`request.host == "a" ? "next" : ("route: " + request.host)`, `it says "route" where that can't be`, "", []hooks.Point{hooks.PointDNS, response}},
 		{`request.host == "a" ? "ask" : "next"`, "", "", []hooks.Point{hooks.PointDNS, connect}},
 		{`request.host == "ask" || "ask" + request.host == "x" ? "deny: ask" : "next"`, "", "", []hooks.Point{hooks.PointDNS}},
+		{`tool.name == "exec" && tool.arguments.contains("rm") && request.path == "/mcp" ? "ask: really?" : "next"`, "", "", []hooks.Point{hooks.PointToolCall}},
+		{`tool.name == "exec" ? "deny" : "next"`, `nothing is called "tool"`, "no other points than: tool_call", []hooks.Point{hooks.PointToolCall, request}},
+		{`tool.args == "exec" ? "deny" : "next"`, `tool has no field "args"`, "it has arguments, name", []hooks.Point{hooks.PointToolCall}},
 		{`message.text == "text" ? "next" : "deny"`, `message has no field "text"`, "it has direction, type", []hooks.Point{hooks.PointWebSocket}},
 	} {
 		_, err := Language{}.CompileHook(tt.text, tt.on...)

@@ -371,6 +371,9 @@ func own(r *hooks.Request) *hooks.Request {
 		resp.Header = resp.Header.Clone()
 		q.Response = &resp
 	}
+	if r.Tool != nil {
+		q.Tool = &hooks.Tool{Name: r.Tool.Name, Arguments: bytes.Clone(r.Tool.Arguments)}
+	}
 	if r.Body != nil {
 		body := *r.Body
 		body.Data, body.Trailer = bytes.Clone(body.Data), body.Trailer.Clone()

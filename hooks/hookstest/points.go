@@ -22,6 +22,9 @@ func At(p hooks.Point) *hooks.Request {
 	if p.Spoken() {
 		r.Message = &hooks.Message{In: true, Binary: true}
 	}
+	if p.Called() {
+		r.Tool = &hooks.Tool{Name: "search", Arguments: []byte(`{"q": ["<a>", 1.0]}`)}
+	}
 	if p.Sessional() {
 		r = &hooks.Request{Session: "s", Point: p, Run: &hooks.Run{Command: []string{"a", "b"}, Dir: "/d", User: "u", Tier: "t", Mode: "enforce"}}
 		if p == hooks.PointSessionEnd {
@@ -57,8 +60,8 @@ func points(t *testing.T, start Start) {
 			"next":                  {`{"version":1,"id":"ID","decision":"next"}`, hooks.Next},
 			"deny":                  {`{"version":1,"id":"ID","decision":"deny"}`, hooks.Deny},
 			"reply":                 {`{"version":1,"id":"ID","decision":"reply","reply":{"status":418}}`, map[bool]hooks.Action{true: hooks.Reply}[p.Replies()]},
-			"ask":                   {`{"version":1,"id":"ID","decision":"ask"}`, map[bool]hooks.Action{true: hooks.Ask}[p == hooks.PointRequest || p == hooks.PointConnect]},
-			"route":                 {`{"version":1,"id":"ID","decision":"route","via":"direct"}`, map[bool]hooks.Action{true: hooks.Next}[p == hooks.PointRequest || p == hooks.PointConnect]},
+			"ask":                   {`{"version":1,"id":"ID","decision":"ask"}`, map[bool]hooks.Action{true: hooks.Ask}[p == hooks.PointRequest || p == hooks.PointConnect || p == hooks.PointToolCall]},
+			"route":                 {`{"version":1,"id":"ID","decision":"route","via":"direct"}`, map[bool]hooks.Action{true: hooks.Next}[p == hooks.PointRequest || p == hooks.PointConnect || p == hooks.PointToolCall]},
 			"change":                {`{"version":1,"id":"ID","decision":"next","set":{"x-tool":"a"}}`, map[bool]hooks.Action{true: hooks.Next}[p == hooks.PointRequest]},
 			"another question's id": {`{"version":1,"id":"x","decision":"next"}`, hooks.Deny},
 			"another point":         {`{"version":1,"id":"ID","decision":"next","point":"request"}`, hooks.Deny},
@@ -97,8 +100,12 @@ func points(t *testing.T, start Start) {
 						Trailers     map[string][]string
 					}
 					Message *struct{ Direction, Type string }
-					Lookup  *struct{ Type, Rule string }
-					Run     *struct {
+					Tool    *struct {
+						Name      string
+						Arguments struct{ Q []any }
+					}
+					Lookup *struct{ Type, Rule string }
+					Run    *struct {
 						Command []string
 						End     *struct {
 							Exit int `json:"exit_code"`
@@ -119,6 +126,9 @@ func points(t *testing.T, start Start) {
 				}
 				if m := q.Message; (m != nil) != p.Spoken() || m != nil && (m.Direction != "in" || m.Type != "binary") {
 					t.Errorf("told of the message %+v", m)
+				}
+				if l := q.Tool; (l != nil) != p.Called() || l != nil && (l.Name != "search" || len(l.Arguments.Q) != 2 || l.Arguments.Q[0] != "<a>") {
+					t.Errorf("told of the tool %+v", l)
 				}
 				if l := q.Lookup; (l != nil) != p.Named() || l != nil && (l.Type != "A" || l.Rule != "p.yaml:3" || q.Host != "a.example" || q.Port != 0 || q.Protocol != "") {
 					t.Errorf("told of the name %+v %+v", q, l)

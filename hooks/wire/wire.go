@@ -61,7 +61,13 @@ type request struct {
 	Body     *body     `json:"body,omitempty"`
 	Message  *message  `json:"message,omitempty"`
 	Run      *run      `json:"run,omitempty"`
+	Tool     *tool     `json:"tool,omitempty"`
 	Lookup   *lookup   `json:"lookup,omitempty"`
+}
+
+type tool struct {
+	Name      string          `json:"name"`
+	Arguments json.RawMessage `json:"arguments,omitempty"`
 }
 
 type lookup struct {
@@ -151,6 +157,10 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 	}
 	if m := r.Message; m != nil {
 		q.Message = &message{m.Direction(), m.Type()}
+	}
+	if p := r.Tool; p != nil {
+		q.Tool = &tool{p.Name, p.Arguments}
+		valid = valid && utf8.ValidString(p.Name) && utf8.Valid(p.Arguments)
 	}
 	if p := r.Lookup; p != nil {
 		q.Protocol = ""

@@ -83,7 +83,7 @@ func (o *Operations) request(doc json.RawMessage) error {
 				o.named = append(o.named, sum)
 			}
 		default:
-			return fmt.Errorf("it has a key that is not query, operationName, variables or extensions: %s", quoted(m.key))
+			return fmt.Errorf("it has a key that is not query, operationName, variables or extensions: %s", Quoted(m.key))
 		}
 	}
 	if query == "" {
@@ -212,7 +212,7 @@ func (o *Operations) Judge(g *policy.GraphQL) string {
 	}
 	for _, sum := range o.named {
 		if !g.Named(sum) {
-			return "query " + quoted(sum) + " is none that it has under persisted"
+			return "query " + Quoted(sum) + " is none that it has under persisted"
 		}
 	}
 	for _, op := range o.list {
@@ -221,7 +221,7 @@ func (o *Operations) Judge(g *policy.GraphQL) string {
 		}
 		for _, f := range op.fields {
 			if !g.Field(f) {
-				return "field " + quoted(f) + " is none of its fields"
+				return "field " + Quoted(f) + " is none of its fields"
 			}
 		}
 	}
@@ -231,10 +231,10 @@ func (o *Operations) Judge(g *policy.GraphQL) string {
 // About says what the body asks, in few printable words.
 func (o *Operations) About() string {
 	if len(o.list) == 0 {
-		return "persisted query " + quoted(o.named[0])
+		return "persisted query " + Quoted(o.named[0])
 	}
 	op := o.list[0]
-	s := op.kind + " of " + quoted(op.fields[0])
+	s := op.kind + " of " + Quoted(op.fields[0])
 	if n := len(op.fields) - 1; n > 0 {
 		s += fmt.Sprintf(" and %d more", n)
 	}

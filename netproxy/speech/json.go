@@ -157,8 +157,8 @@ func isNull(v json.RawMessage) bool { return string(v) == "null" }
 // takes a key for another.
 func looksLike(key, other string) bool { return key != other && strings.EqualFold(key, other) }
 
-// quoted is a name of the pen's, short and printable.
-func quoted(s string) string {
+// Quoted is a name of the pen's, short and printable.
+func Quoted(s string) string {
 	if len(s) > 100 {
 		s = s[:100] + "..."
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 )
 
@@ -13,6 +14,7 @@ type call struct {
 	method string // "": an answer to what the server asked
 	tool   string // of tools/call
 	named  bool   // tool is there
+	args   json.RawMessage
 }
 
 // Calls are what a body of JSON-RPC 2.0 asks, one or a batch. It is immutable.
@@ -55,7 +57,7 @@ func readCall(doc json.RawMessage) (c call, err error) {
 		case "jsonrpc", "id", "method", "params", "result", "error":
 			at[m.key] = m.value
 		default:
-			return c, fmt.Errorf("it has a key that JSON-RPC 2.0 has not: %s", quoted(m.key))
+			return c, fmt.Errorf("it has a key that JSON-RPC 2.0 has not: %s", Quoted(m.key))
 		}
 	}
 	if v, ok := str(at["jsonrpc"]); !ok || v != "2.0" {
@@ -78,25 +80,54 @@ func readCall(doc json.RawMessage) (c call, err error) {
 	if len(params) > 0 && params[0] != '{' && params[0] != '[' && !isNull(params) {
 		return c, errCall
 	}
-	if c.method == "tools/call" && len(params) > 0 && params[0] == '{' {
-		c.tool, c.named, err = toolName(params)
+	if c.method == toolsCall && len(params) > 0 && params[0] == '{' {
+		err = c.called(params)
 	}
 	return c, err
 }
 
-// toolName is the name in the params of tools/call.
-func toolName(params json.RawMessage) (name string, ok bool, err error) {
+// called reads the params of tools/call.
+func (c *call) called(params json.RawMessage) error {
 	list, _ := members(params)
 	for _, m := range list {
-		if looksLike(m.key, "name") {
-			return "", false, fmt.Errorf("it has a key that may be taken for name: %s", quoted(m.key))
+		for _, key := range []string{"name", "arguments"} {
+			if looksLike(m.key, key) {
+				return fmt.Errorf("it has a key that may be taken for %s: %s", key, Quoted(m.key))
+			}
 		}
-		if m.key == "name" {
-			name, ok = str(m.value)
+		switch m.key {
+		case "name":
+			c.tool, c.named = str(m.value)
+		case "arguments":
+			c.args = m.value
 		}
 	}
-	return name, ok, nil
+	return nil
 }
+
+// MaxTools bounds the calls of tools in one body that hooks are asked about.
+const MaxTools = 16
+
+// Tools are the calls of tools in the body, in their order.
+func (c *Calls) Tools() (list []hooks.Tool, err error) {
+	for _, x := range c.list {
+		switch {
+		case x.method != toolsCall:
+		case !x.named:
+			return nil, errUnnamed
+		case len(list) == MaxTools:
+			return nil, fmt.Errorf("there are more than %d calls of tools in one body", MaxTools)
+		default:
+			list = append(list, hooks.Tool{Name: x.tool, Arguments: x.args})
+		}
+	}
+	return list, nil
+}
+
+// toolsCall is the method that calls a tool.
+const toolsCall = "tools/call"
+
+var errUnnamed = errors.New("a call of a tool does not name it")
 
 // Judge says why a rule does not allow the body as a whole, "" if it does. The
 // words are printable.
@@ -111,11 +142,11 @@ func (c *Calls) Judge(j *policy.JSONRPC) string {
 				return "it answers the server (it has no answers: true)"
 			}
 		case !j.Method(x.method):
-			return "method " + quoted(x.method) + " is none of its methods"
-		case x.method == "tools/call" && j.Tools != nil && !x.named:
-			return "a call of a tool does not name it"
-		case x.method == "tools/call" && j.Tools != nil && !j.Tool(x.tool):
-			return "tool " + quoted(x.tool) + " is none of its tools"
+			return "method " + Quoted(x.method) + " is none of its methods"
+		case x.method == toolsCall && j.Tools != nil && !x.named:
+			return errUnnamed.Error()
+		case x.method == toolsCall && j.Tools != nil && !j.Tool(x.tool):
+			return "tool " + Quoted(x.tool) + " is none of its tools"
 		}
 	}
 	return ""
@@ -126,9 +157,9 @@ func (c *Calls) About() string {
 	x := c.list[0]
 	s := "answer to the server"
 	if x.method != "" {
-		s = quoted(x.method)
+		s = Quoted(x.method)
 		if x.named {
-			s += " of " + quoted(x.tool)
+			s += " of " + Quoted(x.tool)
 		}
 	}
 	if n := len(c.list) - 1; n > 0 {

@@ -96,14 +96,18 @@ type Hook struct {
 	Name  string // of the first one
 	Rule  string // "file:line" that it stands in
 	Point hooks.Point
+	Tool  string // that is called, in quotes, printable ASCII; where Point.Called
 	Why   string // what all of them say, printable ASCII
 }
 
 // By says that the hook asks, and what: of a connection its first request is shown.
 func (h *Hook) By() string {
 	at := ""
-	if h.Point == hooks.PointConnect {
+	switch {
+	case h.Point == hooks.PointConnect:
 		at = " about the connection"
+	case h.Point.Called():
+		at = " about a call of tool " + h.Tool
 	}
 	return h.Rule + at + " " + h.Why
 }

@@ -154,6 +154,10 @@ func TestByHook(t *testing.T) {
 	if q.Hook != "dlp-2" || !strings.HasPrefix(q.By, "p.yaml:4 about the connection hook dlp-2 asks: x") || q.Rule != "" || q.DenyRule != "{host: a.example}" {
 		t.Errorf("%+v", q)
 	}
+	tool := &Hook{Name: "a", Rule: "p.yaml:4", Point: hooks.PointToolCall, Tool: `"exec"`, Why: "hook a asks"}
+	if tool.By() != `p.yaml:4 about a call of tool "exec" hook a asks` {
+		t.Error(tool.By())
+	}
 	for name, spoil := range map[string]func(*Question){
 		"a rule":     func(q *Question) { q.Rule = "{host: a.example}" },
 		"a name":     func(q *Question) { q.Hook = "\x1b[2J" },

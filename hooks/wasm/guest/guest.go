@@ -38,7 +38,14 @@ type Request struct {
 	Body     *Body               `json:"body"`     // at the points about bodies and messages
 	Message  *Message            `json:"message"`  // at the point websocket
 	Run      *Run                `json:"run"`      // at the points about sessions, which have no target
+	Tool     *Tool               `json:"tool"`     // at the point tool_call
 	Lookup   *Lookup             `json:"lookup"`   // at the point dns, which has of a target only Host
+}
+
+// Tool is the call of a tool.
+type Tool struct {
+	Name      string          `json:"name"`
+	Arguments json.RawMessage `json:"arguments"` // as they were sent; empty: there are none
 }
 
 // Lookup is what is known of a question for a name.

@@ -260,7 +260,7 @@ static inline int penstock_next(const char **p, const char *end, struct penstock
 
 /*
  * A member of the question that is its header or comes after it: "headers", "size",
- * "process", "response", "run", "lookup"; at is 0 if there is none.
+ * "process", "response", "tool", "run", "lookup"; at is 0 if there is none.
  */
 static inline struct penstock_text penstock_more(const struct penstock_request *q, const char *name)
 {
