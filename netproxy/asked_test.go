@@ -256,6 +256,7 @@ func TestNobodyToAsk(t *testing.T) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 	c := pn.dial("raw.test:22")
+	c.Write([]byte{0, 1, 2})
 	if _, err := io.ReadAll(c); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%v", err)
 	}

@@ -95,7 +95,6 @@ func newPen(t testing.TB, egress string, options ...func(*Config)) *pen {
 			return pool, nil
 		},
 		OriginalDst: pn.originalDst,
-		Limits:      Limits{FirstByte: 2 * time.Second, Refused: 300 * time.Millisecond, Handshake: 2 * time.Second, Header: 2 * time.Second},
 	}
 	for _, o := range options {
 		o(&cfg)
