@@ -518,19 +518,21 @@ func TestEarlyAnswerWholeBody(t *testing.T) {
 			pr, pw := io.Pipe()
 			req, _ := http.NewRequest("POST", "https://api.test/", pr)
 			req.ContentLength = length
-			go pw.Write([]byte("first"))
-			resp, err := pn.client(proto).Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sent := bytes.Repeat([]byte("0123456789abcdef"), (300<<10)/16)
+			sent, answered := bytes.Repeat([]byte("0123456789abcdef"), (300<<10)/16), make(chan struct{})
 			copy(sent, "first")
 			go func() {
+				pw.Write(sent[:5])
+				<-answered
 				for b := sent[5:]; len(b) > 0; b = b[min(len(b), 7000):] {
 					pw.Write(b[:min(len(b), 7000)])
 				}
 				pw.Close()
 			}()
+			resp, err := pn.client(proto).Do(req)
+			close(answered)
+			if err != nil {
+				t.Fatal(err)
+			}
 			got, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if err != nil || !bytes.Equal(got, sent) {
