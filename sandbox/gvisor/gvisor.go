@@ -110,8 +110,11 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, b.program, "version").Output()
-	if err != nil || !bytes.HasPrefix(out, []byte(Program+" ")) {
-		return nil, &Error{fmt.Errorf("try %s: %v", b.program, err), remedy}
+	if err == nil && !bytes.HasPrefix(out, []byte(Program+" ")) {
+		err = errors.New("it does not say that it is " + Program)
+	}
+	if err != nil {
+		return nil, &Error{fmt.Errorf("try %s: %w", b.program, err), remedy}
 	}
 	return over(caps), nil
 }

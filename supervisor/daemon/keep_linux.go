@@ -159,16 +159,20 @@ func (k *keeper) violated(v *bossctl.Violated) {
 	k.acting = true
 	go func() {
 		reason := "violation: " + v.Kind
+		frozen := false
 		if v.Action == bossctl.ActionKill {
 			k.s.cancel(reason)
 		} else if err := k.freeze(true); err != nil {
 			// What can't be stopped is not left running.
 			k.s.cancel(reason + ", and " + err.Error())
 		} else {
-			k.s.proxy.send(&bossctl.Message{Op: bossctl.OpFrozen}) //nolint:errcheck // then it ends
+			frozen = true
 		}
 		k.mu.Lock()
 		k.acting = false
 		k.mu.Unlock()
+		if frozen { // the next one that it tells of after that is looked at
+			k.s.proxy.send(&bossctl.Message{Op: bossctl.OpFrozen}) //nolint:errcheck // then it ends
+		}
 	}()
 }
