@@ -50,6 +50,33 @@ func capturing(t *testing.T, out io.WriteCloser, limit int64) (pn *pen, w *captu
 	return pn, w, placeholder
 }
 
+// captureFile is a writer into a file; read ends it and returns what is in the file.
+func captureFile(t *testing.T) (w *capture.Writer, read func() *capture.Index) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "c")
+	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w = capture.NewWriter(out, capture.MaxFile)
+	t.Cleanup(func() { w.Close() })
+	return w, func() *capture.Index {
+		t.Helper()
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := capture.Read(bytes.NewReader(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+}
+
 // ask posts a body and waits for the end of its flow, whose number it returns.
 func (pn *pen) ask(url, body string, header ...string) uint64 {
 	pn.t.Helper()

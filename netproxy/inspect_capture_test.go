@@ -1,16 +1,12 @@
 package netproxy
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 )
@@ -18,13 +14,7 @@ import (
 // TestBodyHookCapture: what a hook or a rule has read of a body to judge it is
 // captured once, from its beginning, and arrives.
 func TestBodyHookCapture(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := capture.NewWriter(out, capture.MaxFile)
-	t.Cleanup(func() { w.Close() })
+	w, captured := captureFile(t)
 	const rules = `  allow:
     - {host: api.test, capture: {request: 1KiB}}
     - {host: rpc.test, capture: {request: 1KiB}, jsonrpc: {methods: [ping]}}
@@ -56,17 +46,7 @@ func TestBodyHookCapture(t *testing.T) {
 			want[flow] = body
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := capture.Read(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := captured()
 	if len(want) != 12 {
 		t.Fatalf("%d flows", len(want))
 	}

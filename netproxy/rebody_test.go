@@ -8,14 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/netproxy/secrets"
@@ -374,13 +371,7 @@ func TestChangedBodyAsks(t *testing.T) {
 // TestChangedBodyCapture: of a request that is captured which leaves, of an answer which the
 // pen gets.
 func TestChangedBodyCapture(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := capture.NewWriter(out, capture.MaxFile)
-	t.Cleanup(func() { w.Close() })
+	w, captured := captureFile(t)
 	c := &bodyChanger{made: map[string]string{"a card": "a [c]", "an answer": "marked"}}
 	pn := newPen(t, "  allow: [{host: api.test, capture: {request: 1KiB, response: 1KiB}}]\n", c.on(hooks.PointRequestBody, hooks.PointResponseBody), func(c *Config) { c.Capture = w })
 	pn.origin("api.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -388,17 +379,7 @@ func TestChangedBodyCapture(t *testing.T) {
 		io.WriteString(w, "an answer")
 	}))
 	flow := pn.ask("https://api.test/", "a card", "Digest", "old")
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := capture.Read(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := captured()
 	e, err := x.Of(flow)
 	if err != nil || e == nil || e.Request == nil || e.Response == nil || string(e.Request.Body) != "a [c]" || string(e.Response.Body) != "marked" || strings.Contains(fmt.Sprint(e.Request.Header), "Digest") {
 		t.Errorf("captured %+v, %v", e, err)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +14,6 @@ import (
 	"github.com/elazarl/goproxy"
 
 	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/audit/capture"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/netproxy/secrets"
 )
@@ -281,13 +278,7 @@ func TestGraphQLBody(t *testing.T) {
 // TestJudgedTwice: a request that a handler changes after its verdict is judged
 // again, with the whole of its body, and is captured and sent whole.
 func TestJudgedTwice(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c")
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := capture.NewWriter(out, capture.MaxFile)
-	defer w.Close()
+	w, captured := captureFile(t)
 	pn := newPen(t, `  allow:
     - {host: rpc.test, paths: [/a, /b], capture: {request: 1KiB}, jsonrpc: {methods: [ping]}}
     - {host: rpc.test, paths: [/a], jsonrpc: {methods: [only-a]}}
@@ -319,17 +310,7 @@ func TestJudgedTwice(t *testing.T) {
 		t.Errorf("the origin has %q, want %q", got, want)
 	}
 	closed := wait(t, pn.records, func(c *audit.FlowClose) bool { return c.Status == 200 })
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := capture.Read(bytes.NewReader(raw))
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := captured()
 	if e, err := x.Of(closed.Flow); err != nil || e == nil || string(e.Request.Body) != `{"jsonrpc":"2.0","id":1,"method":"ping"}` {
 		t.Errorf("captured: %+v %v", e, err)
 	}

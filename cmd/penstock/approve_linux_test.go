@@ -31,7 +31,7 @@ func newAsker(t *testing.T, id string, hosts ...string) *asker {
 		a.open = append(a.open, ask.Question{ID: uint64(i + 1), Protocol: "https", Host: h, Port: 443, Method: "POST", Path: "/\x1b]0;owned\x07\u202e", Size: 1234, By: "default: ask",
 			PID: 42, Exe: "/tmp/\x1b[2Jcurl", Args: []string{"curl\r\n", "\u202e"}, Rule: "{host: " + h + ", protocol: https}", DenyRule: "{host: " + h + "}", Asked: now, Until: now.Add(time.Minute)})
 	}
-	e, err := registry.Register(registry.Status{Session: id, UID: os.Getuid(), Started: now, Workdir: "/work/\x1b[31m"}, registry.Control{
+	e, err := registry.Register(registry.Status{Session: id, UID: os.Getuid(), Started: now, Workdir: "/project/\x1b[31m"}, registry.Control{
 		Live:      func(s *registry.Status) { s.Questions = len(a.list()) },
 		Questions: a.list,
 		Answer: func(x *ask.Answer) error {

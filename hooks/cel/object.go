@@ -216,7 +216,7 @@ func unknownName(name string, on []hooks.Point) string {
 	switch {
 	case len(with) > 0:
 		return strings.Join(with, ", or ")
-	case objectAt(name, []hooks.Point{hooks.PointResponseBody}) != nil, objectAt(name, []hooks.Point{hooks.PointWebSocket}) != nil, objectAt(name, []hooks.Point{hooks.PointSessionEnd}) != nil, objectAt(name, []hooks.Point{hooks.PointDNS}) != nil, objectAt(name, []hooks.Point{hooks.PointToolCall}) != nil:
+	case len(pointsOf(name)) > 0:
 		return "it is there for hooks that are asked at no other points than: " + strings.Join(pointsOf(name), ", ")
 	}
 	return `an expression is about ` + strings.Join(objectNames(on), ", ") + `, for example request.host == "a.example"`

@@ -2,8 +2,6 @@ package config
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -67,7 +65,7 @@ func (c *Config) approvals(o *Options) error {
 		return nil
 	}
 	for _, path := range o.Approvals {
-		b, err := readApprovals(path)
+		b, err := readRegular(path, approval.MaxFile+1)
 		if err != nil {
 			return &FlagError{Flag: "--approvals", Value: path, Why: err.Error(), Fix: "name a file that penstock approve grant has filled"}
 		}
@@ -119,21 +117,4 @@ func (c *Config) warnOfApprovals() {
 		}
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s answers yes to %s, at most %d times in this session, until %s", t.By(), t.Rule, t.Max, until))
 	}
-}
-
-// readApprovals reads a file of tokens.
-func readApprovals(path string) ([]byte, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is no regular file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, approval.MaxFile+1))
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/penstock/penstock/agent/profile"
@@ -176,17 +177,33 @@ func (c *Config) worktree(o *Options) error {
 	return nil
 }
 
-// readLogin reads an agent's login file.
+// readLogin reads an agent's login file; what is none is not there.
 func readLogin(path string) ([]byte, error) {
-	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
-		return nil, fs.ErrNotExist
+	b, err := readRegular(path, 1<<20)
+	if errors.Is(err, errIrregular) {
+		err = fs.ErrNotExist
 	}
-	f, err := os.Open(path)
+	return b, err
+}
+
+var errIrregular = errors.New("it is no regular file")
+
+// readRegular reads the beginning of a regular file. What was opened is looked at, and a
+// pipe waits for nobody: a tool in another pen may put one in its place at any moment.
+func readRegular(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 1<<20))
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, errIrregular
+	}
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // workdir checks the directory that the command will run in and write to.
