@@ -125,6 +125,16 @@ func takeovers() []taken {
 		}},
 		// It may end its own session.
 		{"violation: k", false, func(p *hostile) { p.admitted(); p.send(violated(bossctl.ActionKill)); p.stay() }},
+		// Each of its words is heard, also at once behind the answer to the one before.
+		{"violation: k", false, func(p *hostile) {
+			p.admitted()
+			for range 15 {
+				p.send(violated(bossctl.ActionFreeze))
+				p.await(bossctl.OpFrozen)
+			}
+			p.send(violated(bossctl.ActionKill))
+			p.stay()
+		}},
 		{"the proxy ended: exit status 3", false, func(p *hostile) { p.admitted(); os.Exit(3) }},
 		{`the proxy ended: \x1b[2J\u202eroot`, false, func(p *hostile) {
 			p.admitted()
