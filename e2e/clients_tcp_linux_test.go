@@ -91,19 +91,19 @@ Subsystem sftp internal-sftp
 	w.WaitFor(good, 10*time.Second)
 
 	p := newPen(t, w)
-	p.allow = []string{"{host: ssh.example.com, ports: [2222], protocol: tcp}"}
-	key := p.home.Write(t, "project/key", string(private))
+	p.Allow = []string{"{host: ssh.example.com, ports: [2222], protocol: tcp}"}
+	key := p.Home.Write(t, "project/key", string(private))
 	if err := os.Chmod(key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.home.Write(t, "project/known_hosts", "[ssh.example.com]:2222 "+string(hostKey)+"[evil-ssh.example.com]:2222 "+string(hostKey))
+	p.Home.Write(t, "project/known_hosts", "[ssh.example.com]:2222 "+string(hostKey)+"[evil-ssh.example.com]:2222 "+string(hostKey))
 	ssh := "ssh -F /dev/null -p 2222 -i key -o UserKnownHostsFile=known_hosts -o StrictHostKeyChecking=yes -o BatchMode=yes -o ConnectTimeout=15 " + name + "@"
-	r := p.sh(ssh + `ssh.example.com 'echo "remote says $((6*7))"; head -c 300000 /dev/zero | sha256sum'; echo "code $?"`)
-	wantOutput(t, r, 0, "remote says 42", "code 0")
-	p.wantAllowed("ssh.example.com")
-	r = p.sh(ssh + "evil-ssh.example.com true")
-	wantOutput(t, r, 255)
-	p.wantDenied(evil)
+	r := p.Sh(ssh + `ssh.example.com 'echo "remote says $((6*7))"; head -c 300000 /dev/zero | sha256sum'; echo "code $?"`)
+	world.WantOutput(t, r, 0, "remote says 42", "code 0")
+	p.WantAllowed("ssh.example.com")
+	r = p.Sh(ssh + "evil-ssh.example.com true")
+	world.WantOutput(t, r, 255)
+	p.WantDenied(evil)
 	if t.Failed() {
 		t.Log(log)
 	}
@@ -134,13 +134,13 @@ func TestPsql(t *testing.T) {
 	w.WaitFor(good, 20*time.Second)
 
 	p := newPen(t, w)
-	p.allow = []string{"{host: db.example.com, ports: [5432], protocol: tcp}"}
-	r := p.run("psql", "-X", "-At", "postgresql://app@db.example.com/postgres?connect_timeout=15", "-c", "select 'answer', 6*7", "-c", "select count(*) from generate_series(1,200000)")
-	wantOutput(t, r, 0, "answer|42", "200000")
-	p.wantAllowed("db.example.com")
-	r = p.run("psql", "-X", "-At", "postgresql://app@evil-db.example.com/postgres?connect_timeout=15", "-c", "select 1")
-	wantOutput(t, r, 2)
-	p.wantDenied(evil)
+	p.Allow = []string{"{host: db.example.com, ports: [5432], protocol: tcp}"}
+	r := p.Run("psql", "-X", "-At", "postgresql://app@db.example.com/postgres?connect_timeout=15", "-c", "select 'answer', 6*7", "-c", "select count(*) from generate_series(1,200000)")
+	world.WantOutput(t, r, 0, "answer|42", "200000")
+	p.WantAllowed("db.example.com")
+	r = p.Run("psql", "-X", "-At", "postgresql://app@evil-db.example.com/postgres?connect_timeout=15", "-c", "select 1")
+	world.WantOutput(t, r, 2)
+	p.WantDenied(evil)
 	if t.Failed() {
 		t.Log(log)
 	}

@@ -15,7 +15,7 @@ import (
 // The hooks of examples/hooks, built as its README says, decide about curl's requests in
 // a pen with the policy that is there.
 func TestExampleHooks(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	wasmtest.NeedsC(t)
@@ -30,17 +30,17 @@ func TestExampleHooks(t *testing.T) {
 		}
 		return string(b)
 	}
-	p.home.Write(t, "secrets.wasm", string(wasmtest.C(t, read("secrets.c"))))
-	p.home.Write(t, "spend.wasm", string(wasmtest.C(t, "#define REQUESTS 2\n"+read("spend.c"))))
-	p.home.Write(t, "packages.wasm", string(wasmtest.Go(t, filepath.Join(dir, "packages"))))
-	p.whole = strings.Replace(read("policy.yaml"), "egress:\n", "egress:\n  ca: ["+quoteYAML(w.CA())+"]\n", 1)
+	p.Home.Write(t, "secrets.wasm", string(wasmtest.C(t, read("secrets.c"))))
+	p.Home.Write(t, "spend.wasm", string(wasmtest.C(t, "#define REQUESTS 2\n"+read("spend.c"))))
+	p.Home.Write(t, "packages.wasm", string(wasmtest.Go(t, filepath.Join(dir, "packages"))))
+	p.Whole = strings.Replace(read("policy.yaml"), "egress:\n", "egress:\n  ca: ["+world.QuoteYAML(w.CA())+"]\n", 1)
 	for _, name := range []string{"registry.npmjs.org", "pypi.org", "api.anthropic.com", "www.example.com"} {
 		w.HTTPS(name, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			io.Copy(io.Discard, r.Body) //nolint:errcheck // nothing is done with it
 			io.WriteString(w, name+" has "+r.URL.Path)
 		}))
 	}
-	r := p.sh(`
+	r := p.Sh(`
 		get() { curl -sS "$@"; echo; }
 		get https://registry.npmjs.org/react
 		get https://registry.npmjs.org/@types%2fnode

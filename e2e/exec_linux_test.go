@@ -38,18 +38,18 @@ print "perl ", join(" | ", @l), "\\n";
 func TestWhoAfterExec(t *testing.T) {
 	whoPens(t, func(t *testing.T, p *pen) {
 		world.Tool(t, "perl")
-		p.w.HTTP("good.example.com", text("hello"))
-		python := strings.TrimSpace(p.sh("readlink -f /usr/bin/python3").Stdout)
-		p.allow = []string{"{host: good.example.com, process: {exe: " + python + "}}"}
-		p.home.Write(t, "project/keep.py", keepThenExec)
-		r := p.sh("/usr/bin/python3 keep.py")
+		p.W.HTTP("good.example.com", world.Text("hello"))
+		python := strings.TrimSpace(p.Sh("readlink -f /usr/bin/python3").Stdout)
+		p.Allow = []string{"{host: good.example.com, process: {exe: " + python + "}}"}
+		p.Home.Write(t, "project/keep.py", keepThenExec)
+		r := p.Sh("/usr/bin/python3 keep.py")
 		if !strings.Contains(r.Stdout, "python HTTP/1.1 200") {
 			t.Errorf("its own request: %s", r)
 		}
 		if !strings.Contains(r.Stdout, "perl HTTP/1.1 403") {
 			t.Errorf("the other program's request: %s", r)
 		}
-		if r := p.sh("curl -sS -o /dev/null -w '%{http_code}\\n' http://good.example.com/curl"); !strings.Contains(r.Stdout, "403") {
+		if r := p.Sh("curl -sS -o /dev/null -w '%{http_code}\\n' http://good.example.com/curl"); !strings.Contains(r.Stdout, "403") {
 			t.Errorf("another program's connection: %s", r)
 		}
 	})

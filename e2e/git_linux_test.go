@@ -46,16 +46,16 @@ func TestGitRule(t *testing.T) {
 	for _, version := range []string{"0", "1", "2"} {
 		t.Run("v"+version, func(t *testing.T) {
 			p := newPen(t, w)
-			if bare() {
+			if world.Bare() {
 				t.Skip("nothing to compare without a pen")
 			}
-			p.env = map[string]string{"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com", "GIT_TERMINAL_PROMPT": "0"}
-			p.allow = []string{"{host: git.example.com, git: {repos: [fetched]}}",
+			p.Env = map[string]string{"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com", "GIT_TERMINAL_PROMPT": "0"}
+			p.Allow = []string{"{host: git.example.com, git: {repos: [fetched]}}",
 				"{host: git.example.com, git: {repos: [org/ours], push: true, branches: ['agent/**'], tags: ['rc*']}}"}
 			agent := "agent/v" + version
 			pushes.Store(0)
 			chunked.Store(0)
-			r := p.sh(fmt.Sprintf(`git config --global protocol.version %[1]s; git config --global http.version %[3]s; git config --global advice.pushUpdateRejected false
+			r := p.Sh(fmt.Sprintf(`git config --global protocol.version %[1]s; git config --global http.version %[3]s; git config --global advice.pushUpdateRejected false
 url=https://git.example.com
 try() { name=$1; shift; "$@" >out 2>&1 && echo "$name: ok" || { echo "$name: failed"; sed "s/^/$name: /" out; }; }
 try clone git clone -q $url/fetched.git
@@ -111,12 +111,12 @@ git rev-parse HEAD
 				t.Errorf("%d pushes arrived, %d requests in chunks", pushes.Load(), chunked.Load())
 			}
 			var allowed, denied int
-			for _, f := range p.flows("git.example.com") {
+			for _, f := range p.Flows("git.example.com") {
 				switch {
-				case !strings.HasSuffix(f.str("path"), "/git-receive-pack"):
-				case f.str("verdict") == "deny":
+				case !strings.HasSuffix(f.Str("path"), "/git-receive-pack"):
+				case f.Str("verdict") == "deny":
 					denied++
-				case f.str("verdict") == "allow" && strings.Contains(f.str("reason"), ": push "):
+				case f.Str("verdict") == "allow" && strings.Contains(f.Str("reason"), ": push "):
 					allowed++
 				}
 			}

@@ -13,7 +13,7 @@ import (
 // TestHookChanges: the program of docs/hooks.md changes what curl sends, for an ordinary user,
 // root and under the privileged supervisor; another hook sees that, and a rule judges it.
 func TestHookChanges(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	text, err := os.ReadFile("../docs/hooks.md")
@@ -30,29 +30,29 @@ func TestHookChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			says := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				fmt.Fprintf(w, "%s%s has %q, %q\n", r.Host, r.URL.Path, r.Header["X-Request-Tool"], r.Header["User-Agent"])
 			})
 			w.HTTPS("api.example.com", says)
 			other := w.HTTPS("other.example.com", says)
-			p.allow = []string{"{host: api.example.com}", `{host: other.example.com, when: '!("x-request-tool" in request.headers)'}`}
-			p.home.Write(t, "tools.py", program)
-			p.hooks = []string{
+			p.Allow = []string{"{host: api.example.com}", `{host: other.example.com, when: '!("x-request-tool" in request.headers)'}`}
+			p.Home.Write(t, "tools.py", program)
+			p.Hooks = []string{
 				`{name: early, on: [request], cel: 'request.path == "/early" && "x-request-tool" in request.headers ? "deny: of a tool" : "next"', timeout: 20s}`,
 				`{name: tools, on: [request], exec: [/usr/bin/python3, ./tools.py], timeout: 20s}`,
 			}
-			r := p.sh(`curl -sS --http1.1 https://api.example.com/1; curl -sS --http2 -H 'x-request-tool: none' https://api.example.com/2
+			r := p.Sh(`curl -sS --http1.1 https://api.example.com/1; curl -sS --http2 -H 'x-request-tool: none' https://api.example.com/2
 curl -sS -A '' -H 'x-request-tool: agent' https://api.example.com/3; curl -sS https://api.example.com/early; curl -sS https://other.example.com/`)
-			wantOutput(t, r, 0, `api.example.com/1 has ["agent"], []`, `api.example.com/2 has ["agent"], []`, `api.example.com/3 has ["agent"], []`, "denied by hook early: of a tool", "its when is false")
+			world.WantOutput(t, r, 0, `api.example.com/1 has ["agent"], []`, `api.example.com/2 has ["agent"], []`, `api.example.com/3 has ["agent"], []`, "denied by hook early: of a tool", "its when is false")
 			if w.Reached(other) || strings.Contains(r.Stdout, "/early has") {
 				t.Error(r)
 			}
-			out := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--all")
+			out := p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "export", "--all")
 			if got := strings.Count(out.Stdout, `"set":["X-Request-Tool"],"removed":["User-Agent"]`); got != 4 || strings.Contains(out.Stdout, `"agent"`) {
 				t.Errorf("recorded %d times\n%s", got, out)
 			}
-			if out = p.w.Run(p.home, p.opts, world.Penstock(t), "logs"); !strings.Contains(out.Stdout, "  X-Request-Tool set by hook tools; User-Agent removed by hook tools") {
+			if out = p.W.Run(p.Home, p.Opts, world.Penstock(t), "logs"); !strings.Contains(out.Stdout, "  X-Request-Tool set by hook tools; User-Agent removed by hook tools") {
 				t.Error(out)
 			}
 		})

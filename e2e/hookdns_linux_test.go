@@ -30,7 +30,7 @@ func hooksPolicy(t *testing.T, heading string) string {
 // TestHookNames: the hook of the documentation about what getent and curl ask for in a
 // real pen.
 func TestHookNames(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
@@ -38,13 +38,13 @@ func TestHookNames(t *testing.T) {
 			world.Tool(t, "curl")
 			world.Tool(t, "getent")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			long := strings.Repeat("leak", 9) + ".example.com"
 			for _, host := range []string{"api.example.com", long} {
 				w.HTTPS(host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Host+" has "+r.URL.Path+"\n") }))
 			}
-			p.whole, p.flags = hooksPolicy(t, "Names"), []string{"--ca", w.CA()}
-			r := p.sh(`getent ahosts api.example.com | grep -q '^198[.]1[89][.]' && echo found
+			p.Whole, p.Flags = hooksPolicy(t, "Names"), []string{"--ca", w.CA()}
+			r := p.Sh(`getent ahosts api.example.com | grep -q '^198[.]1[89][.]' && echo found
 getent ahosts ` + long + `; echo long $?
 getent ahosts other.example.org | grep -q '^198[.]1[89][.]' && echo other found
 curl -sS https://api.example.com/a
@@ -64,16 +64,16 @@ curl -sS -o /dev/null -w 'other %{http_code}\n' https://other.example.org/`)
 				t.Errorf("no %q in %s", want, r)
 			}
 			asked := map[string]bool{}
-			for line := range strings.Lines(p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--all").Stdout) {
-				var rec record
+			for line := range strings.Lines(p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "export", "--all").Stdout) {
+				var rec world.Record
 				if err := json.Unmarshal([]byte(line), &rec); err != nil {
 					t.Fatal(err)
 				}
 				list, _ := rec["hooks"].([]any)
 				for _, h := range list {
 					m := h.(map[string]any)
-					what := rec.str("name") + rec.str("host") + " " + m["hook"].(string) + " " + m["point"].(string) + " " + m["decision"].(string)
-					asked[rec.str("type")+" "+what+" "+rec.str("rcode")] = true
+					what := rec.Str("name") + rec.Str("host") + " " + m["hook"].(string) + " " + m["point"].(string) + " " + m["decision"].(string)
+					asked[rec.Str("type")+" "+what+" "+rec.Str("rcode")] = true
 				}
 			}
 			for _, want := range []string{"dns api.example.com short-names dns next NOERROR", "dns " + long + " short-names dns deny NXDOMAIN",
@@ -94,22 +94,22 @@ curl -sS -o /dev/null -w 'other %{http_code}\n' https://other.example.org/`)
 // TestHookNamesProcess: a process is told names that the policy lets something go to, and
 // no others; where it gives no answer a name is not found now, and others are.
 func TestHookNamesProcess(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	world.Tool(t, "getent")
 	p := newPen(t, world.New(t))
-	p.home.Write(t, "names.py", `
+	p.Home.Write(t, "names.py", `
 import json, sys
 for line in sys.stdin:
     q = json.loads(line)
     print(q["point"], q["host"], q["lookup"]["type"], "policy.yaml:" in q["lookup"]["rule"], "port" in q, "headers" in q, file=sys.stderr, flush=True)
     print(json.dumps({"version": 1, "id": q["id"], "decision": "next"}), flush=True)
 `)
-	p.allow = []string{`{host: "*.example.com"}`}
-	p.hooks = []string{`{name: n, on: [dns], exec: [/usr/bin/python3, ./names.py], timeout: 20s}`,
+	p.Allow = []string{`{host: "*.example.com"}`}
+	p.Hooks = []string{`{name: n, on: [dns], exec: [/usr/bin/python3, ./names.py], timeout: 20s}`,
 		`{name: silent, on: [dns], hosts: [silent.example.com], exec: [/bin/sleep, "1000"], timeout: 500ms}`}
-	r := p.sh(`getent ahosts silent.example.com & getent ahostsv4 a.example.com >/dev/null && echo found; getent ahostsv4 secret.example.org >/dev/null && echo found; wait $!; echo $?`)
+	r := p.Sh(`getent ahosts silent.example.com & getent ahostsv4 a.example.com >/dev/null && echo found; getent ahostsv4 secret.example.org >/dev/null && echo found; wait $!; echo $?`)
 	if r.Stdout != "found\nfound\n2\n" {
 		t.Error(r)
 	}
@@ -117,8 +117,8 @@ for line in sys.stdin:
 		t.Error(r)
 	}
 	failed := false
-	for _, rec := range p.audit() {
-		failed = failed || rec.str("type") == "dns" && rec.str("name") == "silent.example.com" && rec.str("rcode") == "SERVFAIL" && strings.Contains(rec.str("reason"), "hook silent failed, which denies: it did not answer in time")
+	for _, rec := range p.Audit() {
+		failed = failed || rec.Str("type") == "dns" && rec.Str("name") == "silent.example.com" && rec.Str("rcode") == "SERVFAIL" && strings.Contains(rec.Str("reason"), "hook silent failed, which denies: it did not answer in time")
 	}
 	if !failed {
 		t.Error("no record of the name that was not answered")

@@ -35,19 +35,19 @@ func documented(t *testing.T) string {
 // A hook that is a process, the one of the documentation, decides about the requests of
 // curl in a real pen.
 func TestHookProcess(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.Method+r.URL.Path) }))
-			p.allow = []string{"{host: api.example.com}"}
-			p.home.Write(t, "no-deletes.py", documented(t))
-			p.hooks = []string{`{name: no-deletes, on: [request], exec: [/usr/bin/python3, ./no-deletes.py], timeout: 20s}`}
-			r := p.sh(`curl -sS https://api.example.com/a; echo; curl -sS -X DELETE https://api.example.com/b; curl -sS https://api.example.com/c; ls ~`)
+			p.Allow = []string{"{host: api.example.com}"}
+			p.Home.Write(t, "no-deletes.py", documented(t))
+			p.Hooks = []string{`{name: no-deletes, on: [request], exec: [/usr/bin/python3, ./no-deletes.py], timeout: 20s}`}
+			r := p.Sh(`curl -sS https://api.example.com/a; echo; curl -sS -X DELETE https://api.example.com/b; curl -sS https://api.example.com/c; ls ~`)
 			for _, want := range []string{"api has GET/a", "denied by hook no-deletes: nothing is deleted from here", "api has GET/c"} {
 				if !strings.Contains(r.Stdout, want) {
 					t.Errorf("no %q in %s", want, r)
@@ -98,22 +98,22 @@ for line in sys.stdin:
 // TestHookProcessCage: a hook in the pen's hands reaches nothing, what it breaks denies,
 // and it is not there any more when the session has ended.
 func TestHookProcessCage(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.URL.Path) }))
-			p.allow = []string{"{host: api.example.com}"}
-			p.home.Write(t, "h.py", hostileHook)
-			key := p.home.Write(t, ".ssh/id", "a key")
+			p.Allow = []string{"{host: api.example.com}"}
+			p.Home.Write(t, "h.py", hostileHook)
+			key := p.Home.Write(t, ".ssh/id", "a key")
 			// Arguments that are files are shown: so these are no paths.
-			p.hooks = []string{`{name: h, on: [request], exec: [/usr/bin/python3, ./h.py, "x` + filepath.Join(p.home.Path, "policy.yaml") + `", "x` + key + `", 192.0.2.1], timeout: 20s}`}
-			p.opts.Env = append(p.opts.Env, "SECRET=1")
-			r := p.sh(`for x in yes die yes garbage yes other yes flood yes; do curl -sS https://api.example.com/$x; echo; done`)
+			p.Hooks = []string{`{name: h, on: [request], exec: [/usr/bin/python3, ./h.py, "x` + filepath.Join(p.Home.Path, "policy.yaml") + `", "x` + key + `", 192.0.2.1], timeout: 20s}`}
+			p.Opts.Env = append(p.Opts.Env, "SECRET=1")
+			r := p.Sh(`for x in yes die yes garbage yes other yes flood yes; do curl -sS https://api.example.com/$x; echo; done`)
 			for _, want := range []string{
 				"hook h: interfaces: lo\n", "hook h: descriptors: 0 1 2 3\n", "hook h: CapEff: 0000000000000000\n", "hook h: CapBnd: 0000000000000000\n", "hook h: NoNewPrivs: 1\n", "hook h: Seccomp: 2\n",
 				"hook h: variables: HOME LANG PATH PWD\n", "hook h: processes:\n",
@@ -135,7 +135,7 @@ func TestHookProcessCage(t *testing.T) {
 			if strings.Count(r.Stdout, "api has /yes") != 5 || strings.Count(r.Stdout, "api has ") != 5 {
 				t.Error(r)
 			}
-			if _, err := os.Stat(filepath.Join(p.home.Path, "h.py.x")); err == nil {
+			if _, err := os.Stat(filepath.Join(p.Home.Path, "h.py.x")); err == nil {
 				t.Error("it has written a file")
 			}
 			if found := running(t, "4711"); len(found) > 0 {
@@ -165,7 +165,7 @@ func running(t *testing.T, word string) (found []int) {
 // TestHookProcessKilled: whichever role is killed, the hook ends, and what it has
 // started in a session of its own.
 func TestHookProcessKilled(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
@@ -175,11 +175,11 @@ func TestHookProcessKilled(t *testing.T) {
 			}
 			t.Run(name+"/"+role, func(t *testing.T) {
 				w := world.New(t)
-				p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+				p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 				word := strconv.Itoa(100000 + os.Getpid())
-				p.home.Write(t, "h.sh", "setsid sleep "+word+" & while read -r x; do :; done")
-				p.hooks = []string{"{name: h, on: [request], exec: [sh, ./h.sh]}"}
-				cmd := w.Command(p.home, o, world.Penstock(t), "run", "--policy", p.policy(), "--", "sh", "-c", "echo ready; sleep 1000")
+				p.Home.Write(t, "h.sh", "setsid sleep "+word+" & while read -r x; do :; done")
+				p.Hooks = []string{"{name: h, on: [request], exec: [sh, ./h.sh]}"}
+				cmd := w.Command(p.Home, o, world.Penstock(t), "run", "--policy", p.WritePolicy(), "--", "sh", "-c", "echo ready; sleep 1000")
 				out, err := cmd.StdoutPipe()
 				if err != nil {
 					t.Fatal(err)
@@ -223,14 +223,14 @@ func TestHookProcessKilled(t *testing.T) {
 
 // TestHookOnce is a process for each question.
 func TestHookOnce(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	world.Tool(t, "curl")
 	p := newPen(t, world.New(t))
-	p.w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.URL.Path) }))
-	p.allow = []string{"{host: api.example.com}"}
-	p.home.Write(t, "once.sh", `read -r question
+	p.W.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.URL.Path) }))
+	p.Allow = []string{"{host: api.example.com}"}
+	p.Home.Write(t, "once.sh", `read -r question
 case $question in
 *'"path":"/code"'*) code=3 ;;
 *'"path":"/slow"'*) sleep 4712 ;;
@@ -239,8 +239,8 @@ esac
 echo '{"version":1,"id":"1","decision":"next"}'
 exit $code
 `)
-	p.hooks = []string{`{name: o, on: [request], exec_once: [sh, ./once.sh], timeout: 4s}`}
-	r := p.sh(`for x in yes code slow nothing yes; do curl -sS https://api.example.com/$x; echo; done`)
+	p.Hooks = []string{`{name: o, on: [request], exec_once: [sh, ./once.sh], timeout: 4s}`}
+	r := p.Sh(`for x in yes code slow nothing yes; do curl -sS https://api.example.com/$x; echo; done`)
 	for _, want := range []string{"hook o failed, which denies: its process ended with code 3", "hook o failed, which denies: it did not answer in time", "hook o failed, which denies: its answer is no decision"} {
 		if !strings.Contains(r.Stdout, want) {
 			t.Errorf("no %q in %s", want, r)
@@ -253,13 +253,13 @@ exit $code
 
 // TestHookProgramWhere: what a pen could change is not executed, and nothing starts.
 func TestHookProgramWhere(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	p := newPen(t, world.New(t))
-	p.home.Write(t, "project/h.py", documented(t))
-	p.home.Write(t, "beside/h.py", documented(t))
-	if err := os.Symlink(filepath.Join(p.home.Project, "h.py"), filepath.Join(p.home.Path, "link.py")); err != nil {
+	p.Home.Write(t, "project/h.py", documented(t))
+	p.Home.Write(t, "beside/h.py", documented(t))
+	if err := os.Symlink(filepath.Join(p.Home.Project, "h.py"), filepath.Join(p.Home.Path, "link.py")); err != nil {
 		t.Fatal(err)
 	}
 	for exec, want := range map[string]string{
@@ -271,18 +271,18 @@ func TestHookProgramWhere(t *testing.T) {
 		`[no-such-program]`:                      "executable file not found",
 		`[/usr/bin/python3, /proc/self/environ]`: "more than a program's own files",
 	} {
-		p.hooks = []string{"{name: h, on: [request], exec: " + exec + "}"}
-		if r := p.sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the program of hook h") || !strings.Contains(r.Stderr, want) {
+		p.Hooks = []string{"{name: h, on: [request], exec: " + exec + "}"}
+		if r := p.Sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the program of hook h") || !strings.Contains(r.Stderr, want) {
 			t.Errorf("%s: %s", exec, r)
 		}
 	}
 	// What loosens is said, and recorded.
-	p.hooks = []string{"{name: h, on: [request], exec: [/usr/bin/python3, ./beside/h.py], network: true}"}
-	if r := p.sh("true"); r.Code != 0 || !strings.Contains(r.Stderr, "hook h has the host's network") {
+	p.Hooks = []string{"{name: h, on: [request], exec: [/usr/bin/python3, ./beside/h.py], network: true}"}
+	if r := p.Sh("true"); r.Code != 0 || !strings.Contains(r.Stderr, "hook h has the host's network") {
 		t.Error(r)
 	}
-	for _, rec := range p.audit() {
-		if rec.str("type") == "session_start" {
+	for _, rec := range p.Audit() {
+		if rec.Str("type") == "session_start" {
 			if list, _ := rec["warnings"].([]any); len(list) != 1 || !strings.Contains(list[0].(string), "hook h has the host's network") {
 				t.Errorf("the session's record: %v", rec)
 			}

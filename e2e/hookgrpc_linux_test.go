@@ -59,16 +59,16 @@ func (a *authorization) serve(t *testing.T, l net.Listener, o ...grpc.ServerOpti
 // whose name leads to a private address that it does not name is not asked, and the pen
 // reaches none of them.
 func TestHookService(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.URL.Path) }))
-			p.allow = []string{"{host: api.example.com}"}
+			p.Allow = []string{"{host: api.example.com}"}
 
 			near, err := net.Listen("tcp4", "127.0.0.1:0")
 			if err != nil {
@@ -87,8 +87,8 @@ func TestHookService(t *testing.T) {
 				`"http://` + near.Addr().String() + `"`:                                       plain,
 				`"https://authz.corp.example.com:9191", addresses: ["` + addr.String() + `"]`: private,
 			} {
-				p.hooks = []string{"{name: authz, on: [request], grpc: " + url + ", timeout: 20s}"}
-				r := p.sh(script)
+				p.Hooks = []string{"{name: authz, on: [request], grpc: " + url + ", timeout: 20s}"}
+				r := p.Sh(script)
 				for _, want := range []string{"denied by hook authz: not by this service", "who are you?", "hook authz failed, which denies: its answer would change the request"} {
 					if !strings.Contains(r.Stdout, want) {
 						t.Errorf("%s: no %q in %s", url, want, r)
@@ -106,8 +106,8 @@ func TestHookService(t *testing.T) {
 			}
 
 			private.asked = nil
-			p.hooks = []string{`{name: authz, on: [request], grpc: "https://authz.corp.example.com:9191", timeout: 5s}`}
-			if r := p.sh("curl -sS https://api.example.com/yes"); !strings.Contains(r.Stdout, "hook authz failed, which denies: it can't be asked") || strings.Contains(r.Stdout, "api has") || len(private.asked) > 0 {
+			p.Hooks = []string{`{name: authz, on: [request], grpc: "https://authz.corp.example.com:9191", timeout: 5s}`}
+			if r := p.Sh("curl -sS https://api.example.com/yes"); !strings.Contains(r.Stdout, "hook authz failed, which denies: it can't be asked") || strings.Contains(r.Stdout, "api has") || len(private.asked) > 0 {
 				t.Errorf("at a private address that it does not name: %s", r)
 			}
 		})

@@ -18,14 +18,14 @@ import (
 // does not reach the hook itself.
 func TestWebhook(t *testing.T) {
 	const key = "3f1c0a55e1b84c27-the-key-of-the-hook"
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			api := w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "api has "+r.URL.Path) }))
 			var mu sync.Mutex
 			var asked []string
@@ -53,10 +53,10 @@ func TestWebhook(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				json.NewEncoder(w).Encode(answer)
 			}))
-			p.opts.Env = append(p.opts.Env, "SOC_KEY="+key)
-			p.allow = []string{"{host: api.example.com}"}
-			p.hooks = []string{`{name: soc, on: [request], http: "https://hooks.example.com/penstock", key: "env:SOC_KEY", timeout: 20s}`}
-			r := p.sh(`for x in yes no teapot nonsense; do curl -sS https://api.example.com/$x; echo; done; curl -sS https://hooks.example.com/; echo "key=$SOC_KEY"; tr '\0' '\n' </proc/self/environ; true`)
+			p.Opts.Env = append(p.Opts.Env, "SOC_KEY="+key)
+			p.Allow = []string{"{host: api.example.com}"}
+			p.Hooks = []string{`{name: soc, on: [request], http: "https://hooks.example.com/penstock", key: "env:SOC_KEY", timeout: 20s}`}
+			r := p.Sh(`for x in yes no teapot nonsense; do curl -sS https://api.example.com/$x; echo; done; curl -sS https://hooks.example.com/; echo "key=$SOC_KEY"; tr '\0' '\n' </proc/self/environ; true`)
 			for _, want := range []string{"api has /yes", "denied by hook soc: not by this hook", "I am a teapot", "hook soc failed, which denies: its answer has a decision that is not known", "no rule allows https to hooks.example.com:443", "key=\n"} {
 				if !strings.Contains(r.Stdout, want) {
 					t.Errorf("no %q in %s", want, r)
@@ -71,13 +71,13 @@ func TestWebhook(t *testing.T) {
 			if got != "GET /yes, GET /no, GET /teapot, GET /nonsense" {
 				t.Errorf("asked about %s", got)
 			}
-			out := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--all")
+			out := p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "export", "--all")
 			if strings.Contains(out.Stdout, key) || strings.Count(out.Stdout, `"hooks":[{"hook":"soc","decision":"`) != 4 {
 				t.Error(out)
 			}
 			// Without the key nothing starts.
-			p.opts.Env = o.Env
-			if r := p.sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the key of hook soc") || !strings.Contains(r.Stderr, "SOC_KEY is not set") {
+			p.Opts.Env = o.Env
+			if r := p.Sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the key of hook soc") || !strings.Contains(r.Stderr, "SOC_KEY is not set") {
 				t.Error(r)
 			}
 		})
@@ -87,13 +87,13 @@ func TestWebhook(t *testing.T) {
 // A webhook decides whether a session starts, of an ordinary user, of root and under the
 // privileged supervisor, and is told of its end; what it denies has not run.
 func TestSessionHook(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			told := make(chan string, 10)
 			w.HTTPS("hooks.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var v struct {
@@ -119,12 +119,12 @@ func TestSessionHook(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				json.NewEncoder(w).Encode(answer)
 			}))
-			p.opts.Env = append(p.opts.Env, "SOC_KEY=0123456789abcdef")
-			p.hooks = []string{`{name: soc, on: [session_start, session_end], http: "https://hooks.example.com/penstock", key: "env:SOC_KEY", timeout: 5s}`}
-			if r := p.sh("echo ran; exit 3"); r.Code != 3 || !strings.Contains(r.Stdout, "ran") {
+			p.Opts.Env = append(p.Opts.Env, "SOC_KEY=0123456789abcdef")
+			p.Hooks = []string{`{name: soc, on: [session_start, session_end], http: "https://hooks.example.com/penstock", key: "env:SOC_KEY", timeout: 5s}`}
+			if r := p.Sh("echo ran; exit 3"); r.Code != 3 || !strings.Contains(r.Stdout, "ran") {
 				t.Error(r)
 			}
-			if r := p.sh("echo ran forbidden"); r.Code != 125 || strings.Contains(r.Stdout, "ran") || !strings.Contains(r.Stderr, "the session may not start: denied by hook soc: not this one") {
+			if r := p.Sh("echo ran forbidden"); r.Code != 125 || strings.Contains(r.Stdout, "ran") || !strings.Contains(r.Stderr, "the session may not start: denied by hook soc: not this one") {
 				t.Error(r)
 			}
 			close(told)

@@ -12,19 +12,19 @@ import (
 // TestHookTools: the hook of the documentation about tools that curl calls in a real pen,
 // and one that is a process.
 func TestHookTools(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no hooks without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			world.Tool(t, "curl")
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{}}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{}}}
 			w.HTTPS("tools.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				b, _ := io.ReadAll(r.Body)
 				io.WriteString(w, "got "+string(b)+"\n")
 			}))
-			p.home.Write(t, "tools.py", `
+			p.Home.Write(t, "tools.py", `
 import json, sys
 for line in sys.stdin:
     q = json.loads(line)
@@ -33,10 +33,10 @@ for line in sys.stdin:
     print(q["point"], q["path"], q["tool"]["name"], a, file=sys.stderr, flush=True)
     print(json.dumps({"version": 1, "id": q["id"], **d}), flush=True)
 `)
-			p.whole = hooksPolicy(t, "Calls of tools") + `  - {name: paths, on: [tool_call], exec: [/usr/bin/python3, ./tools.py], timeout: 20s}
+			p.Whole = hooksPolicy(t, "Calls of tools") + `  - {name: paths, on: [tool_call], exec: [/usr/bin/python3, ./tools.py], timeout: 20s}
 `
-			p.flags = []string{"--ca", w.CA(), "--ci"}
-			r := p.sh(`call() { curl -sS -H 'content-type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":'"$1"'}' https://tools.example.com/mcp; echo; }
+			p.Flags = []string{"--ca", w.CA(), "--ci"}
+			r := p.Sh(`call() { curl -sS -H 'content-type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":'"$1"'}' https://tools.example.com/mcp; echo; }
 call '{"name":"delete_all"}'
 call '{"name":"read","arguments":{"path":"/home/a"}}'
 call '{"name":"read","arguments":{"path":"/etc/shadow"}}'

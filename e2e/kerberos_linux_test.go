@@ -68,10 +68,10 @@ func (k *kdc) start(t *testing.T) {
 // kinit makes a credential cache for the user of a pen, as that one would.
 func (k *kdc) kinit(t *testing.T, p *pen, password string, flags ...string) (cache string) {
 	t.Helper()
-	cache = filepath.Join(p.home.Path, "project", "krb5cc")
-	o := p.opts
+	cache = filepath.Join(p.Home.Path, "project", "krb5cc")
+	o := p.Opts
 	o.Env, o.Stdin = append([]string{"KRB5_CONFIG=" + filepath.Join(k.dir, "krb5.conf")}, o.Env...), strings.NewReader(password+"\n")
-	if r := p.w.Run(p.home, o, append(append([]string{"kinit", "-c", "FILE:" + cache}, flags...), "agent@"+realm)...); r.Code != 0 {
+	if r := p.W.Run(p.Home, o, append(append([]string{"kinit", "-c", "FILE:" + cache}, flags...), "agent@"+realm)...); r.Code != 0 {
 		t.Fatal(r)
 	}
 	return cache
@@ -95,13 +95,13 @@ func TestUpstreamNegotiate(t *testing.T) {
 			entry := fmt.Sprintf("{url: %q, auth: negotiate, from: \"env:KRB5CCNAME\", kdc: [%q]}", kind+"://"+name+":3128", k.Name+":8888")
 			p := s.pen(t, entry)
 			cache := k.kinit(t, p, s.password)
-			p.opts.Env = append(p.opts.Env, "KRB5CCNAME=FILE:"+cache)
+			p.Opts.Env = append(p.Opts.Env, "KRB5CCNAME=FILE:"+cache)
 			s.everything(t, p)
 			if log := proxy.asked(t); !strings.Contains(log, " agent@"+realm+" ") || strings.Contains(log, "TCP_DENIED/407") {
 				t.Errorf("squid did not know who it was, or had to ask:\n%s", log)
 			}
 			// The tool has neither the ticket nor its name.
-			r := p.sh("cat krb5cc; env | grep KRB5; for i in 1 2 3 4 5 6 7 8; do curl -sS -o /dev/null -w '%{http_code} ' http://clear.corp.example/ http://clear.corp.example/ & done; wait")
+			r := p.Sh("cat krb5cc; env | grep KRB5; for i in 1 2 3 4 5 6 7 8; do curl -sS -o /dev/null -w '%{http_code} ' http://clear.corp.example/ http://clear.corp.example/ & done; wait")
 			if strings.Contains(r.Stdout, "KRB5") || strings.Contains(r.Stdout, "krbtgt") || strings.Count(r.Stdout, "200 ") != 16 {
 				t.Errorf("%s", r)
 			}
@@ -112,20 +112,20 @@ func TestUpstreamNegotiate(t *testing.T) {
 				{strings.Replace(entry, k.Name+":8888", name+":3128", 1), "KDC " + name + ":3128: "},
 			} {
 				q := s.pen(t, c.entry)
-				q.opts.Env = p.opts.Env
-				wantOutput(t, q.sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "upstream corp ("+kind+"://"+name+":3128) failed: "+c.want)
+				q.Opts.Env = p.Opts.Env
+				world.WantOutput(t, q.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "upstream corp ("+kind+"://"+name+":3128) failed: "+c.want)
 			}
 			other := strings.Replace(entry, name, "other.example", 1)
 			s.w.Name("other.example", proxy.Addr)
 			q := s.pen(t, other)
-			q.opts.Env = p.opts.Env
-			wantOutput(t, q.sh("curl -sS https://web.corp.example/"), 0, "the KDC does not know HTTP/other.example", "the proxy's URL must have the name")
+			q.Opts.Env = p.Opts.Env
+			world.WantOutput(t, q.Sh("curl -sS https://web.corp.example/"), 0, "the KDC does not know HTTP/other.example", "the proxy's URL must have the name")
 			if err := os.WriteFile(cache, []byte("\x05\x04\x00"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			wantOutput(t, p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "the file is no Kerberos credential cache (name the file of kinit")
-			p.opts.Env = append(p.opts.Env, "KRB5CCNAME=KEYRING:x")
-			if r := p.run("true"); r.Code != 125 || !strings.Contains(r.Stderr, "variable KRB5CCNAME names no file") {
+			world.WantOutput(t, p.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "the file is no Kerberos credential cache (name the file of kinit")
+			p.Opts.Env = append(p.Opts.Env, "KRB5CCNAME=KEYRING:x")
+			if r := p.Run("true"); r.Code != 125 || !strings.Contains(r.Stderr, "variable KRB5CCNAME names no file") {
 				t.Errorf("%s", r)
 			}
 		})

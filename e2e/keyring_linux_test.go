@@ -30,7 +30,7 @@ func newKeyring(t *testing.T, w *world.World, h *world.Home, o world.Options) *w
 func TestKeyring(t *testing.T) {
 	world.Tool(t, "curl")
 	world.Tool(t, "dbus-send")
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
 	for name, o := range world.Users() {

@@ -41,16 +41,16 @@ func TestUpstreamNTLM(t *testing.T) {
 				}
 			}
 			// Many at once: each connection has a login of its own.
-			r := p.sh("for i in 1 2 3 4 5 6 7 8; do curl -sS -o /dev/null -w '%{http_code} ' http://clear.corp.example/ http://clear.corp.example/ https://web.corp.example/ & done; wait")
+			r := p.Sh("for i in 1 2 3 4 5 6 7 8; do curl -sS -o /dev/null -w '%{http_code} ' http://clear.corp.example/ http://clear.corp.example/ https://web.corp.example/ & done; wait")
 			if strings.Count(r.Stdout, "200 ") != 24 {
 				t.Errorf("%s", r)
 			}
 			// A refusal of the proxy after the login, and a wrong password, which is not tried twice.
-			wantOutput(t, p.sh("curl -sS http://forbidden.corp.example/"), 0, "refused for forbidden.corp.example:80: it answered 403 (Forbidden), ERR_ACCESS_DENIED")
-			p.opts.Env = append(p.opts.Env, "PROXY_LOGIN=wrong-"+s.password)
+			world.WantOutput(t, p.Sh("curl -sS http://forbidden.corp.example/"), 0, "refused for forbidden.corp.example:80: it answered 403 (Forbidden), ERR_ACCESS_DENIED")
+			p.Opts.Env = append(p.Opts.Env, "PROXY_LOGIN=wrong-"+s.password)
 			before := strings.Count(proxy.asked(t), "TCP_DENIED/407")
-			r = p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/ https://web.corp.example/ http://clear.corp.example/")
-			wantOutput(t, r, 0, "login by NTLM (the proxy did not accept the credentials: look at what from: in egress.upstreams.corp names)",
+			r = p.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/ https://web.corp.example/ http://clear.corp.example/")
+			world.WantOutput(t, r, 0, "login by NTLM (the proxy did not accept the credentials: look at what from: in egress.upstreams.corp names)",
 				"it did not accept the credentials, and is not given them again for a minute")
 			if n := strings.Count(proxy.asked(t), "TCP_DENIED/407") - before; n != 2 {
 				t.Errorf("squid was asked %d times with a wrong password", n)
@@ -72,8 +72,8 @@ func TestUpstreamNTLMv1(t *testing.T) {
 		return "auth_param ntlm program " + helper + "\n"
 	}}, s.known()...)
 	p := s.pen(t, fmt.Sprintf(`{url: "http://%s:3128", auth: ntlm, user: 'CORP\agent', from: "env:PROXY_LOGIN"}`, proxy.Name))
-	r := p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/ -w '%{http_code}'")
-	wantOutput(t, r, 0, "it does NTLM of version 1, which is not given (who runs the proxy has to turn on NTLMv2: version 1 gives the password away)", "502")
+	r := p.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/ -w '%{http_code}'")
+	world.WantOutput(t, r, 0, "it does NTLM of version 1, which is not given (who runs the proxy has to turn on NTLMv2: version 1 gives the password away)", "502")
 	if log := proxy.asked(t); strings.Contains(log, "TCP_TUNNEL") || strings.Contains(log, "agent ") {
 		t.Errorf("squid let somebody in:\n%s", log)
 	}

@@ -14,11 +14,11 @@ import (
 func pacPen(t *testing.T, s *upstreamScene, one, two, file, among string) *pen {
 	t.Helper()
 	p := newPen(t, s.w)
-	p.home.Write(t, "etc/proxy.pac", file)
-	p.allow = []string{`{host: "*.corp.example"}`, `{host: "*.example.net"}`, `{host: banner.corp.example, ports: [2525], protocol: tcp}`, "{cidr: 203.0.113.0/24}"}
-	p.egress = fmt.Sprintf("  via: auto\n  upstreams:\n    one: {url: %q}\n    two: {url: %q, user: corp, from: \"env:PROXY_LOGIN\"}\n    auto: {pac: %q, among: [%s], my_address: 10.1.2.3}\n",
-		one, two, filepath.Join(p.home.Path, "etc/proxy.pac"), among)
-	p.opts.Env = append(p.opts.Env, "PROXY_LOGIN="+s.password)
+	p.Home.Write(t, "etc/proxy.pac", file)
+	p.Allow = []string{`{host: "*.corp.example"}`, `{host: "*.example.net"}`, `{host: banner.corp.example, ports: [2525], protocol: tcp}`, "{cidr: 203.0.113.0/24}"}
+	p.Egress = fmt.Sprintf("  via: auto\n  upstreams:\n    one: {url: %q}\n    two: {url: %q, user: corp, from: \"env:PROXY_LOGIN\"}\n    auto: {pac: %q, among: [%s], my_address: 10.1.2.3}\n",
+		one, two, filepath.Join(p.Home.Path, "etc/proxy.pac"), among)
+	p.Opts.Env = append(p.Opts.Env, "PROXY_LOGIN="+s.password)
 	return p
 }
 
@@ -28,8 +28,8 @@ func TestUpstreamPAC(t *testing.T) {
 	s := newUpstreamScene(t)
 	one := squid(t, s.w, "one.proxy.example", "http", squidLogin{}, s.known()...)
 	two := squid(t, s.w, "two.proxy.example", "http", basicLogin(t, "corp", s.password), s.known()...)
-	direct := s.w.HTTPS("direct.example.net", text("direct"))
-	clear := s.w.HTTP("fallback.example.net", text("fallback"))
+	direct := s.w.HTTPS("direct.example.net", world.Text("direct"))
+	clear := s.w.HTTP("fallback.example.net", world.Text("fallback"))
 	s.w.Name("down.proxy.example", s.w.Address())
 	p := pacPen(t, s, "http://one.proxy.example:3128", "http://two.proxy.example:3128", `
 // As companies write them.
@@ -47,12 +47,12 @@ function FindProxyForURL(url, host) {
 		return two + "; " + one;
 	return one + "; DIRECT";
 }`, "one, two, down, direct")
-	p.egress = strings.Replace(p.egress, "    one:", "    down: {url: \"http://down.proxy.example:3128\"}\n    one:", 1)
-	r := p.sh(`set -e
+	p.Egress = strings.Replace(p.Egress, "    one:", "    down: {url: \"http://down.proxy.example:3128\"}\n    one:", 1)
+	r := p.Sh(`set -e
 curl -sS https://web.corp.example/one https://direct.example.net/ http://fallback.example.net/ http://clear.corp.example/plain
 git clone -q https://git.corp.example/repo.git && cat repo/file
 exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line"`)
-	wantOutput(t, r, 0, "HTTP/2.0 web.corp.example /one", "direct", "fallback", "HTTP/1.1 clear.corp.example /plain got 0, login []", "seed-content", "220 hello")
+	world.WantOutput(t, r, 0, "HTTP/2.0 web.corp.example /one", "direct", "fallback", "HTTP/1.1 clear.corp.example /plain got 0, login []", "seed-content", "220 hello")
 	first, second := one.asked(t), two.asked(t)
 	for log, want := range map[string]string{first: "CONNECT web.corp.example:443", second: "GET http://clear.corp.example/plain"} {
 		if !strings.Contains(log, want) {
@@ -77,32 +77,32 @@ exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line"`)
 
 	// What the file says wrongly, or does not say, is no way out.
 	for _, name := range []string{"undeclared", "loop", "nothing"} {
-		s.w.HTTPS(name+".example.net", text("reached"))
+		s.w.HTTPS(name+".example.net", world.Text("reached"))
 	}
-	r = p.sh("for x in undeclared loop nothing; do curl -sS -w ' %{http_code}\\n' https://$x.example.net/; done")
-	wantOutput(t, r, 0, "upstream auto (its PAC file) failed for undeclared.example.net:443: it names http://other.example:8080, which is none of one, two, down, direct",
+	r = p.Sh("for x in undeclared loop nothing; do curl -sS -w ' %{http_code}\\n' https://$x.example.net/; done")
+	world.WantOutput(t, r, 0, "upstream auto (its PAC file) failed for undeclared.example.net:443: it names http://other.example:8080, which is none of one, two, down, direct",
 		"failed for loop.example.net:443: line 11: it takes more than 2000000 steps", "failed for nothing.example.net:443: line 12: FindProxyForURL returns no text", "502")
 	if strings.Contains(r.Stdout, "reached") || s.w.Asked("undeclared.example.net") || s.w.Asked("other.example") {
 		t.Error(r)
 	}
-	if flows := p.flows("undeclared.example.net"); len(flows) == 0 || flows[0].str("via") != "auto" {
+	if flows := p.Flows("undeclared.example.net"); len(flows) == 0 || flows[0].Str("via") != "auto" {
 		t.Errorf("audit: %v", flows)
 	}
 
 	// Nor is what is not among the ways.
 	q := pacPen(t, s, "http://one.proxy.example:3128", "http://two.proxy.example:3128", `function FindProxyForURL(url, host) { return host == "web.corp.example" ? "DIRECT" : "PROXY two.proxy.example:3128" }`, "one")
-	r = q.sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
-	wantOutput(t, r, 0, "it says DIRECT, which is none of one", "it names http://two.proxy.example:3128, which is none of one")
+	r = q.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
+	world.WantOutput(t, r, 0, "it says DIRECT, which is none of one", "it names http://two.proxy.example:3128, which is none of one")
 
 	// A file that the pen can write is not read, and one that is not understood is said.
-	q.egress = strings.Replace(q.egress, "etc/proxy.pac", "project/proxy.pac", 1)
-	q.home.Write(t, "project/proxy.pac", "function FindProxyForURL(url, host) { return 'DIRECT' }")
-	if r := q.sh("echo started"); r.Code != 125 || !strings.Contains(r.Stderr, "use the PAC file of upstream auto (") || !strings.Contains(r.Stderr, "where a tool in a pen can change it") {
+	q.Egress = strings.Replace(q.Egress, "etc/proxy.pac", "project/proxy.pac", 1)
+	q.Home.Write(t, "project/proxy.pac", "function FindProxyForURL(url, host) { return 'DIRECT' }")
+	if r := q.Sh("echo started"); r.Code != 125 || !strings.Contains(r.Stderr, "use the PAC file of upstream auto (") || !strings.Contains(r.Stderr, "where a tool in a pen can change it") {
 		t.Error(r)
 	}
-	q.egress = strings.Replace(q.egress, "project/proxy.pac", "etc/proxy.pac", 1)
-	q.home.Write(t, "etc/proxy.pac", "\nclass A {}\n")
-	if r := q.sh("echo started"); r.Code != 125 || !strings.Contains(r.Stderr, "etc/proxy.pac: line 2: here class is not understood") {
+	q.Egress = strings.Replace(q.Egress, "project/proxy.pac", "etc/proxy.pac", 1)
+	q.Home.Write(t, "etc/proxy.pac", "\nclass A {}\n")
+	if r := q.Sh("echo started"); r.Code != 125 || !strings.Contains(r.Stderr, "etc/proxy.pac: line 2: here class is not understood") {
 		t.Error(r)
 	}
 }
@@ -110,11 +110,11 @@ exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line"`)
 // TestUpstreamPACGuard: a way that the guard refuses is not gone round by the next.
 func TestUpstreamPACGuard(t *testing.T) {
 	s := newUpstreamScene(t)
-	inner := s.w.HTTPS("inner.example.net", text("inner"))
+	inner := s.w.HTTPS("inner.example.net", world.Text("inner"))
 	s.w.Name("inner.example.net", s.w.PrivateAddress())
 	one := squid(t, s.w, "one.guard.example", "http", squidLogin{}, inner)
 	p := pacPen(t, s, "http://one.guard.example:3128", "http://two.proxy.example:3128", `function FindProxyForURL(url, host) { return "DIRECT; PROXY one.guard.example:3128" }`, "one, direct")
-	r := p.sh("curl -sS https://inner.example.net/")
+	r := p.Sh("curl -sS https://inner.example.net/")
 	if strings.Contains(r.Stdout, "inner\n") || !strings.Contains(r.Stdout, "a private address") || strings.Contains(one.asked(t), "inner") {
 		t.Error(r)
 	}

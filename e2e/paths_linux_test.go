@@ -18,54 +18,54 @@ import (
 func TestProxyVariables(t *testing.T) {
 	world.Tool(t, "curl")
 	p, evil := web(t)
-	if bare() {
+	if world.Bare() {
 		t.Skip("there is no proxy without a pen")
 	}
-	p.w.HTTP("plain.example.com", text("plain"))
-	p.allow = append(p.allow, "{host: plain.example.com}")
-	p.proxy = true
-	r := p.sh(`set -u
+	p.W.HTTP("plain.example.com", world.Text("plain"))
+	p.Allow = append(p.Allow, "{host: plain.example.com}")
+	p.Proxy = true
+	r := p.Sh(`set -u
 curl -sS -v -x "$https_proxy" https://good.example.com/ 2>&1 | grep -E 'hello|CONNECT'
 curl -sS -x "$http_proxy" http://plain.example.com/; echo
 curl -sS -o /dev/null -w 'evil %{http_connect} %{http_code}\n' https://evil.example.com/; true`)
-	wantOutput(t, r, 0, "hello from good.example.com", "plain")
+	world.WantOutput(t, r, 0, "hello from good.example.com", "plain")
 	if !strings.Contains(r.Stdout, "403") {
 		t.Errorf("no 403: %s", r)
 	}
-	p.wantAllowed("good.example.com")
-	p.wantAllowed("plain.example.com")
-	p.wantDenied(evil)
+	p.WantAllowed("good.example.com")
+	p.WantAllowed("plain.example.com")
+	p.WantDenied(evil)
 }
 
 func TestSOCKS(t *testing.T) {
 	world.Tool(t, "curl")
 	p, evil := web(t)
-	if bare() {
+	if world.Bare() {
 		t.Skip("there is no proxy without a pen")
 	}
-	p.proxy = true
-	r := p.sh(`curl -sS -x "socks5h://${http_proxy#http://}" https://good.example.com/
+	p.Proxy = true
+	r := p.Sh(`curl -sS -x "socks5h://${http_proxy#http://}" https://good.example.com/
 curl -sS -x "socks5h://${http_proxy#http://}" -o /dev/null -w 'evil %{http_code}\n' https://evil.example.com/ || echo "evil refused $?"`)
-	wantOutput(t, r, 0, "hello from good.example.com", "evil ")
+	world.WantOutput(t, r, 0, "hello from good.example.com", "evil ")
 	if strings.Contains(r.Stdout, "evil 200") {
 		t.Error(r)
 	}
-	p.wantAllowed("good.example.com")
-	p.wantDenied(evil)
+	p.WantAllowed("good.example.com")
+	p.WantDenied(evil)
 }
 
 // A connection to a literal address is judged as that address.
 func TestLiteralAddress(t *testing.T) {
 	world.Tool(t, "curl")
 	w := world.New(t)
-	good, evil := w.HTTP("by-address.example.com", text("by address")), w.HTTP("other.example.com", text("stolen"))
+	good, evil := w.HTTP("by-address.example.com", world.Text("by address")), w.HTTP("other.example.com", world.Text("stolen"))
 	p := newPen(t, w)
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
-	p.allow = []string{fmt.Sprintf("{cidr: %s/32, ports: [80]}", good.Addr)}
-	r := p.sh(fmt.Sprintf("curl -sS http://%s/; curl -sS -o /dev/null -w ' %%{http_code}\n' http://%s/", good.Addr, evil.Addr))
-	wantOutput(t, r, 0, "by address", "403")
+	p.Allow = []string{fmt.Sprintf("{cidr: %s/32, ports: [80]}", good.Addr)}
+	r := p.Sh(fmt.Sprintf("curl -sS http://%s/; curl -sS -o /dev/null -w ' %%{http_code}\n' http://%s/", good.Addr, evil.Addr))
+	world.WantOutput(t, r, 0, "by address", "403")
 	if good.Hits() != 1 || evil.Hits() != 0 || w.Reached(evil) {
 		t.Errorf("hits %d and %d, outside %v", good.Hits(), evil.Hits(), w.Outside())
 	}
@@ -77,20 +77,20 @@ func TestLiteralAddress(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	world.Tool(t, "curl")
 	p, evil := web(t)
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
-	if !p.w.IPv6() {
+	if !p.W.IPv6() {
 		world.Missing(t, "IPv6", "boot without ipv6.disable=1")
 	}
-	good6 := p.w.HTTP("six.example.com", text("over six"))
-	p.w.Name("six.example.com", good6.Addr6)
-	p.allow = append(p.allow, "{host: six.example.com}")
-	r := p.sh(fmt.Sprintf("curl -sS http://six.example.com/; curl -sS -g -m 10 'https://[%s]/' -k -o /dev/null -w ' %%{http_code}\n'; true", evil.Addr6))
-	wantOutput(t, r, 0, "over six")
-	p.wantAllowed("six.example.com")
-	if p.w.Reached(evil) {
-		t.Errorf("outside: %v", p.w.Outside())
+	good6 := p.W.HTTP("six.example.com", world.Text("over six"))
+	p.W.Name("six.example.com", good6.Addr6)
+	p.Allow = append(p.Allow, "{host: six.example.com}")
+	r := p.Sh(fmt.Sprintf("curl -sS http://six.example.com/; curl -sS -g -m 10 'https://[%s]/' -k -o /dev/null -w ' %%{http_code}\n'; true", evil.Addr6))
+	world.WantOutput(t, r, 0, "over six")
+	p.WantAllowed("six.example.com")
+	if p.W.Reached(evil) {
+		t.Errorf("outside: %v", p.W.Outside())
 	}
 }
 
@@ -98,14 +98,14 @@ func TestIPv6(t *testing.T) {
 func TestPassThrough(t *testing.T) {
 	world.Tool(t, "curl")
 	p, evil := web(t)
-	p.allow = []string{"{host: good.example.com, inspect: false}"}
-	ca := p.home.Write(t, "project/world.pem", readFile(t, p.w.CA()))
-	r := p.sh("curl -sS --cacert " + ca + " https://good.example.com/; curl -sS -k -o /dev/null -w 'evil %{http_code}\n' https://evil.example.com/; true")
-	wantOutput(t, r, 0, "hello from good.example.com")
-	p.wantAllowed("good.example.com")
-	p.wantDenied(evil)
-	if !bare() {
-		if f := p.flows("good.example.com"); len(f) != 1 || f[0].str("protocol") != "tls" {
+	p.Allow = []string{"{host: good.example.com, inspect: false}"}
+	ca := p.Home.Write(t, "project/world.pem", world.ReadFile(t, p.W.CA()))
+	r := p.Sh("curl -sS --cacert " + ca + " https://good.example.com/; curl -sS -k -o /dev/null -w 'evil %{http_code}\n' https://evil.example.com/; true")
+	world.WantOutput(t, r, 0, "hello from good.example.com")
+	p.WantAllowed("good.example.com")
+	p.WantDenied(evil)
+	if !world.Bare() {
+		if f := p.Flows("good.example.com"); len(f) != 1 || f[0].Str("protocol") != "tls" {
 			t.Errorf("audit: %v", f)
 		}
 	}
@@ -124,12 +124,12 @@ func TestServerSpeaksFirst(t *testing.T) {
 	w.TCP("smtp.example.com", 2525, serve)
 	evil := w.TCP("evil-smtp.example.com", 2525, serve)
 	p := newPen(t, w)
-	p.allow = []string{"{host: smtp.example.com, ports: [2525], protocol: tcp}"}
+	p.Allow = []string{"{host: smtp.example.com, ports: [2525], protocol: tcp}"}
 	script := `exec 3<>/dev/tcp/%s/2525 && read -r -t 20 line <&3 && echo "$line" && echo EHLO >&3 && read -r -t 20 line <&3 && echo "$line"`
-	wantOutput(t, p.sh(fmt.Sprintf(script, "smtp.example.com")), 0, "220 greetings", "250 you said EHLO")
-	p.wantAllowed("smtp.example.com")
-	wantFailure(t, p.sh(fmt.Sprintf(script, "evil-smtp.example.com")))
-	p.wantDenied(evil)
+	world.WantOutput(t, p.Sh(fmt.Sprintf(script, "smtp.example.com")), 0, "220 greetings", "250 you said EHLO")
+	p.WantAllowed("smtp.example.com")
+	world.WantFailure(t, p.Sh(fmt.Sprintf(script, "evil-smtp.example.com")))
+	p.WantDenied(evil)
 }
 
 // What a pen may not send at all is refused at once and never arrives.
@@ -137,11 +137,11 @@ func TestDatagrams(t *testing.T) {
 	python := world.Tool(t, "python3")
 	w := world.New(t)
 	p := newPen(t, w)
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
-	p.allow = []string{"{host: good.example.com}"}
-	p.home.Write(t, "project/udp.py", `
+	p.Allow = []string{"{host: good.example.com}"}
+	p.Home.Write(t, "project/udp.py", `
 import socket, errno
 for family, addr in ((socket.AF_INET, "198.51.100.7"), (socket.AF_INET6, "2001:db8:77::7")):
     try:
@@ -154,7 +154,7 @@ for family, addr in ((socket.AF_INET, "198.51.100.7"), (socket.AF_INET6, "2001:d
     except OSError as e:
         print("refused", errno.errorcode.get(e.errno, "timeout"))
 `)
-	r := p.run(python, "udp.py")
+	r := p.Run(python, "udp.py")
 	if r.Code != 0 || strings.Count(r.Stdout, "refused") != 2 || strings.Contains(r.Stdout, "timeout") {
 		t.Error(r)
 	}
@@ -162,8 +162,8 @@ for family, addr in ((socket.AF_INET, "198.51.100.7"), (socket.AF_INET6, "2001:d
 		t.Errorf("outside: %v", out)
 	}
 	drops := 0
-	for _, rec := range p.audit() {
-		if rec.str("type") == "drop" {
+	for _, rec := range p.Audit() {
+		if rec.Str("type") == "drop" {
 			drops++
 		}
 	}
@@ -177,20 +177,20 @@ func TestHostLoopback(t *testing.T) {
 	world.Tool(t, "curl")
 	w := world.New(t)
 	p := newPen(t, w)
-	if bare() {
+	if world.Bare() {
 		t.Skip("there is no such name without a pen")
 	}
 	url := w.HostHTTP(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, "on the host") }))
 	port := url[strings.LastIndexByte(url, ':')+1:]
 	script := "curl -sS -m 20 -w ' %{http_code}\n' http://host.penstock.internal:" + port + "/; curl -sS -m 20 -o /dev/null " + url + "/ && echo reached; true"
-	p.allow = []string{"{host: host.penstock.internal, ports: [" + port + "]}"}
-	r := p.sh(script)
-	wantOutput(t, r, 0, "on the host 200")
+	p.Allow = []string{"{host: host.penstock.internal, ports: [" + port + "]}"}
+	r := p.Sh(script)
+	world.WantOutput(t, r, 0, "on the host 200")
 	if strings.Contains(r.Stdout, "reached") {
 		t.Errorf("the pen's 127.0.0.1 is the host's: %s", r)
 	}
-	p.allow = []string{"{host: \"*.internal\", ports: [" + port + "]}"}
-	if r := p.sh(script); strings.Contains(r.Stdout, "on the host") {
+	p.Allow = []string{"{host: \"*.internal\", ports: [" + port + "]}"}
+	if r := p.Sh(script); strings.Contains(r.Stdout, "on the host") {
 		t.Errorf("a wildcard reaches the host's loopback: %s", r)
 	}
 }

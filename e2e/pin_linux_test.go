@@ -24,15 +24,15 @@ func TestCurlPinned(t *testing.T) {
 	w.HTTPS("api.example.com", h)
 	w.HTTPS("other.example.com", h)
 	p := newPen(t, w)
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
-	p.opts.Env = append(p.opts.Env, "API_KEY="+real)
-	p.secrets = []string{"{name: API_KEY, from: 'env:API_KEY', hosts: [api.example.com], header: x-api-key}"}
-	p.allow = []string{"{host: api.example.com, pin: {secret: API_KEY, header: x-api-key}}", "{host: '*.example.com'}"}
-	p.home.Write(t, "project/netrc", "machine api.example.com login evil password x\n")
+	p.Opts.Env = append(p.Opts.Env, "API_KEY="+real)
+	p.Secrets = []string{"{name: API_KEY, from: 'env:API_KEY', hosts: [api.example.com], header: x-api-key}"}
+	p.Allow = []string{"{host: api.example.com, pin: {secret: API_KEY, header: x-api-key}}", "{host: '*.example.com'}"}
+	p.Home.Write(t, "project/netrc", "machine api.example.com login evil password x\n")
 
-	r := p.sh(`url=https://api.example.com/v1
+	r := p.Sh(`url=https://api.example.com/v1
 for v in --http1.1 --http2; do
   echo "ours $(curl -sS $v -H "x-api-key: $API_KEY" -d '{}' $url) none $(curl -sS $v $url)"
   n=0
@@ -56,20 +56,20 @@ curl -sS https://other.example.com/ -H "x-api-key: ` + theirs + `"`)
 	for n := range 12 {
 		want = append(want, fmt.Sprintf("\n%d 403\n", n+1))
 	}
-	wantOutput(t, r, 0, append(want, "elsewhere 403", "ours=false theirs=true")...)
+	world.WantOutput(t, r, 0, append(want, "elsewhere 403", "ours=false theirs=true")...)
 	if n := strings.Count(r.Stdout, " 403\n"); n != 25 {
 		t.Errorf("%d refusals: %s", n, r)
 	}
 	refused := 0
-	for _, f := range p.flows("api.example.com") {
-		if f.str("verdict") == "deny" {
+	for _, f := range p.Flows("api.example.com") {
+		if f.Str("verdict") == "deny" {
 			refused++
 		}
 	}
 	if refused != 24 {
 		t.Errorf("%d refusals in the audit", refused)
 	}
-	if r := w.Run(p.home, p.opts, "grep", "-rl", real, p.home.Path); r.Code != 1 {
+	if r := w.Run(p.Home, p.Opts, "grep", "-rl", real, p.Home.Path); r.Code != 1 {
 		t.Errorf("the value is in a file of the session: %s", r)
 	}
 }

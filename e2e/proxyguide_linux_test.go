@@ -21,12 +21,12 @@ type guideScene struct {
 
 func newGuideScene(t *testing.T, heading string) *guideScene {
 	t.Helper()
-	if bare() {
+	if world.Bare() {
 		t.Skip("the hosts are behind a proxy")
 	}
 	world.Tool(t, "curl")
 	world.Tool(t, "git")
-	_, rest, ok := strings.Cut(readFile(t, "../docs/proxies.md"), "\n## "+heading+"\n")
+	_, rest, ok := strings.Cut(world.ReadFile(t, "../docs/proxies.md"), "\n## "+heading+"\n")
 	_, example, _ := strings.Cut(rest, "```yaml\n")
 	example, _, _ = strings.Cut(example, "```\n")
 	if !ok || example == "" {
@@ -38,8 +38,8 @@ func newGuideScene(t *testing.T, heading string) *guideScene {
 	if !strings.Contains(example, "  allow:\n") {
 		example += "  allow: [{host: \"*.example.org\"}]\n"
 	}
-	s.pen.whole = example
-	s.pen.flags = []string{"--ca", w.CA()}
+	s.pen.Whole = example
+	s.pen.Flags = []string{"--ca", w.CA()}
 	return s
 }
 
@@ -54,8 +54,8 @@ func (s *guideScene) proxy(t *testing.T, name, kind string, login squidLogin) *p
 // works clones a repository by the proxy.
 func (s *guideScene) works(t *testing.T) {
 	t.Helper()
-	r := s.pen.sh("git clone -q https://www.example.org/repo.git && cat repo/file && curl -sS -o /dev/null -w '%{http_code}' https://other.example/")
-	wantOutput(t, r, 0, "seed-content", "403")
+	r := s.pen.Sh("git clone -q https://www.example.org/repo.git && cat repo/file && curl -sS -o /dev/null -w '%{http_code}' https://other.example/")
+	world.WantOutput(t, r, 0, "seed-content", "403")
 	if s.w.Reached(s.org) || s.w.Asked(s.org.Name) {
 		t.Error("it was reached directly, or looked up")
 	}
@@ -66,7 +66,7 @@ func (s *guideScene) works(t *testing.T) {
 func TestProxyGuideNTLM(t *testing.T) {
 	s := newGuideScene(t, "NTLM")
 	p := s.proxy(t, "proxy.corp.example", "http", ntlmLogin(t, s.password))
-	s.pen.opts.Env = append(s.pen.opts.Env, "CORP_PROXY_PASSWORD="+s.password)
+	s.pen.Opts.Env = append(s.pen.Opts.Env, "CORP_PROXY_PASSWORD="+s.password)
 	s.works(t)
 	if log := p.asked(t); !strings.Contains(log, `CONNECT www.example.org:443 CORP\\agent `) {
 		t.Error(log)
@@ -77,9 +77,9 @@ func TestProxyGuideCertificates(t *testing.T) {
 	s := newGuideScene(t, "Certificates")
 	s.proxy(t, "proxy.corp.example", "https", squidLogin{clients: s.w.CA()})
 	cert, key := pemOf(t, s.w.Certificate("agent.corp.example"))
-	s.pen.home.Write(t, ".config/corp/ca.pem", readFile(t, s.w.CA()))
-	s.pen.home.Write(t, ".config/corp/agent.pem", cert)
-	s.pen.chmod(s.pen.home.Write(t, ".config/corp/agent.key", key), 0o600)
+	s.pen.Home.Write(t, ".config/corp/ca.pem", world.ReadFile(t, s.w.CA()))
+	s.pen.Home.Write(t, ".config/corp/agent.pem", cert)
+	s.pen.chmod(s.pen.Home.Write(t, ".config/corp/agent.key", key), 0o600)
 	s.works(t)
 }
 
@@ -93,11 +93,11 @@ func TestProxyGuideKerberos(t *testing.T) {
 	k.start(t)
 	// The first KDC is down, and the second not at a port of root's.
 	s.w.Name("kdc1.corp.example", s.w.PrivateAddress())
-	s.pen.whole = strings.Replace(s.pen.whole, k.Name, k.Name+":8888", 1)
+	s.pen.Whole = strings.Replace(s.pen.Whole, k.Name, k.Name+":8888", 1)
 	p := s.proxy(t, "proxy.corp.example", "http", squidLogin{env: k.env, conf: func(func(file, text string) string) string {
 		return "auth_param negotiate program /usr/lib/squid/negotiate_kerberos_auth -k " + keytab + " -s HTTP/proxy.corp.example@" + realm + "\n"
 	}})
-	s.pen.opts.Env = append(s.pen.opts.Env, "KRB5CCNAME=FILE:"+k.kinit(t, s.pen, s.password))
+	s.pen.Opts.Env = append(s.pen.Opts.Env, "KRB5CCNAME=FILE:"+k.kinit(t, s.pen, s.password))
 	s.works(t)
 	if log := p.asked(t); !strings.Contains(log, " agent@"+realm+" ") {
 		t.Error(log)
@@ -106,20 +106,20 @@ func TestProxyGuideKerberos(t *testing.T) {
 
 func TestProxyGuidePAC(t *testing.T) {
 	s := newGuideScene(t, "PAC files")
-	lab := s.w.HTTPS("build.lab.example", text("lab"))
+	lab := s.w.HTTPS("build.lab.example", world.Text("lab"))
 	s.w.Name("proxy.corp.example", s.w.PrivateAddress()) // where nobody is
 	spare := s.proxy(t, "proxy2.corp.example", "http", basicLogin(t, "agent", s.password))
-	s.pen.home.Write(t, ".config/corp/proxy.pac", `function FindProxyForURL(url, host) {
+	s.pen.Home.Write(t, ".config/corp/proxy.pac", `function FindProxyForURL(url, host) {
 	if (dnsDomainIs(host, ".lab.example") && isInNet(myIpAddress(), "10.1.0.0", "255.255.0.0")) return "DIRECT";
 	return "PROXY proxy.corp.example:3128; PROXY proxy2.corp.example:3128";
 }`)
-	s.pen.opts.Env = append(s.pen.opts.Env, "CORP_PROXY_PASSWORD="+s.password)
+	s.pen.Opts.Env = append(s.pen.Opts.Env, "CORP_PROXY_PASSWORD="+s.password)
 	s.works(t)
-	wantOutput(t, s.pen.sh("curl -sS https://build.lab.example/"), 0, "lab")
+	world.WantOutput(t, s.pen.Sh("curl -sS https://build.lab.example/"), 0, "lab")
 	if log := spare.asked(t); !s.w.Reached(lab) || !strings.Contains(log, "CONNECT www.example.org:443 agent ") || strings.Contains(log, "lab") {
 		t.Error(log)
 	}
-	r := s.w.Run(s.pen.home, s.pen.opts, world.Penstock(t), "policy", "explain", "--policy", s.pen.policy(), "https://www.example.org/")
+	r := s.w.Run(s.pen.Home, s.pen.Opts, world.Penstock(t), "policy", "explain", "--policy", s.pen.WritePolicy(), "https://www.example.org/")
 	if want := fmt.Sprintf("via upstream %s, whose file chooses among corp, spare, direct", "auto"); !strings.Contains(r.Stdout, want) {
 		t.Error(r)
 	}

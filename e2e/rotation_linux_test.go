@@ -18,7 +18,7 @@ import (
 // whoever is asked: the pen has its placeholder and goes on.
 func TestSecretRotation(t *testing.T) {
 	world.Tool(t, "curl")
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
 	for name, o := range world.Users() {
@@ -26,12 +26,12 @@ func TestSecretRotation(t *testing.T) {
 			const first, second, third = "rotated-value-number-1", "rotated-value-number-2", "rotated-value-number-3"
 			w := world.New(t)
 			p := newPen(t, w)
-			p.opts = o
-			p.home = w.NewHome(o)
-			key := p.home.Write(t, ".config/key", first+"\n")
-			count := p.home.Write(t, ".config/count", "")
-			planted := p.home.Write(t, "project/key", "value-in-the-work-directory")
-			p.home.Own(t)
+			p.Opts = o
+			p.Home = w.NewHome(o)
+			key := p.Home.Write(t, ".config/key", first+"\n")
+			count := p.Home.Write(t, ".config/count", "")
+			planted := p.Home.Write(t, "project/key", "value-in-the-work-directory")
+			p.Home.Own(t)
 			replace := func(v string) {
 				if err := os.WriteFile(key+".new", []byte(v), 0o644); err == nil {
 					err = os.Rename(key+".new", key)
@@ -72,7 +72,7 @@ func TestSecretRotation(t *testing.T) {
 					fmt.Fprintln(rw, "planted", v == "value-in-the-work-directory")
 				}
 			}))
-			policy := p.home.Write(t, "policy.yaml", fmt.Sprintf(`version: 1
+			policy := p.Home.Write(t, "policy.yaml", fmt.Sprintf(`version: 1
 egress: {allow: [{host: api.example.com}]}
 secrets:
   - {name: KEY, from: "file:%s", hosts: [api.example.com], header: x-key}
@@ -80,7 +80,7 @@ secrets:
   - {name: PLANTED, from: "file:%s", hosts: [api.example.com], header: x-planted}
 `, key, count, planted))
 			var out bytes.Buffer
-			cmd := w.Command(p.home, o, world.Penstock(t), "run", "-v", "--policy", policy, "--ca", w.CA(), "--", "/bin/bash", "-c", `
+			cmd := w.Command(p.Home, o, world.Penstock(t), "run", "-v", "--policy", policy, "--ca", w.CA(), "--", "/bin/bash", "-c", `
 get() { curl -sS -H "x-key: $KEY" "https://api.example.com$1"; }
 until_says() { until get / | grep -q "$1"; do :; done; echo "now $1"; }
 before=$KEY
@@ -117,7 +117,7 @@ ln -sf /etc/passwd key; curl -sS -H "x-planted: $PLANTED" https://api.example.co
 					t.Errorf("not said: %q\n%s", want, r.Stderr)
 				}
 			}
-			show := w.Run(p.home, o, world.Penstock(t), "audit", "show", "--events")
+			show := w.Run(p.Home, o, world.Penstock(t), "audit", "show", "--events")
 			recorded := strings.Join(strings.Fields(show.Stdout), " ")
 			for _, want := range []string{"secret KEY renewed", "secret KEY failed", "secret COUNT renewed"} {
 				if !strings.Contains(recorded, want) {
@@ -128,11 +128,11 @@ ln -sf /etc/passwd key; curl -sS -H "x-planted: $PLANTED" https://api.example.co
 			if n := strings.Count(recorded, "VIOLATION secret-reflected the answer's body holds the real value of secret KEY"); n != 2 {
 				t.Errorf("%d reflections\n%s", n, show)
 			}
-			if v := w.Run(p.home, o, world.Penstock(t), "audit", "verify"); v.Code != 0 {
+			if v := w.Run(p.Home, o, world.Penstock(t), "audit", "verify"); v.Code != 0 {
 				t.Error(v)
 			}
 			written := map[string]string{"the command's output": r.Stdout, "what was said": r.Stderr, "the audit": show.Stdout}
-			filepath.Walk(filepath.Join(p.home.Path, ".local"), func(name string, fi os.FileInfo, err error) error { //nolint:errcheck // what can't be read holds nothing
+			filepath.Walk(filepath.Join(p.Home.Path, ".local"), func(name string, fi os.FileInfo, err error) error { //nolint:errcheck // what can't be read holds nothing
 				if err == nil && fi.Mode().IsRegular() {
 					b, _ := os.ReadFile(name)
 					written[name] = string(b)

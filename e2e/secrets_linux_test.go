@@ -23,7 +23,7 @@ import (
 func TestSecretsGuide(t *testing.T) {
 	world.Tool(t, "curl")
 	world.Tool(t, "python3")
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
 	const value, other = `re&al "v=al\ue" 0123456789`, "other-0123456789"
@@ -100,21 +100,21 @@ func TestSecretsGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPen(t, w)
-	changing := p.home.Write(t, ".config/example/changing", other)
+	changing := p.Home.Write(t, ".config/example/changing", other)
 	w.HTTPS("rotate.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if err := os.WriteFile(changing, []byte(value), 0o644); err != nil {
 			t.Error(err)
 		}
 		fmt.Fprintln(rw, "the service has another key now")
 	}))
-	p.home.Write(t, ".config/example/key", value+"\n")
-	p.home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
-	credentials := filepath.Dir(p.home.Write(t, "credentials/example-key", value))
-	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
-	k := newKeyring(t, w, p.home, p.opts)
+	p.Home.Write(t, ".config/example/key", value+"\n")
+	p.Home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
+	credentials := filepath.Dir(p.Home.Write(t, "credentials/example-key", value))
+	p.Opts.Env = append(p.Opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
+	k := newKeyring(t, w, p.Home, p.Opts)
 	k.Unlock("password")
 	k.Store("Example key", value, "service", "example", "account", "me")
-	p.opts.Env = append(p.opts.Env, "DBUS_SESSION_BUS_ADDRESS="+k.Address)
+	p.Opts.Env = append(p.Opts.Env, "DBUS_SESSION_BUS_ADDRESS="+k.Address)
 	guide, _, _ := strings.Cut(string(doc), "\n## Recipes\n")
 	blocks := map[string]string{}
 	ran := 0
@@ -128,11 +128,11 @@ func TestSecretsGuide(t *testing.T) {
 			continue
 		}
 		ran++
-		file := p.home.Write(t, "policy.yaml", blocks["yaml"])
-		p.ran = true
+		file := p.Home.Write(t, "policy.yaml", blocks["yaml"])
+		p.Ran = true
 		for _, version := range []string{"--http1.1", "--http2"} {
-			p.home.Write(t, ".config/example/changing", other)
-			r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c",
+			p.Home.Write(t, ".config/example/changing", other)
+			r := w.Run(p.Home, p.Opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c",
 				strings.ReplaceAll(blocks["sh"], "curl -sS", "curl -sS "+version))
 			out := world.Lines(r.Stdout)
 			for _, want := range world.Lines(text) {
@@ -159,7 +159,7 @@ func TestSecretsGuide(t *testing.T) {
 		t.Errorf("%d examples", ran)
 	}
 	for _, spelling := range []string{value, "re%26al", "re&al", clientSecret, vaultToken, awsKey} {
-		if r := w.Run(p.home, p.opts, "grep", "-rlF", "--exclude-dir=.config", "--exclude-dir=credentials", spelling, p.home.Path); r.Code != 1 {
+		if r := w.Run(p.Home, p.Opts, "grep", "-rlF", "--exclude-dir=.config", "--exclude-dir=credentials", spelling, p.Home.Path); r.Code != 1 {
 			t.Errorf("the value is in a file of the session: %s", r)
 		}
 	}
@@ -171,7 +171,7 @@ func TestSecretsRecipes(t *testing.T) {
 	for _, tool := range []string{"git", "npm", "python3", "skopeo"} {
 		world.Tool(t, tool)
 	}
-	if bare() {
+	if world.Bare() {
 		t.Skip("nothing to compare without a pen")
 	}
 	const value = "recipe-value-0123456789"
@@ -200,8 +200,8 @@ func TestSecretsRecipes(t *testing.T) {
 	_, recipes, _ := strings.Cut(string(doc), "\n## Recipes\n")
 	recipes, _, _ = strings.Cut(recipes, "\n## ")
 	p := newPen(t, w)
-	p.opts.Env = append(p.opts.Env, "EXAMPLE_KEY="+value)
-	p.ran = true
+	p.Opts.Env = append(p.Opts.Env, "EXAMPLE_KEY="+value)
+	p.Ran = true
 	blocks, ran := map[string]string{}, 0
 	for i, part := range strings.Split(recipes, "```") {
 		kind, text, _ := strings.Cut(part, "\n")
@@ -209,8 +209,8 @@ func TestSecretsRecipes(t *testing.T) {
 			continue
 		}
 		ran++
-		file := p.home.Write(t, "policy.yaml", blocks["yaml"])
-		r := w.Run(p.home, p.opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c", blocks["sh"])
+		file := p.Home.Write(t, "policy.yaml", blocks["yaml"])
+		r := w.Run(p.Home, p.Opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c", blocks["sh"])
 		if r.Code != 0 || !strings.HasSuffix(r.Stdout, text) {
 			t.Errorf("want %q\n%s", text, r)
 		}
@@ -221,7 +221,7 @@ func TestSecretsRecipes(t *testing.T) {
 	if ran != 4 {
 		t.Errorf("%d recipes", ran)
 	}
-	if r := w.Run(p.home, p.opts, "grep", "-rlF", value, p.home.Path); r.Code != 1 {
+	if r := w.Run(p.Home, p.Opts, "grep", "-rlF", value, p.Home.Path); r.Code != 1 {
 		t.Errorf("the value is in a file: %s", r)
 	}
 }

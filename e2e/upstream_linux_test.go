@@ -26,7 +26,7 @@ type proxyServer struct {
 }
 
 // asked returns the proxy's own log.
-func (s *proxyServer) asked(t *testing.T) string { return readFile(t, s.log) }
+func (s *proxyServer) asked(t *testing.T) string { return world.ReadFile(t, s.log) }
 
 // squidLogin is how a squid wants its users to log in: lines of its configuration,
 // for which files can be written, and variables of its environment.
@@ -79,7 +79,7 @@ func squidAt(t *testing.T, w *world.World, o *world.Origin, kind string, login s
 		cert, key := pemOf(t, w.Certificate(name))
 		fmt.Fprintf(&conf, "https_port %s:3128 tls-cert=%s", o.Addr, write("cert.pem", key+cert))
 		if login.clients != "" {
-			fmt.Fprintf(&conf, " clientca=%s", write("clients.pem", readFile(t, login.clients)))
+			fmt.Fprintf(&conf, " clientca=%s", write("clients.pem", world.ReadFile(t, login.clients)))
 		}
 		conf.WriteString("\n")
 	} else {
@@ -144,51 +144,51 @@ func pemOf(t *testing.T, c tls.Certificate) (cert, key string) {
 // before they left, and nothing of ours went to the origin but through it. known
 // says that the proxy itself asks DNS for its name.
 func (p *pen) wantVia(o *world.Origin, upstream string, known bool) {
-	p.t.Helper()
+	p.T.Helper()
 	if o.Hits() == 0 {
-		p.t.Errorf("nothing arrived at %s", o.Name)
+		p.T.Errorf("nothing arrived at %s", o.Name)
 	}
-	if p.w.Reached(o) {
-		p.t.Errorf("packets for %s came from the host itself: %v", o.Name, p.w.Outside())
+	if p.W.Reached(o) {
+		p.T.Errorf("packets for %s came from the host itself: %v", o.Name, p.W.Outside())
 	}
-	if !known && p.w.Asked(o.Name) {
-		p.t.Errorf("the host asked DNS for %s", o.Name)
+	if !known && p.W.Asked(o.Name) {
+		p.T.Errorf("the host asked DNS for %s", o.Name)
 	}
 	n := 0
-	for _, f := range p.flows(o.Name) {
-		if f.str("verdict") != "allow" {
+	for _, f := range p.Flows(o.Name) {
+		if f.Str("verdict") != "allow" {
 			continue
 		}
-		if n++; f.str("via") != upstream {
-			p.t.Errorf("audit: flow to %s via %q, want %s: %v", o.Name, f.str("via"), upstream, f)
+		if n++; f.Str("via") != upstream {
+			p.T.Errorf("audit: flow to %s via %q, want %s: %v", o.Name, f.Str("via"), upstream, f)
 		}
 	}
 	if n == 0 {
-		p.t.Errorf("audit has no allowed flow to %s", o.Name)
+		p.T.Errorf("audit has no allowed flow to %s", o.Name)
 	}
 }
 
 // wantNoPassword fails if the proxy's password is in what the pen, a log or the
 // audit could have it from.
 func (p *pen) wantNoPassword(password string, results ...world.Result) {
-	p.t.Helper()
+	p.T.Helper()
 	for _, r := range results {
 		if strings.Contains(r.Stdout+r.Stderr, password) {
-			p.t.Errorf("the proxy's password is in the output\n%s", r)
+			p.T.Errorf("the proxy's password is in the output\n%s", r)
 		}
 	}
-	err := filepath.WalkDir(p.home.Path, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(p.Home.Path, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		b, err := os.ReadFile(path)
 		if strings.Contains(string(b), password) {
-			p.t.Errorf("the proxy's password is in %s", path)
+			p.T.Errorf("the proxy's password is in %s", path)
 		}
 		return err
 	})
 	if err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 }
 
@@ -203,7 +203,7 @@ type upstreamScene struct {
 
 func newUpstreamScene(t *testing.T) *upstreamScene {
 	t.Helper()
-	if bare() {
+	if world.Bare() {
 		t.Skip("the hosts are behind a proxy")
 	}
 	world.Tool(t, "curl")
@@ -233,12 +233,12 @@ func (s *upstreamScene) known() []*world.Origin { return append([]*world.Origin{
 func (s *upstreamScene) pen(t *testing.T, upstream string) *pen {
 	t.Helper()
 	p := newPen(t, s.w)
-	p.allow = []string{`{host: "*.corp.example", via: corp}`, `{host: banner.corp.example, ports: [2525], protocol: tcp}`, `{host: unread.example.net, inspect: false, via: corp}`}
-	p.egress = "  upstreams:\n    corp: " + upstream + "\n"
+	p.Allow = []string{`{host: "*.corp.example", via: corp}`, `{host: banner.corp.example, ports: [2525], protocol: tcp}`, `{host: unread.example.net, inspect: false, via: corp}`}
+	p.Egress = "  upstreams:\n    corp: " + upstream + "\n"
 	if strings.Contains(upstream, "PROXY_LOGIN") {
-		p.opts.Env = append(p.opts.Env, "PROXY_LOGIN="+s.password)
+		p.Opts.Env = append(p.Opts.Env, "PROXY_LOGIN="+s.password)
 	}
-	p.flags = []string{"--env", "*"} // passes everything but that
+	p.Flags = []string{"--env", "*"} // passes everything but that
 	return p
 }
 
@@ -246,9 +246,9 @@ func (s *upstreamScene) pen(t *testing.T, upstream string) *pen {
 // git, WebSocket, raw TCP whose server speaks first, and TLS that is not read.
 func (s *upstreamScene) everything(t *testing.T, p *pen) {
 	t.Helper()
-	p.home.Write(t, "project/upload", strings.Repeat("u", 3<<20))
+	p.Home.Write(t, "project/upload", strings.Repeat("u", 3<<20))
 	results := []world.Result{
-		p.sh(`set -e
+		p.Sh(`set -e
 curl -sS --http1.1 https://web.corp.example/one && curl -sS --http2 https://web.corp.example/two
 curl -sS --data-binary @upload https://web.corp.example/up https://web.corp.example/up2
 curl -sS 'http://clear.corp.example/plain?a=b' http://clear.corp.example/again -H 'Proxy-Authorization: Basic mine'
@@ -258,14 +258,14 @@ curl -sS https://unread.example.net/unread
 git clone -q https://git.corp.example/repo.git && cat repo/file
 exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line" && echo ping >&3 && read -r -u 3 line && echo "$line"
 env; cat /proc/*/environ | tr '\0' '\n'`),
-		p.run(p.self(), "client:ws", "wss://ws.corp.example/chat"),
-		p.run(p.self(), "client:ws", "ws://ws-clear.corp.example/chat"),
+		p.Run(p.self(), "client:ws", "wss://ws.corp.example/chat"),
+		p.Run(p.self(), "client:ws", "ws://ws-clear.corp.example/chat"),
 	}
-	wantOutput(t, results[0], 0, "HTTP/1.1 web.corp.example /one got 0, login []", "HTTP/2.0 web.corp.example /two", "/up got 3145728", "/up2 got 3145728",
+	world.WantOutput(t, results[0], 0, "HTTP/1.1 web.corp.example /one got 0, login []", "HTTP/2.0 web.corp.example /two", "/up got 3145728", "/up2 got 3145728",
 		"HTTP/1.1 clear.corp.example /plain?a=b got 0, login []", "clear.corp.example /again", "clear.corp.example /up got 3145728", "HTTP/2.0 clear.corp.example /h2c",
 		"unread.example.net /unread", "seed-content", "220 hello\nping\n")
-	wantOutput(t, results[1], 0, "echoed")
-	wantOutput(t, results[2], 0, "echoed")
+	world.WantOutput(t, results[1], 0, "echoed")
+	world.WantOutput(t, results[2], 0, "echoed")
 	for _, o := range s.all {
 		p.wantVia(o, "corp", s.resolves)
 	}
@@ -293,8 +293,8 @@ func TestUpstreamSquid(t *testing.T) {
 				}
 			}
 			// What the proxy refuses is explained.
-			r := p.sh("curl -sS -w '%{http_code}' https://forbidden.corp.example/; curl -sS -w '%{http_code}' http://forbidden.corp.example/; curl -sS -w '%{http_code}' https://unknown.corp.example/")
-			wantOutput(t, r, 0, "upstream corp ("+url+") refused for forbidden.corp.example:443: it answered 403 (Forbidden), ERR_ACCESS_DENIED",
+			r := p.Sh("curl -sS -w '%{http_code}' https://forbidden.corp.example/; curl -sS -w '%{http_code}' http://forbidden.corp.example/; curl -sS -w '%{http_code}' https://unknown.corp.example/")
+			world.WantOutput(t, r, 0, "upstream corp ("+url+") refused for forbidden.corp.example:443: it answered 403 (Forbidden), ERR_ACCESS_DENIED",
 				"refused for forbidden.corp.example:80: it answered 403 (Forbidden), ERR_ACCESS_DENIED (who runs the proxy decides that; via: in a rule chooses another way)",
 				"refused for unknown.corp.example:443: it answered 50", "is the target known and open there?", "502")
 			if s.refuse.Hits() != 0 {
@@ -355,11 +355,11 @@ func TestUpstreamSOCKS(t *testing.T) {
 			url := "socks5://" + proxy.Name + ":1080"
 			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
 			s.everything(t, p)
-			r := p.sh("curl -sS -w '%{http_code}' https://unknown.corp.example/")
-			wantOutput(t, r, 0, "upstream corp ("+url+") refused for unknown.corp.example:443: ", "is the target known and open there?", "502")
+			r := p.Sh("curl -sS -w '%{http_code}' https://unknown.corp.example/")
+			world.WantOutput(t, r, 0, "upstream corp ("+url+") refused for unknown.corp.example:443: ", "is the target known and open there?", "502")
 			if c.login != "" {
-				p.opts.Env = append(p.opts.Env, "PROXY_LOGIN=wrong-"+s.password)
-				wantOutput(t, p.sh("curl -sS https://web.corp.example/"), 0, "it did not accept the user and password", "look at what from: in egress.upstreams.corp names")
+				p.Opts.Env = append(p.Opts.Env, "PROXY_LOGIN=wrong-"+s.password)
+				world.WantOutput(t, p.Sh("curl -sS https://web.corp.example/"), 0, "it did not accept the user and password", "look at what from: in egress.upstreams.corp names")
 			}
 			p.wantNoPassword(s.password, r)
 		})
@@ -368,14 +368,14 @@ func TestUpstreamSOCKS(t *testing.T) {
 
 // TestProxyGuide runs the example of docs/proxies.md as it stands.
 func TestProxyGuide(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("the hosts are behind a proxy")
 	}
 	world.Tool(t, "curl")
-	_, example, _ := strings.Cut(readFile(t, "../docs/proxies.md"), "```yaml\n")
+	_, example, _ := strings.Cut(world.ReadFile(t, "../docs/proxies.md"), "```yaml\n")
 	example, _, _ = strings.Cut(example, "```\n")
 	w := world.New(t)
-	org, lab, partner := w.HTTPS("www.example.org", text("org")), w.HTTPS("build.lab.example", text("lab")), w.HTTPS("partner.example.net", text("partner"))
+	org, lab, partner := w.HTTPS("www.example.org", world.Text("org")), w.HTTPS("build.lab.example", world.Text("lab")), w.HTTPS("partner.example.net", world.Text("partner"))
 	w.Name(org.Name)
 	password := rand.Text()
 	// The first of the two proxies is down.
@@ -383,20 +383,20 @@ func TestProxyGuide(t *testing.T) {
 	proxy := squidAt(t, w, &world.Origin{Name: "proxy2.corp.example", Addr: w.PrivateAddress(), Port: 3128}, "http", basicLogin(t, "agent", password), org)
 	w.Name(proxy.Name, proxy.Addr)
 	p := newPen(t, w)
-	p.whole = example
-	p.flags = []string{"--ca", w.CA()}
-	p.opts.Env = append(p.opts.Env, "CORP_PROXY_PASSWORD="+password)
-	r := p.sh("curl -sS https://www.example.org/ https://build.lab.example/ https://partner.example.net/; curl -sS -o /dev/null -w '%{http_code}' https://other.example/")
-	wantOutput(t, r, 0, "orglabpartner403")
+	p.Whole = example
+	p.Flags = []string{"--ca", w.CA()}
+	p.Opts.Env = append(p.Opts.Env, "CORP_PROXY_PASSWORD="+password)
+	r := p.Sh("curl -sS https://www.example.org/ https://build.lab.example/ https://partner.example.net/; curl -sS -o /dev/null -w '%{http_code}' https://other.example/")
+	world.WantOutput(t, r, 0, "orglabpartner403")
 	p.wantVia(org, "corp", false)
 	for _, o := range []*world.Origin{lab, partner} {
-		if !p.w.Reached(o) || p.flows(o.Name)[0].str("via") != "" {
+		if !p.W.Reached(o) || p.Flows(o.Name)[0].Str("via") != "" {
 			t.Errorf("%s was not reached directly", o.Name)
 		}
 	}
 	p.wantNoPassword(password, r)
 	for via, want := range map[string]*world.Origin{"corp": org, "direct": partner} {
-		out := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "export", "--format", "csv", "--via", via)
+		out := p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "export", "--format", "csv", "--via", via)
 		has := func(name string) bool { return strings.Contains(out.Stdout, `"https","`+name+`","443"`) }
 		if out.Code != 0 || !has(want.Name) || has(org.Name) != (want == org) || has("other.example") {
 			t.Errorf("audit export --via %s: %s", via, out)
@@ -404,8 +404,8 @@ func TestProxyGuide(t *testing.T) {
 	}
 
 	// Without the variable nothing starts, and what is missing is said.
-	p.opts.Env = nil
-	r = p.run("true")
+	p.Opts.Env = nil
+	r = p.Run("true")
 	if r.Code != 125 || !strings.Contains(r.Stderr, "use upstream corp (") || !strings.Contains(r.Stderr, "variable CORP_PROXY_PASSWORD is empty or not set") {
 		t.Errorf("without the password: %s", r)
 	}
@@ -419,21 +419,21 @@ func TestUpstreamLogin(t *testing.T) {
 	url := "http://" + proxy.Name + ":3128"
 	ask := "curl -sS -w '%{http_code}' https://web.corp.example/ http://clear.corp.example/"
 	p := s.pen(t, fmt.Sprintf("{url: %q}", url))
-	r := p.sh(ask)
-	wantOutput(t, r, 0, "it answered 407 (Proxy Authentication Required), ERR_CACHE_ACCESS_DENIED, login by Basic (the proxy wants credentials: name where they are by from: in egress.upstreams.corp)", "502")
+	r := p.Sh(ask)
+	world.WantOutput(t, r, 0, "it answered 407 (Proxy Authentication Required), ERR_CACHE_ACCESS_DENIED, login by Basic (the proxy wants credentials: name where they are by from: in egress.upstreams.corp)", "502")
 	p = s.pen(t, fmt.Sprintf("{url: %q, from: \"file:project/login\"}", url))
-	p.home.Write(t, "project/login", "corp:wrong-"+s.password+"\n")
-	r = p.sh(ask + "; cat login")
-	wantOutput(t, r, 1, "the proxy did not accept the credentials: look at what from: in egress.upstreams.corp names", "502")
+	p.Home.Write(t, "project/login", "corp:wrong-"+s.password+"\n")
+	r = p.Sh(ask + "; cat login")
+	world.WantOutput(t, r, 1, "the proxy did not accept the credentials: look at what from: in egress.upstreams.corp names", "502")
 	if strings.Contains(r.Stdout+r.Stderr, s.password) {
 		t.Errorf("the pen reads the password's file: %s", r)
 	}
-	p.home.Write(t, "project/login", "corp:"+s.password+"\n")
-	wantOutput(t, p.sh(ask), 0, "web.corp.example / got 0", "clear.corp.example / got 0", "200")
+	p.Home.Write(t, "project/login", "corp:"+s.password+"\n")
+	world.WantOutput(t, p.Sh(ask), 0, "web.corp.example / got 0", "clear.corp.example / got 0", "200")
 	private := s.w.PrivateAddress()
 	s.w.Name("private.login.example", private)
 	p = s.pen(t, `{url: "http://private.login.example:3128"}`)
-	wantOutput(t, p.sh(ask), 0, "\nupstream corp (http://private.login.example:3128) failed: dial \"private.login.example\": refused: it resolves to "+private.String()+", a private address", `addresses: ["`+private.String()+`"] in egress.upstreams.corp would allow it`)
+	world.WantOutput(t, p.Sh(ask), 0, "\nupstream corp (http://private.login.example:3128) failed: dial \"private.login.example\": refused: it resolves to "+private.String()+", a private address", `addresses: ["`+private.String()+`"] in egress.upstreams.corp would allow it`)
 }
 
 // TestUpstreamSupervised: the same under the privileged supervisor, whose kernel
@@ -447,23 +447,23 @@ func TestUpstreamSupervised(t *testing.T) {
 	s.w.Name(place.Name, place.Addr)
 	squidAt(t, s.w, place, "http", basicLogin(t, "corp", s.password), s.known()...)
 	opts := world.Options{User: true, Supervised: true, Env: []string{"PROXY_LOGIN=" + s.password}}
-	p := &pen{t: t, w: s.w, opts: opts, home: s.w.NewHome(opts)}
-	p.allow = []string{`{host: "*.corp.example", via: corp}`}
-	p.egress = fmt.Sprintf("  upstreams:\n    corp: {url: \"http://%s:3128\", user: corp, from: \"env:PROXY_LOGIN\", addresses: [%s]}\n", place.Name, place.Addr)
-	r := p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
-	wantOutput(t, r, 0, "web.corp.example / got 0", "clear.corp.example / got 0")
+	p := &pen{&world.Pen{T: t, W: s.w, Opts: opts, Home: s.w.NewHome(opts)}}
+	p.Allow = []string{`{host: "*.corp.example", via: corp}`}
+	p.Egress = fmt.Sprintf("  upstreams:\n    corp: {url: \"http://%s:3128\", user: corp, from: \"env:PROXY_LOGIN\", addresses: [%s]}\n", place.Name, place.Addr)
+	r := p.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/")
+	world.WantOutput(t, r, 0, "web.corp.example / got 0", "clear.corp.example / got 0")
 	p.wantNoPassword(s.password, r)
 	// By a PAC file, too, which only the caller can read.
-	direct := p.egress
-	p.chmod(p.home.Write(t, "etc/proxy.pac", fmt.Sprintf(`function FindProxyForURL(url, host) { return "PROXY %s:3128" }`, place.Name)), 0o600)
-	p.allow = []string{`{host: "*.corp.example", via: auto}`}
-	p.egress += fmt.Sprintf("    auto: {pac: %q, among: [corp]}\n", filepath.Join(p.home.Path, "etc/proxy.pac"))
-	wantOutput(t, p.sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "web.corp.example / got 0", "clear.corp.example / got 0")
-	p.allow, p.egress = []string{`{host: "*.corp.example", via: corp}`}, direct
+	direct := p.Egress
+	p.chmod(p.Home.Write(t, "etc/proxy.pac", fmt.Sprintf(`function FindProxyForURL(url, host) { return "PROXY %s:3128" }`, place.Name)), 0o600)
+	p.Allow = []string{`{host: "*.corp.example", via: auto}`}
+	p.Egress += fmt.Sprintf("    auto: {pac: %q, among: [corp]}\n", filepath.Join(p.Home.Path, "etc/proxy.pac"))
+	world.WantOutput(t, p.Sh("curl -sS https://web.corp.example/ http://clear.corp.example/"), 0, "web.corp.example / got 0", "clear.corp.example / got 0")
+	p.Allow, p.Egress = []string{`{host: "*.corp.example", via: corp}`}, direct
 	// Without its addresses the guards refuse it.
-	p.egress = strings.Replace(p.egress, ", addresses: ["+place.Addr.String()+"]", "", 1)
-	wantOutput(t, p.sh("curl -sS https://web.corp.example/"), 0, "refused: it resolves to "+place.Addr.String())
-	if r := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "verify"); r.Code != 0 {
+	p.Egress = strings.Replace(p.Egress, ", addresses: ["+place.Addr.String()+"]", "", 1)
+	world.WantOutput(t, p.Sh("curl -sS https://web.corp.example/"), 0, "refused: it resolves to "+place.Addr.String())
+	if r := p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "verify"); r.Code != 0 {
 		t.Errorf("audit verify: %s", r)
 	}
 }

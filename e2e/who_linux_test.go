@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,80 +17,17 @@ import (
 	"github.com/penstock/penstock/internal/world"
 )
 
-// attributed is a flow of the audit with the process that it names, and that
-// one's parents.
-type attributed struct {
-	path, host string
-	who        []record // empty: nobody
-}
-
-// attributed reads the audit as penstock audit export gives it.
-func (p *pen) attributed() []attributed {
-	p.t.Helper()
-	r := p.w.Run(p.home, p.opts, world.Penstock(p.t), "audit", "export", "--all")
-	if r.Code != 0 {
-		p.t.Fatal(r)
-	}
-	type key struct {
-		session string
-		number  int
-	}
-	processes := map[key]record{}
-	var out []attributed
-	for line := range strings.Lines(r.Stdout) {
-		var v record
-		if err := json.Unmarshal([]byte(line), &v); err != nil {
-			p.t.Fatalf("%v: %s", err, line)
-		}
-		switch v.str("type") {
-		case "process":
-			if n := v.num("process"); n != 0 {
-				processes[key{v.str("session"), n}] = v
-			}
-		case "flow_open":
-			a := attributed{path: v.str("path"), host: v.str("host")}
-			for n := v.num("process"); n != 0 && len(a.who) < 100; {
-				up := processes[key{v.str("session"), n}]
-				if up == nil {
-					p.t.Fatalf("process %d has no record before %s", n, line)
-				}
-				a.who = append(a.who, up)
-				n = up.num("parent")
-			}
-			if len(a.who) > 0 && a.who[0].num("pid") != v.num("pid") {
-				p.t.Errorf("%v by %v", v, a.who[0])
-			}
-			out = append(out, a)
-		}
-	}
-	return out
-}
-
-func (r record) num(key string) int {
-	n, _ := r[key].(float64)
-	return int(n)
-}
-
-func (r record) args() (out []string) {
-	list, _ := r["argv"].([]any)
-	for _, a := range list {
-		s, _ := a.(string)
-		out = append(out, s)
-	}
-	return out
-}
-
 // whoPens calls f for each kind of user with a pen that may reach an origin.
 func whoPens(t *testing.T, f func(t *testing.T, p *pen)) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("nobody to name without a pen")
 	}
 	for name, opts := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			w := world.New(t)
-			w.HTTPS("good.example.com", text("hello"))
-			p := &pen{t: t, w: w, opts: opts, home: w.NewHome(opts), env: map[string]string{}}
-			p.allow = []string{"{host: good.example.com}"}
+			w.HTTPS("good.example.com", world.Text("hello"))
+			p := &pen{&world.Pen{T: t, W: w, Opts: opts, Home: w.NewHome(opts), Env: map[string]string{}}}
+			p.Allow = []string{"{host: good.example.com}"}
 			f(t, p)
 		})
 	}
@@ -100,7 +36,7 @@ func whoPens(t *testing.T, f func(t *testing.T, p *pen)) {
 // The audit names the program, its arguments and who started it.
 func TestWhoPrograms(t *testing.T) {
 	whoPens(t, func(t *testing.T, p *pen) {
-		p.read = append(p.read, "/usr/bin")
+		p.Read = append(p.Read, "/usr/bin")
 		for name, script := range map[string]string{
 			"curl":     `curl -sS https://good.example.com/curl; true`,
 			"pipeline": `echo x | sh -c 'curl -sS --data-binary @- https://good.example.com/pipeline | cat'; true`,
@@ -112,29 +48,29 @@ func TestWhoPrograms(t *testing.T) {
 				program = "curl"
 			}
 			world.Tool(t, program)
-			if r := p.sh(script); r.Code != 0 {
+			if r := p.Sh(script); r.Code != 0 {
 				t.Errorf("%s: %s", name, r)
 			}
-			var got []attributed
-			for _, a := range p.attributed() {
-				if a.path == "/"+name {
+			var got []world.Attributed
+			for _, a := range p.Attributed() {
+				if a.Path == "/"+name {
 					got = append(got, a)
 				}
 			}
-			if len(got) != 1 || len(got[0].who) == 0 {
+			if len(got) != 1 || len(got[0].Who) == 0 {
 				t.Errorf("%s: %+v", name, got)
 				continue
 			}
-			who := got[0].who[0]
-			if !strings.HasPrefix(path.Base(who.str("exe")), program) || !slices.ContainsFunc(who.args(), func(s string) bool { return strings.Contains(s, "/"+name) }) ||
-				who.num("ino") == 0 || who.str("dev") == "" || who.num("start_ns") == 0 {
+			who := got[0].Who[0]
+			if !strings.HasPrefix(path.Base(who.Str("exe")), program) || !slices.ContainsFunc(who.Args(), func(s string) bool { return strings.Contains(s, "/"+name) }) ||
+				who.Num("ino") == 0 || who.Str("dev") == "" || who.Num("start_ns") == 0 {
 				t.Errorf("%s: %v", name, who)
 			}
-			if !slices.ContainsFunc(got[0].who[1:], func(r record) bool { return path.Base(r.str("exe")) == "bash" && r.args()[1] == "-c" }) {
-				t.Errorf("%s: no shell has started it: %v", name, got[0].who)
+			if !slices.ContainsFunc(got[0].Who[1:], func(r world.Record) bool { return path.Base(r.Str("exe")) == "bash" && r.Args()[1] == "-c" }) {
+				t.Errorf("%s: no shell has started it: %v", name, got[0].Who)
 			}
 		}
-		r := p.w.Run(p.home, p.opts, world.Penstock(t), "audit", "show", "--who", "--all", "--exe", "curl")
+		r := p.W.Run(p.Home, p.Opts, world.Penstock(t), "audit", "show", "--who", "--all", "--exe", "curl")
 		if r.Code != 0 || !strings.Contains(r.Stdout, "by curl -sS https://good.example.com/curl") || !strings.Contains(r.Stdout, "of /bin/bash -c ") || strings.Contains(r.Stdout, "/node") {
 			t.Error(r)
 		}
@@ -147,21 +83,21 @@ func TestWhoAll(t *testing.T) {
 	whoPens(t, func(t *testing.T, p *pen) {
 		const processes, each = 100, 10
 		client := p.self()
-		if r := p.run(client, "client:swarm", "https://good.example.com", strconv.Itoa(processes), strconv.Itoa(each)); r.Code != 0 {
+		if r := p.Run(client, "client:swarm", "https://good.example.com", strconv.Itoa(processes), strconv.Itoa(each)); r.Code != 0 {
 			t.Fatal(r)
 		}
 		right, wrong, missing := 0, 0, 0
-		for _, a := range p.attributed() {
-			mark := strings.Split(a.path, "/") // /MARK/N
+		for _, a := range p.Attributed() {
+			mark := strings.Split(a.Path, "/") // /MARK/N
 			switch {
 			case len(mark) != 3:
-			case len(a.who) == 0:
+			case len(a.Who) == 0:
 				missing++
-			case slices.Contains(a.who[0].args(), mark[1]):
+			case slices.Contains(a.Who[0].Args(), mark[1]):
 				right++
 			default:
 				wrong++
-				t.Logf("%s: %v", a.path, a.who[0])
+				t.Logf("%s: %v", a.Path, a.Who[0])
 			}
 		}
 		if right != processes*each || wrong+missing != 0 {
@@ -178,8 +114,8 @@ func TestWhoRules(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.allow = []string{fmt.Sprintf("{host: good.example.com, process: {exe: %s}}", curl)}
-		r := p.sh(`curl -sS -o /dev/null -w '%{http_code}\n' https://good.example.com/a
+		p.Allow = []string{fmt.Sprintf("{host: good.example.com, process: {exe: %s}}", curl)}
+		r := p.Sh(`curl -sS -o /dev/null -w '%{http_code}\n' https://good.example.com/a
 cp "$(command -v curl)" /tmp/curl; /tmp/curl -sS -o /dev/null -w '%{http_code}\n' https://good.example.com/b
 ln -s "$(command -v curl)" /tmp/link; /tmp/link -sS -o /dev/null -w '%{http_code}\n' https://good.example.com/c
 /usr/bin/python3 -c 'import urllib.request as u

@@ -39,39 +39,39 @@ echo done
 func TestWorktrees(t *testing.T) {
 	world.Tool(t, "git")
 	world.Tool(t, "curl")
-	if bare() {
+	if world.Bare() {
 		t.Skip("there is no worktree without a pen")
 	}
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			p, evil := web(t)
-			p.opts, p.home = o, p.w.NewHome(o)
+			p.Opts, p.Home = o, p.W.NewHome(o)
 			git := func(args ...string) string {
 				t.Helper()
-				r := p.w.Run(p.home, o, append([]string{"git", "-c", "user.name=u", "-c", "user.email=e"}, args...)...)
+				r := p.W.Run(p.Home, o, append([]string{"git", "-c", "user.name=u", "-c", "user.email=e"}, args...)...)
 				if r.Code != 0 {
 					t.Fatalf("git %q: %s", args, r)
 				}
 				return strings.TrimSpace(r.Stdout)
 			}
-			p.home.Write(t, ".gitconfig", "[user]\n\tname = u\n\temail = e\n[init]\n\tdefaultBranch = main\n")
-			p.home.Write(t, "project/README", "begin\n")
+			p.Home.Write(t, ".gitconfig", "[user]\n\tname = u\n\temail = e\n[init]\n\tdefaultBranch = main\n")
+			p.Home.Write(t, "project/README", "begin\n")
 			git("init", "-q")
 			git("add", ".")
 			git("commit", "-qm", "begin")
-			pipes := filepath.Join(p.home.Path, "pipes")
-			p.home.Write(t, "pipes/none", "")
+			pipes := filepath.Join(p.Home.Path, "pipes")
+			p.Home.Write(t, "pipes/none", "")
 			for _, n := range []string{"one", "two", "one-end", "two-end"} {
 				if err := syscall.Mkfifo(filepath.Join(pipes, n), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p.home.Own(t)
-			p.env["PIPES"] = pipes
-			policy := p.policy()
+			p.Home.Own(t)
+			p.Env["PIPES"] = pipes
+			policy := p.WritePolicy()
 			agent := func(own, other string) (wait func() (string, string, error)) {
 				var stdout, stderr bytes.Buffer
-				cmd := p.w.Command(p.home, o, world.Penstock(t), "run", "--policy", policy, "--worktree="+own, "--write", pipes, "--read", p.home.Path, "--", "sh", "-eu", "-c", worktreeScript, "sh", own, other)
+				cmd := p.W.Command(p.Home, o, world.Penstock(t), "run", "--policy", policy, "--worktree="+own, "--write", pipes, "--read", p.Home.Path, "--", "sh", "-eu", "-c", worktreeScript, "sh", own, other)
 				cmd.Stdout, cmd.Stderr = &stdout, &stderr
 				if err := world.Start(cmd); err != nil {
 					t.Fatal(err)
@@ -102,14 +102,14 @@ func TestWorktrees(t *testing.T) {
 				t.Errorf("the repository changed: %s", s)
 			}
 			for _, args := range [][]string{{"worktree", "merge", "one"}, {"worktree", "rm", "two"}, {"audit", "verify"}} {
-				if r := p.w.Run(p.home, o, append([]string{world.Penstock(t)}, args...)...); r.Code != 0 {
+				if r := p.W.Run(p.Home, o, append([]string{world.Penstock(t)}, args...)...); r.Code != 0 {
 					t.Errorf("%q: %s", args, r)
 				}
 			}
-			if _, err := os.Stat(filepath.Join(p.home.Project, "by-one")); err != nil {
+			if _, err := os.Stat(filepath.Join(p.Home.Project, "by-one")); err != nil {
 				t.Error(err)
 			}
-			if left, _ := filepath.Glob(p.home.Path + "/.local/state/penstock/worktrees/[^.]*"); len(left) != 0 {
+			if left, _ := filepath.Glob(p.Home.Path + "/.local/state/penstock/worktrees/[^.]*"); len(left) != 0 {
 				t.Errorf("left: %q", left)
 			}
 			git("fsck", "--strict")

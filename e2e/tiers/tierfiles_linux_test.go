@@ -1,4 +1,4 @@
-package e2e
+package tiers
 
 import (
 	"fmt"
@@ -173,15 +173,15 @@ for i in range(1, len(sys.argv)):
 // bwrap, or refused with an error.
 func TestTierFiles(t *testing.T) {
 	code := module(t)
-	gvisorPens(t, func(t *testing.T, p *pen) {
+	gvisorPens(t, func(t *testing.T, p *world.Pen) {
 		python := world.Tool(t, "python3")
 		begun := time.Now()
 		said, left := map[string][]string{}, map[string][]string{}
 		for _, tier := range []string{"bwrap", "gvisor", "wasm"} {
-			p.flags = []string{"--sandbox", tier}
-			p.opts.Dir = filepath.Join(p.home.Path, "project", tier)
-			p.home.Write(t, "project/"+tier+"/tool.wasm", string(code))
-			if r := p.w.Run(p.home, p.opts, python, "-c", fileGround, fmt.Sprint(len(fileOperations))); r.Code != 0 {
+			p.Flags = []string{"--sandbox", tier}
+			p.Opts.Dir = filepath.Join(p.Home.Path, "project", tier)
+			p.Home.Write(t, "project/"+tier+"/tool.wasm", string(code))
+			if r := p.W.Run(p.Home, p.Opts, python, "-c", fileGround, fmt.Sprint(len(fileOperations))); r.Code != 0 {
 				t.Fatal(r)
 			}
 			argv := []string{python, "-c", operate}
@@ -195,7 +195,7 @@ func TestTierFiles(t *testing.T) {
 					argv = append(argv, o.python)
 				}
 			}
-			r := p.run(argv...)
+			r := p.Run(argv...)
 			said[tier] = make([]string, len(fileOperations))
 			for _, line := range world.Lines(r.Stdout) {
 				number, what, _ := strings.Cut(line, " ")
@@ -207,7 +207,7 @@ func TestTierFiles(t *testing.T) {
 				t.Fatalf("%s: %s", tier, r)
 			}
 			for i := range fileOperations {
-				left[tier] = append(left[tier], tree(t, filepath.Join(p.opts.Dir, fmt.Sprintf("at%d", i)), begun))
+				left[tier] = append(left[tier], tree(t, filepath.Join(p.Opts.Dir, fmt.Sprintf("at%d", i)), begun))
 			}
 		}
 		for i, o := range fileOperations {

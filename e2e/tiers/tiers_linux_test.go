@@ -1,4 +1,4 @@
-package e2e
+package tiers
 
 import (
 	"os"
@@ -14,13 +14,13 @@ import (
 // A tier that is asked for and can't run is an error of one line, with a line of what to
 // do, and nothing is run, on the host or in another tier.
 func TestTiersThatCannotRun(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *pen) {
+	gvisorPens(t, func(t *testing.T, p *world.Pen) {
 		penstock := world.Penstock(t)
 		good := filepath.Join(filepath.Dir(penstock), "penstock-gvisor")
-		ran := filepath.Join(p.home.Path, "project", "ran")
-		program := filepath.Join(p.home.Path, "bin", "penstock-gvisor")
+		ran := filepath.Join(p.Home.Path, "project", "ran")
+		program := filepath.Join(p.Home.Path, "bin", "penstock-gvisor")
 		script := "#!/bin/sh\necho ran\ntouch " + ran + "\n"
-		p.home.Write(t, "bin/penstock", read(t, penstock))
+		p.Home.Write(t, "bin/penstock", world.ReadFile(t, penstock))
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
@@ -32,16 +32,16 @@ func TestTiersThatCannotRun(t *testing.T) {
 		}
 		gvisor := []string{"--sandbox", "gvisor", "--", "touch", ran}
 		policy := func(name, text string) []string {
-			return []string{"--policy", p.home.Write(t, name, "version: 1\n"+text+"\n"), "--", "touch", ran}
+			return []string{"--policy", p.Home.Write(t, name, "version: 1\n"+text+"\n"), "--", "touch", ran}
 		}
 		wasm := func(name, content string) []string {
-			p.home.Write(t, "project/"+name, content)
-			must(os.Chmod(filepath.Join(p.opts.Dir, name), 0o755))
+			p.Home.Write(t, "project/"+name, content)
+			must(os.Chmod(filepath.Join(p.Opts.Dir, name), 0o755))
 			return []string{"--sandbox", "wasm", "--", "./" + name}
 		}
-		must(unix.Mkfifo(filepath.Join(p.opts.Dir, "pipe.wasm"), 0o666))
-		must(os.Mkdir(filepath.Join(p.opts.Dir, "dir.wasm"), 0o755))
-		whole := read(t, good)
+		must(unix.Mkfifo(filepath.Join(p.Opts.Dir, "pipe.wasm"), 0o666))
+		must(os.Mkdir(filepath.Join(p.Opts.Dir, "dir.wasm"), 0o755))
+		whole := world.ReadFile(t, good)
 		for _, tt := range []struct {
 			name    string
 			program func() // makes penstock-gvisor
@@ -56,8 +56,8 @@ func TestTiersThatCannotRun(t *testing.T) {
 			{"not executable", put(whole, 0o644), gvisor, "tier gvisor: " + program + " can't be executed: permission denied", 125},
 			{"a script", put(script, 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
 			{"an empty file", put("", 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
-			{"another program", put(read(t, "/bin/true"), 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
-			{"penstock itself", put(read(t, penstock), 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: it is built from ", 125},
+			{"another program", put(world.ReadFile(t, "/bin/true"), 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
+			{"penstock itself", put(world.ReadFile(t, penstock), 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: it is built from ", 125},
 			{"half of it", put(whole[:len(whole)/2], 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
 			{"a directory", func() { must(os.Mkdir(program, 0o755)) }, gvisor, "tier gvisor: " + program + " is no regular file", 125},
 			{"a pipe", func() { must(unix.Mkfifo(program, 0o777)) }, gvisor, "tier gvisor: " + program + " is no regular file", 125},
@@ -79,11 +79,11 @@ func TestTiersThatCannotRun(t *testing.T) {
 			must(os.RemoveAll(program))
 			if tt.program != nil {
 				tt.program()
-				p.home.Own(t)
+				p.Home.Own(t)
 			}
-			must(os.Chmod(filepath.Join(p.home.Path, "bin/penstock"), 0o755))
-			argv := append([]string{filepath.Join(p.home.Path, "bin/penstock"), "run", "--quiet"}, tt.args...)
-			r := p.w.Run(p.home, p.opts, argv...)
+			must(os.Chmod(filepath.Join(p.Home.Path, "bin/penstock"), 0o755))
+			argv := append([]string{filepath.Join(p.Home.Path, "bin/penstock"), "run", "--quiet"}, tt.args...)
+			r := p.W.Run(p.Home, p.Opts, argv...)
 			lines := world.Lines(r.Stderr)
 			if r.Code != tt.code || r.Stdout != "" || len(lines) != 2 || !strings.HasPrefix(lines[0], "penstock: "+tt.cause) || !strings.Contains(r.Stderr, "\n  hint: ") {
 				t.Errorf("%s: %s", tt.name, r)
@@ -95,20 +95,10 @@ func TestTiersThatCannotRun(t *testing.T) {
 		// The control: what would have been run, by the program that is right.
 		must(os.RemoveAll(program))
 		put(whole, 0o755)()
-		p.home.Own(t)
-		r := p.w.Run(p.home, p.opts, append([]string{filepath.Join(p.home.Path, "bin/penstock"), "run", "--quiet"}, gvisor...)...)
+		p.Home.Own(t)
+		r := p.W.Run(p.Home, p.Opts, append([]string{filepath.Join(p.Home.Path, "bin/penstock"), "run", "--quiet"}, gvisor...)...)
 		if _, err := os.Lstat(ran); err != nil || r.Code != 0 {
 			t.Errorf("the control: %v %s", err, r)
 		}
 	})
-}
-
-// read returns what is in a file.
-func read(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }

@@ -1,4 +1,4 @@
-package e2e
+package tiers
 
 import (
 	"crypto/rand"
@@ -19,7 +19,7 @@ func module(t *testing.T) []byte {
 	t.Helper()
 	clang := world.Tool(t, "clang-14")
 	out := filepath.Join(t.TempDir(), "tool.wasm")
-	if b, err := exec.Command(clang, "--target=wasm32-wasi", "-O1", "-Wall", "-Werror", "-I../agent/wasm/guest", "-o", out, "testdata/wasm/tool.c").CombinedOutput(); err != nil {
+	if b, err := exec.Command(clang, "--target=wasm32-wasi", "-O1", "-Wall", "-Werror", "-I../../agent/wasm/guest", "-o", out, "testdata/wasm/tool.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}
 	code, err := os.ReadFile(out)
@@ -33,30 +33,30 @@ func module(t *testing.T) []byte {
 // streams, the exit codes and the files of any other, its requests meet the same
 // verdicts, and it has nothing else.
 func TestWASM(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no module runs without a pen")
 	}
 	code := module(t)
 	for name, o := range world.Users() {
 		t.Run(name, func(t *testing.T) {
 			w := world.New(t)
-			p := &pen{t: t, w: w, opts: o, home: w.NewHome(o), env: map[string]string{"COLOUR": "blue"}, flags: []string{"--sandbox", "wasm"}}
+			p := &world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o), Env: map[string]string{"COLOUR": "blue"}, Flags: []string{"--sandbox", "wasm"}}
 			api := w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
 				fmt.Fprintf(w, "%s %s %s with %s", r.Method, r.URL.Path, r.Header.Get("X-Of"), body)
 			}))
 			other := w.HTTPS("other.example.com", http.NotFoundHandler())
-			p.allow = []string{"{host: api.example.com}"}
-			p.home.Write(t, "project/tool.wasm", string(code))
-			p.home.Write(t, "project/notes", "of the project")
-			p.home.Write(t, "project/script", "#!/bin/sh\necho ran\n")
-			p.home.Write(t, "shown/file", "to be read")
-			p.home.Write(t, "secret", "of the host")
-			p.home.Own(t)
-			work := filepath.Join(p.home.Path, "project")
-			p.read = []string{filepath.Join(p.home.Path, "shown")}
-			p.opts.Dir = work
-			in := func(name string) string { return filepath.Join(p.home.Path, name) }
+			p.Allow = []string{"{host: api.example.com}"}
+			p.Home.Write(t, "project/tool.wasm", string(code))
+			p.Home.Write(t, "project/notes", "of the project")
+			p.Home.Write(t, "project/script", "#!/bin/sh\necho ran\n")
+			p.Home.Write(t, "shown/file", "to be read")
+			p.Home.Write(t, "secret", "of the host")
+			p.Home.Own(t)
+			work := filepath.Join(p.Home.Path, "project")
+			p.Read = []string{filepath.Join(p.Home.Path, "shown")}
+			p.Opts.Dir = work
+			in := func(name string) string { return filepath.Join(p.Home.Path, name) }
 			refused := func(r world.Result) bool {
 				return r.Code == 0 && r.Stdout != "" && !strings.HasPrefix(r.Stdout, "has") && r.Stdout != "ok\n"
 			}
@@ -86,7 +86,7 @@ func TestWASM(t *testing.T) {
 				{[]string{"wild"}, "-2 -2 -4 -4 -2\n", 0},
 				{[]string{"trap"}, "", 134},
 			} {
-				r := p.run(append([]string{"./tool.wasm"}, tt.args...)...)
+				r := p.Run(append([]string{"./tool.wasm"}, tt.args...)...)
 				if tt.want == "refused" && !refused(r) || tt.want != "refused" && r.Stdout != tt.want || r.Code != tt.code {
 					t.Errorf("%v: %s", tt.args, r)
 				}
@@ -100,34 +100,34 @@ func TestWASM(t *testing.T) {
 				}
 			}
 			for _, path := range []string{"etc/passwd", "run/ca.pem", "up/etc/passwd", "proc/environ", "proc/root/etc/passwd"} {
-				if r := p.run("./tool.wasm", "show", in("project/"+path)); !refused(r) {
+				if r := p.Run("./tool.wasm", "show", in("project/"+path)); !refused(r) {
 					t.Errorf("%s: %s", path, r)
 				}
 			}
 			control := *p
-			control.flags = nil
-			if r := control.run("cat", in("project/etc/passwd")); r.Code != 0 {
+			control.Flags = nil
+			if r := control.Run("cat", in("project/etc/passwd")); r.Code != 0 {
 				t.Errorf("the control: %s", r)
 			}
 
 			// Streams are the command's, byte by byte.
 			bytes := make([]byte, 300<<10)
 			rand.Read(bytes) //nolint:errcheck // it never fails
-			p.opts.Stdin = strings.NewReader(string(bytes))
-			if r := p.run("./tool.wasm", "cat"); r.Stdout != string(bytes) || r.Code != 0 {
+			p.Opts.Stdin = strings.NewReader(string(bytes))
+			if r := p.Run("./tool.wasm", "cat"); r.Stdout != string(bytes) || r.Code != 0 {
 				t.Errorf("of %d bytes %d came back, exit %d", len(bytes), len(r.Stdout), r.Code)
 			}
-			p.opts.Stdin = nil
+			p.Opts.Stdin = nil
 
 			// Requests.
-			r := p.run("./tool.wasm", "get", `{"method":"POST","url":"https://api.example.com/a","headers":{"x-of":["tea"]}}`)
+			r := p.Run("./tool.wasm", "get", `{"method":"POST","url":"https://api.example.com/a","headers":{"x-of":["tea"]}}`)
 			if !strings.Contains(r.Stdout, "body POST /a tea with sent\n") || !strings.Contains(r.Stdout, `head {"status":200,`) || r.Code != 0 {
 				t.Error(r)
 			}
 			if !w.Reached(api) {
 				t.Error("nothing came to the origin")
 			}
-			r = p.run("./tool.wasm", "get", `{"method":"GET","url":"https://other.example.com/"}`)
+			r = p.Run("./tool.wasm", "get", `{"method":"GET","url":"https://other.example.com/"}`)
 			if !strings.Contains(r.Stdout, `"status":403`) && !strings.Contains(r.Stdout, "result -1") {
 				t.Error(r)
 			}
@@ -136,19 +136,19 @@ func TestWASM(t *testing.T) {
 			}
 
 			// Limits.
-			p.flags = append(p.flags, "--policy", p.home.Write(t, "limits.yaml", "version: 1\nsandbox: {memory: 256MiB, timeout: 3s}\n"))
-			r = p.run("./tool.wasm", "grow")
+			p.Flags = append(p.Flags, "--policy", p.Home.Write(t, "limits.yaml", "version: 1\nsandbox: {memory: 256MiB, timeout: 3s}\n"))
+			r = p.Run("./tool.wasm", "grow")
 			var got int
 			if n, err := fmt.Sscanf(r.Stdout, "%d MiB\n", &got); n != 1 || r.Code != 0 || got < 32 || got >= 256 {
 				t.Errorf("%v: %s", err, r)
 			}
-			if r := p.run("./tool.wasm", "spin"); r.Code != 143 {
+			if r := p.Run("./tool.wasm", "spin"); r.Code != 143 {
 				t.Errorf("a loop without end: %s", r)
 			}
 
 			// What is no module is not run.
 			for command, code := range map[string]int{"./script": 126, "./none.wasm": 127, "/bin/true": 126} {
-				if r := p.run(command); r.Code != code || r.Stdout != "" {
+				if r := p.Run(command); r.Code != code || r.Stdout != "" {
 					t.Errorf("%s: %s", command, r)
 				}
 			}
@@ -158,13 +158,13 @@ func TestWASM(t *testing.T) {
 
 // The examples of docs/tiers.md are built as it says, and do what it says.
 func TestWASMExamples(t *testing.T) {
-	if bare() {
+	if world.Bare() {
 		t.Skip("no module runs without a pen")
 	}
 	if os.Getuid() != 0 {
 		t.Skip("the go command of an ordinary user has no modules here: root's run has this test")
 	}
-	doc, err := os.ReadFile("../docs/tiers.md")
+	doc, err := os.ReadFile("../../docs/tiers.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,28 +190,28 @@ func TestWASMExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	build(nil, "clang-14", "--target=wasm32-wasi", "-I", "../agent/wasm/guest", "-o", filepath.Join(dir, "c.wasm"), filepath.Join(dir, "tool.c"))
+	build(nil, "clang-14", "--target=wasm32-wasi", "-I", "../../agent/wasm/guest", "-o", filepath.Join(dir, "c.wasm"), filepath.Join(dir, "tool.c"))
 	build([]string{"GOOS=wasip1", "GOARCH=wasm"}, "go", "build", "-o", filepath.Join(dir, "go.wasm"), filepath.Join(dir, "tool.go"))
 	w := world.New(t)
-	p := newPen(t, w)
+	p := world.NewPen(t, w)
 	w.HTTPS("api.example.com", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "models at "+r.URL.Path) }))
-	p.allow, p.flags = []string{"{host: api.example.com}"}, []string{"--sandbox", "wasm"}
+	p.Allow, p.Flags = []string{"{host: api.example.com}"}, []string{"--sandbox", "wasm"}
 	for _, name := range []string{"c.wasm", "go.wasm"} {
 		code, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.home.Write(t, "project/"+name, string(code))
-		p.home.Own(t)
-		p.opts.Dir = filepath.Join(p.home.Path, "project")
+		p.Home.Write(t, "project/"+name, string(code))
+		p.Home.Own(t)
+		p.Opts.Dir = filepath.Join(p.Home.Path, "project")
 		// What the first session compiled serves the second.
 		for range 2 {
-			if r := p.run("./" + name); r.Stdout != "models at /v1/models" || r.Code != 0 {
+			if r := p.Run("./" + name); r.Stdout != "models at /v1/models" || r.Code != 0 {
 				t.Errorf("%s: %s", name, r)
 			}
 		}
 	}
-	cached, err := filepath.Glob(filepath.Join(p.home.Path, ".cache/penstock/wasm/*/*/*"))
+	cached, err := filepath.Glob(filepath.Join(p.Home.Path, ".cache/penstock/wasm/*/*/*"))
 	if err != nil || len(cached) != 2 {
 		t.Errorf("%d modules are kept: %v %v", len(cached), cached, err)
 	}
