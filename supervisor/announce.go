@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/none"
 )
 
 // announcement is what is said before the command runs, and, as JSON, what
@@ -48,7 +49,11 @@ func escape(s string) string { return text.Escape(s) }
 // brief says in a line or two what the pen is. Warnings are never left out.
 func (a *announcement) brief(p *printer) {
 	if !p.quiet {
-		p.line("%s %s pen in %s; %s", a.Supervisor, a.Tier, escape(a.Workdir), a.rules())
+		pen := a.Tier + " pen"
+		if a.Tier == none.Name {
+			pen = "session WITHOUT A SANDBOX"
+		}
+		p.line("%s %s in %s; %s", a.Supervisor, pen, escape(a.Workdir), a.rules())
 		if w := a.Worktree; w != nil {
 			branch := "a branch of its own"
 			if w.Branch != "" {

@@ -53,6 +53,10 @@ func (s *session) connectDaemon(ctx context.Context) error {
 		s.cfg.Hints = append(s.cfg.Hints, fmt.Sprintf("this pen is not supervised: %v", err))
 		return nil
 	}
+	if s.bare() {
+		client.Close()
+		return bareError{errSupervisedBare}
+	}
 	if s.cfg.AuditDir != "" {
 		client.Close()
 		return &auditDirError{s.cfg.AuditDir}

@@ -99,7 +99,11 @@ func (e *limitError) Hint() string { return e.cap.Fix }
 // reportCapabilities says what is enforced, by what: what the kernel said of the pen
 // when it was compared, and what it can't say.
 func (s *session) reportCapabilities(landlock int) {
-	all := append(posture.Controls(nil), s.backend.Capabilities(landlock)...)
+	verified := posture.Controls(nil)
+	if s.bare() {
+		verified = posture.OpenControls()
+	}
+	all := append(verified, s.backend.Capabilities(landlock)...)
 	all = append(all, s.worktreeCapability()...)
 	s.caps = append(all, s.caps...)
 }

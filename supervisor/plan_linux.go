@@ -22,6 +22,7 @@ import (
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
+	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
@@ -39,7 +40,9 @@ func (s *session) planTrust() error {
 
 // planPen settles the pen's files and environment.
 func (s *session) planPen() error {
-	if err := s.layOut(); err != nil {
+	if s.bare() {
+		s.layOutBare()
+	} else if err := s.layOut(); err != nil {
 		return err
 	}
 	s.environment()
@@ -216,7 +219,7 @@ func (s *session) environment() {
 	env := s.cfg.Policy.Environment()
 	in := config.EnvInput{
 		Host: s.cfg.Host.Environ, Pass: func(name string) bool { return env.Passes(name) && !holdsLogin(s.cfg.Policy, name) },
-		Trust:   ca.TrustEnv(layout.BundlePath, ownPath),
+		Trust:   s.trustEnv(),
 		Secrets: s.secrets.Environ(),
 	}
 	if env.ProxyVariables() {
@@ -232,6 +235,15 @@ func (s *session) environment() {
 		in.Set = append(in.Set, v.Name+"="+v.Value)
 	}
 	s.spec.Env, s.withheld = config.Environment(in)
+}
+
+// trustEnv are the variables by which programs trust the authority, where the command
+// sees it.
+func (s *session) trustEnv() []string {
+	if s.bare() {
+		return ca.TrustEnv(s.trust.Bundle, s.trust.Own)
+	}
+	return ca.TrustEnv(layout.BundlePath, ownPath)
 }
 
 // defaultPath is what a caller without a PATH gets; as root's in Debian.
@@ -250,10 +262,14 @@ func proxyVariables() []string {
 
 // shimConfig is what the first process in the pen is told.
 func (s *session) shimConfig() *shim.Config {
-	return &shim.Config{
+	c := &shim.Config{
 		Argv: s.spec.Argv, Env: s.spec.Env, Dir: s.spec.Dir, Umask: -1, Terminal: s.spec.Terminal,
 		Rlimits: s.rlimits, Rules: bwrap.Rules(s.spec),
 	}
+	if s.bare() {
+		c.Rules = confine.PenRules{Off: true} // there is no view that they could stand behind
+	}
+	return c
 }
 
 // openAudit creates the session's file and enters it in the ledger.

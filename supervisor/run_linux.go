@@ -68,6 +68,7 @@ type session struct {
 	book  *questions.Book // what a person is asked; nil: nobody is
 	line  *shim.Conn
 	pen   *netns.Building
+	owner uint64 // user namespace that all of a bare command is in, see KillWithin
 	tool  *process
 	// diag and track tell about the pen's connections, until attribute has them.
 	diag, track *os.File
@@ -101,6 +102,7 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 	if err == nil && res.Summary != nil {
 		s.report(res)
 	}
+	s.bareEnd()
 	if err = s.finishWorktree(res, err); err != nil {
 		return nil, err
 	}
@@ -179,6 +181,9 @@ func (s *session) announcement() *announcement {
 }
 
 func (s *session) announce() {
+	if s.bare() {
+		banner(s.say, s.cfg.Host.User)
+	}
 	a := s.announcement()
 	a.brief(s.say)
 	if s.cfg.Verbose {
@@ -230,7 +235,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	if err == nil {
 		go func() {
 			var err error
-			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid)
+			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid, s.owner)
 			guarded <- err
 		}()
 	}
@@ -333,11 +338,15 @@ func (s *session) startNetwork(ctx context.Context) error {
 	if s.group != nil {
 		o.Cgroup = s.group.File()
 	}
+	owner := s.bareOwner(&o)
 	pen, err := netns.Prepare(s.cfg.Host.Self, [3]*os.File{in, out, errs}, o)
 	if err != nil {
 		return err
 	}
 	s.pen = pen
+	if err := s.own(owner); err != nil {
+		return err
+	}
 	// The terminal is restored after the last process that could write to it.
 	s.undo.push(func() { pen.Close(); s.term.Finish() })
 	return nil

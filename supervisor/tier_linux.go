@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/config"
 )
 
@@ -56,7 +57,9 @@ func chooseBackend(ctx context.Context, cfg *config.Config, backends []sandbox.B
 		if (b.Name() == cfg.Tier || b.Any() && auto) && want.Accepts(b.Name()) {
 			return b, nil, nil
 		}
-		names = append(names, b.Name())
+		if b.Name() != none.Name { // no choice that anything is advised to make
+			names = append(names, b.Name())
+		}
 	}
 	if least := want.MinTier; least.Set && !want.Accepts(cfg.Tier) {
 		return nil, nil, fmt.Errorf("%s asks for at least: %w", least.From.Ref(), &tierError{least.V, names})

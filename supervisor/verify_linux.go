@@ -35,14 +35,14 @@ func (s *session) verify(ctx context.Context) error {
 	expect := &posture.Expectation{
 		UID: s.spec.UID, GID: s.spec.GID, HostUID: s.cfg.Host.UID, HostGID: s.cfg.Host.GID,
 		Ours: ours, Net: outer.Net, Owner: outer.User, Filters: filters,
-		Control: ready.Socket, Stdio: s.stdioIDs, Mounts: posture.Declared(s.spec),
+		Control: ready.Socket, Stdio: s.stdioIDs,
 	}
-	seen, err := readSettled(ctx, ready.PID, filters)
-	if err != nil {
-		return err
-	}
-	if err := posture.Check(expect, seen); err != nil {
+	seen, err := s.compare(ctx, expect, ready.PID)
+	var differs posture.Mismatch
+	if errors.As(err, &differs) {
 		s.violation(ctx, err)
+	}
+	if err != nil {
 		return err
 	}
 	// The shim's parent is the pen's first process: its end is that of all in it.
@@ -76,6 +76,24 @@ func (s *session) verify(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// compare reads the held child back and holds it against what its tier declares. An
+// error that is a Mismatch says what differs.
+func (s *session) compare(ctx context.Context, e *posture.Expectation, pid int) (*posture.Observation, error) {
+	if s.bare() {
+		seen, err := posture.Read(pid)
+		if err != nil {
+			return nil, err
+		}
+		return seen, posture.CheckOpen(e, seen)
+	}
+	e.Mounts = posture.Declared(s.spec)
+	seen, err := readSettled(ctx, pid, e.Filters)
+	if err != nil {
+		return nil, err
+	}
+	return seen, posture.Check(e, seen)
 }
 
 // endTime is how long a pen of which something is gone may take to have ended.

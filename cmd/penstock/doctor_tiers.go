@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/doctor"
 )
 
@@ -23,6 +24,8 @@ session of each tier is run, and what its audit recorded at its start is printed
 what was read back from the kernel before the command ran, and what its limits are
 made of.
 
+What a command without a sandbox has (--sandbox none) is printed beside them, and is no tier.
+
 The exit code is 1 if no tier can run.`,
 		Example: `  penstock doctor tiers
   penstock doctor tiers --json`,
@@ -32,7 +35,7 @@ The exit code is 1 if no tier can run.`,
 			if err != nil {
 				return err
 			}
-			tiers, err := doctor.Tiers(cmd.Context(), doctor.Options{Host: host, Backends: backends()})
+			tiers, err := doctor.Tiers(cmd.Context(), doctor.Options{Host: host, Backends: append(backends(), none.Backend{})})
 			if err != nil {
 				return err
 			}
@@ -44,7 +47,7 @@ The exit code is 1 if no tier can run.`,
 			} else {
 				err = printTiers(out, tiers)
 			}
-			if err == nil && !slices.ContainsFunc(tiers, func(t doctor.Tier) bool { return t.Error == "" }) {
+			if err == nil && !slices.ContainsFunc(tiers, func(t doctor.Tier) bool { return t.Error == "" && t.Name != none.Name }) {
 				err = &exitError{code: 1}
 			}
 			return err

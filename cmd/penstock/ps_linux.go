@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/daemonctl"
 	"github.com/penstock/penstock/supervisor/registry"
 )
@@ -96,9 +97,17 @@ func printRunning(out io.Writer, list []registry.Status) error {
 	for i := range list {
 		s := &list[i]
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", text.Clip(s.Session, 64), userName(s.UID), time.Since(s.Started).Round(time.Second),
-			supervisorOf(s), text.Clip(s.Tier, 20), text.Clip(s.Mode, 20), text.Clip(s.State, 20), shortTime(s.CPU), bytesOf(s.Memory), s.PIDs, s.Flows, s.Denied, shown(s.Command))
+			supervisorOf(s), shownTier(s), text.Clip(s.Mode, 20), text.Clip(s.State, 20), shortTime(s.CPU), bytesOf(s.Memory), s.PIDs, s.Flows, s.Denied, shown(s.Command))
 	}
 	return tw.Flush()
+}
+
+// shownTier is the tier; that there is none is not to be overlooked.
+func shownTier(s *registry.Status) string {
+	if s.Tier == none.Name {
+		return "NO-SANDBOX"
+	}
+	return text.Clip(s.Tier, 20)
 }
 
 func supervisorOf(s *registry.Status) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/sandbox/layout"
+	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor"
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/daemonctl"
@@ -62,6 +63,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f := cmd.Flags()
 	f.SetInterspersed(false) // the command's own flags are its own
 	f.StringVar(&o.Sandbox, "sandbox", "", "tier of the sandbox: auto, bwrap, gvisor or wasm (default: the policy's, else auto)")
+	f.BoolVar(&o.NoSandbox, "no-sandbox-i-know", false, "with --sandbox none: run the command as yourself, in no sandbox")
 	f.StringArrayVar(&o.Policies, "policy", nil, "use this policy `file` too; naming it here is trusting it")
 	f.StringArrayVar(&o.Allow, "allow", nil, "allow `HOST[:PORT]`, e.g. api.example.com or *.example.com:8443")
 	f.StringArrayVar(&o.Deny, "deny", nil, "deny `HOST`, whatever else allows it")
@@ -96,7 +98,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	cmd.MarkFlagFilename("policy", "yaml", "yml")
 	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "ask", "audit"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("worktree-end", cobra.FixedCompletions([]string{config.Merge, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap", "gvisor", "wasm"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap", "gvisor", "wasm", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -143,7 +145,7 @@ func runPen(cmd *cobra.Command, o *config.Options) error {
 	if err != nil {
 		return &exitError{code: 125, err: err}
 	}
-	res, err := supervisor.Run(cmd.Context(), cfg, supervisor.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, backends())
+	res, err := supervisor.Run(cmd.Context(), cfg, supervisor.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, append(backends(), none.Backend{}))
 	if err != nil {
 		var not *shim.ExecError
 		if errors.As(err, &not) {

@@ -49,6 +49,9 @@ type Options struct {
 	// Cgroup, if not nil, is an open cgroup v2 directory that the pen's first
 	// process is born in (clone3, CLONE_INTO_CGROUP).
 	Cgroup *os.File
+	// Ended, if not nil, is called when the pen's first process has ended, before
+	// Done and Wait tell of it.
+	Ended func()
 }
 
 // ErrUnsupported is returned by everything of this package that needs Linux.

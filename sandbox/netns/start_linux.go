@@ -102,7 +102,12 @@ func Prepare(self string, stdio [3]*os.File, o Options) (*Building, error) {
 		b.cmd.SysProcAttr.UseCgroupFD = true
 		b.cmd.SysProcAttr.CgroupFD = int(o.Cgroup.Fd())
 	}
-	if b.process, err = donate.Start(b.cmd, endGroup); err != nil {
+	if b.process, err = donate.Start(b.cmd, func(pid int) {
+		endGroup(pid)
+		if o.Ended != nil {
+			o.Ended()
+		}
+	}); err != nil {
 		b.control.Close()
 		return nil, failed(StepNamespace, err)
 	}

@@ -11,5 +11,5 @@
 // whole round has found nobody who runs, and fails if that takes too long. They
 // can't undo it: SIGSTOP can't be caught, and nobody is left to send SIGCONT.
 //
-// Only the supervisor imports it.
+// Only the supervisor, and its janitor, import it.
 package procs

@@ -22,6 +22,7 @@ import (
 // Options are the flags of `penstock run`, as typed.
 type Options struct {
 	Sandbox      string
+	NoSandbox    bool // what --sandbox none needs beside it
 	Policies     []string
 	Allow, Deny  []string
 	Mode         string

@@ -129,7 +129,11 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 		}
 		c.Publish = append(c.Publish, pub)
 	}
-	lo := LoadOptions(o, h, c.Workdir)
+	given := *o
+	if err := given.noSandbox(); err != nil {
+		return nil, err
+	}
+	lo := LoadOptions(&given, h, c.Workdir)
 	if !o.NoProfile {
 		keys, notes := profile.Logins(o.Command, h.Environ, readLogin, time.Now())
 		c.Host.Environ = append(slices.Clip(h.Environ), keys...)
@@ -156,7 +160,13 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 		c.Tier = t.V
 	}
 	c.collectWarnings(h)
-	return c, c.worktree(o)
+	if err := c.worktree(o); err != nil {
+		return nil, err
+	}
+	if o.NoSandbox {
+		return c, c.withoutSandbox()
+	}
+	return c, nil
 }
 
 // worktree settles whether there is one: a flag asks for it, or a policy does.

@@ -2,7 +2,8 @@
 // It is two roles.
 //
 // One is a session's: when its supervisor was killed it removes placeholders, a
-// control group, and the rest of a pen that had only begun.
+// control group, and the rest of a pen that had only begun, or the processes of a
+// command that had no sandbox.
 //
 // The role is told of them before they are made, over a pipe whose end it then
 // waits for: the supervisor and the pen's first process hold the other end,

@@ -28,6 +28,9 @@ const (
 // roleConfig is what the role is told at its start.
 type roleConfig struct {
 	Group int `json:"group"` // process group of the pen's first process
+	// Within is the user namespace, by its inode number, that all processes of the
+	// session are in; 0 where their end needs no help.
+	Within uint64 `json:"within,omitempty"`
 }
 
 // Janitor is the running role. Its methods are not for concurrent use.
@@ -40,8 +43,10 @@ type Janitor struct {
 }
 
 // Start starts program as the role. It guards the process group of a pen in
-// which nothing but the builder runs yet.
-func Start(program string, group int) (*Janitor, error) {
+// which nothing but the builder runs yet. within, if it is not 0, is the inode number
+// of the user namespace whose processes, and those below it, are to end with the
+// supervisor: those of a command that has no process namespace to end with.
+func Start(program string, group int, within uint64) (*Janitor, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
@@ -62,7 +67,7 @@ func Start(program string, group int) (*Janitor, error) {
 	}
 	pidfd := os.NewFile(uintptr(self), filePIDFD)
 	defer pidfd.Close()
-	extra, err := donate.Files(&roleConfig{Group: group}, map[string]*os.File{fileAlive: r, fileSupervisor: theirs, filePIDFD: pidfd})
+	extra, err := donate.Files(&roleConfig{Group: group, Within: within}, map[string]*os.File{fileAlive: r, fileSupervisor: theirs, filePIDFD: pidfd})
 	if err != nil {
 		j.close()
 		return nil, err

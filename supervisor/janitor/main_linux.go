@@ -17,6 +17,7 @@ import (
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/layout"
+	"github.com/penstock/penstock/sandbox/procs"
 )
 
 // Main is the role's main; it returns the exit code.
@@ -28,18 +29,28 @@ func Main() int {
 		fmt.Fprintf(os.Stderr, "penstock: start the janitor: %v\n", err)
 		return 1
 	}
-	if err := mind(files, cfg.Group); err != nil {
+	if err := mind(files, &cfg); err != nil {
 		return 1
 	}
 	return 0
 }
 
 // mind does the role's work.
-func mind(files map[string]*os.File, group int) error {
+func mind(files map[string]*os.File, cfg *roleConfig) error {
 	defer runtime.KeepAlive(files) // what follows knows them by number
 	first := make(chan int, 1)
-	go func() { first <- guard(int(files[fileSupervisor].Fd()), group) }()
-	return tidy(files[fileAlive], int(files[filePIDFD].Fd()), first)
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		pidfd := guard(int(files[fileSupervisor].Fd()), cfg.Group)
+		if cfg.Within != 0 {
+			procs.KillWithin(cfg.Within) //nolint:errcheck // there is nobody to tell
+		}
+		first <- pidfd
+	}()
+	err := tidy(files[fileAlive], int(files[filePIDFD].Fd()), first)
+	<-swept
+	return err
 }
 
 // guard waits for the supervisor's end, however it comes, kills the pen's process

@@ -172,7 +172,7 @@ func TestMindHoldsItsFiles(t *testing.T) {
 	}
 	numbers := []int{file(fileAlive, pipe[0]), file(fileSupervisor, pair[1]), file(filePIDFD, self)}
 	done := make(chan error, 1)
-	go func(files map[string]*os.File) { done <- mind(files, 0) }(files)
+	go func(files map[string]*os.File) { done <- mind(files, &roleConfig{}) }(files)
 	files = nil
 	// The pipe is read once it waits, by then it has all of them by number.
 	if _, err := unix.Write(pipe[1], told(t, Orders{Group: t.TempDir()})[:4]); err != nil {
