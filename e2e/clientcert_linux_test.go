@@ -47,7 +47,7 @@ func TestUpstreamCertificate(t *testing.T) {
 	cert, key, secret := p.clientCert()
 	q := s.pen(t, fmt.Sprintf("{url: %q, client_cert: %q, client_key: %q}", url, cert, key))
 	q.Home = p.Home
-	s.everything(t, q)
+	s.everything(t, q, proxy)
 	r = q.Sh("cat " + key + "; cat ~/keys/*; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'")
 	if strings.Contains(r.Stdout+r.Stderr, secret) {
 		t.Errorf("the pen has the key: %s", r)

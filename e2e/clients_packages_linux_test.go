@@ -158,6 +158,13 @@ func npmRegistry(t *testing.T, self string, elsewhere string) http.Handler {
 	})
 }
 
+// npmProject makes a project of the work directory that installs from a registry.
+func (p *pen) npmProject(registry string) {
+	p.T.Helper()
+	p.Home.Write(p.T, "project/package.json", `{"name":"demo","version":"1.0.0","private":true}`)
+	p.Home.Write(p.T, "project/.npmrc", "registry=https://"+registry+"/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\nfetch-retries=0\n")
+}
+
 func TestNpmInstall(t *testing.T) {
 	world.Tool(t, "npm")
 	w := world.New(t)
@@ -166,8 +173,7 @@ func TestNpmInstall(t *testing.T) {
 	evil := w.HTTPS("evil-npm.example.com", registry)
 	p := newPen(t, w)
 	p.Allow = []string{"{host: npm.example.com}"}
-	p.Home.Write(t, "project/package.json", `{"name":"demo","version":"1.0.0","private":true}`)
-	p.Home.Write(t, "project/.npmrc", "registry=https://npm.example.com/\naudit=false\nfund=false\nupdate-notifier=false\ncache=./.npm-cache\nfetch-retries=0\n")
+	p.npmProject("npm.example.com")
 	r := p.Sh(`npm install left-pen && node -p "require('left-pen')"`)
 	world.WantOutput(t, r, 0, "from-the-registry")
 	p.WantAllowed("npm.example.com")

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +98,7 @@ func TestUpstreamNegotiate(t *testing.T) {
 			p := s.pen(t, entry)
 			cache := k.kinit(t, p, s.password)
 			p.Opts.Env = append(p.Opts.Env, "KRB5CCNAME=FILE:"+cache)
-			s.everything(t, p)
+			s.everything(t, p, proxy)
 			if log := proxy.asked(t); !strings.Contains(log, " agent@"+realm+" ") || strings.Contains(log, "TCP_DENIED/407") {
 				t.Errorf("squid did not know who it was, or had to ask:\n%s", log)
 			}
@@ -106,10 +108,11 @@ func TestUpstreamNegotiate(t *testing.T) {
 				t.Errorf("%s", r)
 			}
 
-			// What is wrong is said.
+			// What is wrong is said. (A squid would wait for the end of a line.)
+			no := s.w.TCP("no-kdc."+kind+".example", 25, func(c net.Conn) { io.WriteString(c, "220 hello\r\n") })
 			for _, c := range []struct{ entry, want string }{
 				{strings.Replace(entry, k.Name, "none.example", 1), "KDC none.example:8888: "},
-				{strings.Replace(entry, k.Name+":8888", name+":3128", 1), "KDC " + name + ":3128: "},
+				{strings.Replace(entry, k.Name+":8888", no.Name+":25", 1), "KDC " + no.Name + ":25: "},
 			} {
 				q := s.pen(t, c.entry)
 				q.Opts.Env = p.Opts.Env

@@ -33,7 +33,7 @@ func TestUpstreamNTLM(t *testing.T) {
 			url := kind + "://" + proxy.Name + ":3128"
 			entry := fmt.Sprintf(`{url: %q, auth: ntlm, user: 'CORP\agent', from: "env:PROXY_LOGIN"}`, url)
 			p := s.pen(t, entry)
-			s.everything(t, p)
+			s.everything(t, p, proxy)
 			log := proxy.asked(t)
 			for _, want := range []string{"CONNECT web.corp.example:443 CORP\\\\agent ", "GET http://clear.corp.example/plain?a=b CORP\\\\agent ", "POST http://clear.corp.example/up CORP\\\\agent ", "CONNECT banner.corp.example:2525 CORP\\\\agent "} {
 				if !strings.Contains(log, want) {

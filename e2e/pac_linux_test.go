@@ -22,7 +22,7 @@ func pacPen(t *testing.T, s *upstreamScene, one, two, file, among string) *pen {
 	return p
 }
 
-// TestUpstreamPAC: curl, git, WebSocket and raw TCP by a file whose answers differ by
+// TestUpstreamPAC: curl, git, npm and raw TCP by a file whose answers differ by
 // host, with proxies that are down.
 func TestUpstreamPAC(t *testing.T) {
 	s := newUpstreamScene(t)
@@ -48,18 +48,20 @@ function FindProxyForURL(url, host) {
 	return one + "; DIRECT";
 }`, "one, two, down, direct")
 	p.Egress = strings.Replace(p.Egress, "    one:", "    down: {url: \"http://down.proxy.example:3128\"}\n    one:", 1)
+	p.npmProject("npm.corp.example")
 	r := p.Sh(`set -e
 curl -sS https://web.corp.example/one https://direct.example.net/ http://fallback.example.net/ http://clear.corp.example/plain
 git clone -q https://git.corp.example/repo.git && cat repo/file
+npm install --silent left-pen && cat node_modules/left-pen/index.js
 exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line"`)
-	world.WantOutput(t, r, 0, "HTTP/2.0 web.corp.example /one", "direct", "fallback", "HTTP/1.1 clear.corp.example /plain got 0, login []", "seed-content", "220 hello")
+	world.WantOutput(t, r, 0, "HTTP/2.0 web.corp.example /one", "direct", "fallback", "HTTP/1.1 clear.corp.example /plain got 0, login []", "seed-content", "from-the-registry", "220 hello")
 	first, second := one.asked(t), two.asked(t)
 	for log, want := range map[string]string{first: "CONNECT web.corp.example:443", second: "GET http://clear.corp.example/plain"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %q in %s", want, log)
 		}
 	}
-	if !strings.Contains(second, "CONNECT git.corp.example:443 corp") || !strings.Contains(second, "CONNECT banner.corp.example:2525 corp") || strings.Contains(first, "git.corp") || strings.Contains(first+second, "example.net") {
+	if !strings.Contains(second, "CONNECT git.corp.example:443 corp") || !strings.Contains(second, "CONNECT banner.corp.example:2525 corp") || strings.Contains(first, "git.corp") || !strings.Contains(first, "CONNECT npm.corp.example:443") || strings.Contains(second, "npm.corp") || strings.Contains(first+second, "example.net") {
 		t.Errorf("by the wrong proxy:\n%s\n%s", first, second)
 	}
 	for _, o := range []*world.Origin{direct, clear} {
@@ -68,7 +70,7 @@ exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line"`)
 		}
 	}
 	// No name was looked up but those that are dialled.
-	for _, name := range []string{"web.corp.example", "clear.corp.example", "git.corp.example", "banner.corp.example"} {
+	for _, name := range []string{"web.corp.example", "clear.corp.example", "git.corp.example", "npm.corp.example", "banner.corp.example"} {
 		if s.w.Asked(name) {
 			t.Errorf("the host asked DNS for %s", name)
 		}

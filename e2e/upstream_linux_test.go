@@ -207,6 +207,7 @@ func newUpstreamScene(t *testing.T) *upstreamScene {
 		t.Skip("the hosts are behind a proxy")
 	}
 	world.Tool(t, "curl")
+	world.Tool(t, "npm")
 	w := world.New(t)
 	answer := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
@@ -214,6 +215,7 @@ func newUpstreamScene(t *testing.T) *upstreamScene {
 	})
 	s := &upstreamScene{w: w, password: rand.Text(), all: []*world.Origin{
 		w.HTTPS("web.corp.example", answer), w.HTTP("clear.corp.example", answer), w.HTTPS("git.corp.example", gitServer(t, t.TempDir())),
+		w.HTTPS("npm.corp.example", npmRegistry(t, "https://npm.corp.example", "https://npm.corp.example")),
 		w.HTTPS("ws.corp.example", wsEcho()), w.HTTP("ws-clear.corp.example", wsEcho()), w.HTTPS("unread.example.net", answer),
 		w.TCP("banner.corp.example", 2525, func(c net.Conn) {
 			io.WriteString(c, "220 hello\n") // speaks first
@@ -242,10 +244,12 @@ func (s *upstreamScene) pen(t *testing.T, upstream string) *pen {
 	return p
 }
 
-// everything goes through the upstream: both HTTP versions, clear text, uploads,
-// git, WebSocket, raw TCP whose server speaks first, and TLS that is not read.
-func (s *upstreamScene) everything(t *testing.T, p *pen) {
+// everything goes through the upstream, by the proxy's own log, too: both HTTP
+// versions, clear text, uploads, git (clone, fetch), npm, WebSocket, raw TCP whose
+// server speaks first, and TLS that is not read.
+func (s *upstreamScene) everything(t *testing.T, p *pen, proxy *proxyServer) {
 	t.Helper()
+	p.npmProject("npm.corp.example")
 	p.Home.Write(t, "project/upload", strings.Repeat("u", 3<<20))
 	results := []world.Result{
 		p.Sh(`set -e
@@ -255,7 +259,8 @@ curl -sS 'http://clear.corp.example/plain?a=b' http://clear.corp.example/again -
 curl -sS --data-binary @upload http://clear.corp.example/up
 curl -sS --http2-prior-knowledge http://clear.corp.example/h2c
 curl -sS https://unread.example.net/unread
-git clone -q https://git.corp.example/repo.git && cat repo/file
+git clone -q https://git.corp.example/repo.git && cat repo/file && git -C repo fetch origin 2>&1 && echo fetched
+npm install --silent left-pen && cat node_modules/left-pen/index.js
 exec 3<>/dev/tcp/banner.corp.example/2525 && read -r -u 3 line && echo "$line" && echo ping >&3 && read -r -u 3 line && echo "$line"
 env; cat /proc/*/environ | tr '\0' '\n'`),
 		p.Run(p.self(), "client:ws", "wss://ws.corp.example/chat"),
@@ -263,11 +268,15 @@ env; cat /proc/*/environ | tr '\0' '\n'`),
 	}
 	world.WantOutput(t, results[0], 0, "HTTP/1.1 web.corp.example /one got 0, login []", "HTTP/2.0 web.corp.example /two", "/up got 3145728", "/up2 got 3145728",
 		"HTTP/1.1 clear.corp.example /plain?a=b got 0, login []", "clear.corp.example /again", "clear.corp.example /up got 3145728", "HTTP/2.0 clear.corp.example /h2c",
-		"unread.example.net /unread", "seed-content", "220 hello\nping\n")
+		"unread.example.net /unread", "seed-content", "fetched", "from-the-registry", "220 hello\nping\n")
 	world.WantOutput(t, results[1], 0, "echoed")
 	world.WantOutput(t, results[2], 0, "echoed")
+	log := proxy.asked(t)
 	for _, o := range s.all {
 		p.wantVia(o, "corp", s.resolves)
+		if !strings.Contains(log, o.Name) && !strings.Contains(log, o.Addr.String()) {
+			t.Errorf("%s is not in the proxy's log:\n%s", o.Name, log)
+		}
 	}
 	p.wantNoPassword(s.password, results...)
 }
@@ -285,7 +294,7 @@ func TestUpstreamSquid(t *testing.T) {
 			proxy := squid(t, s.w, "proxy."+c.name+".example", c.kind, basicLogin(t, "corp", password), s.known()...)
 			url := c.kind + "://" + proxy.Name + ":3128"
 			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
-			s.everything(t, p)
+			s.everything(t, p, proxy)
 			log := proxy.asked(t)
 			for _, want := range []string{"CONNECT web.corp.example:443", "GET http://clear.corp.example/plain?a=b", "CONNECT banner.corp.example:2525", "CONNECT clear.corp.example:80", "CONNECT ws-clear.corp.example:80"} {
 				if !strings.Contains(log, want) {
@@ -306,18 +315,19 @@ func TestUpstreamSquid(t *testing.T) {
 }
 
 // socks starts a SOCKS5 server at a name: microsocks, or dante without login.
-func socks(t *testing.T, w *world.World, name, program, password string) *world.Origin {
+func socks(t *testing.T, w *world.World, name, program, password string) *proxyServer {
 	t.Helper()
 	prog := world.Tool(t, program)
 	o := w.Place(name, 1080)
 	dir := serverDir(t)
+	log := filepath.Join(dir, "log")
 	argv := []string{"-i", o.Addr.String(), "-p", "1080"}
 	if password != "" {
 		argv = append(argv, "-u", "corp", "-P", password)
 	}
 	if program == "danted" {
 		conf := filepath.Join(dir, "danted.conf")
-		if err := os.WriteFile(conf, []byte(fmt.Sprintf("logoutput: %s/log\ninternal: %s port = 1080\nexternal: %[2]s\nclientmethod: none\nsocksmethod: none\nclient pass { from: 0/0 to: 0/0 }\nsocks pass { from: 0/0 to: 0/0 }\n", dir, o.Addr)), 0o644); err != nil {
+		if err := os.WriteFile(conf, []byte(fmt.Sprintf("logoutput: %s\ninternal: %s port = 1080\nexternal: %[2]s\nclientmethod: none\nsocksmethod: none\nclient pass { from: 0/0 to: 0/0 }\nsocks pass { from: 0/0 to: 0/0 log: connect }\n", log, o.Addr)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		argv = []string{"-f", conf, "-p", filepath.Join(dir, "pid")}
@@ -325,14 +335,22 @@ func socks(t *testing.T, w *world.World, name, program, password string) *world.
 	_, attr := serverUser(t, dir)
 	cmd := exec.Command(prog, argv...)
 	cmd.SysProcAttr, cmd.Dir = attr, dir
+	if program != "danted" {
+		f, err := os.Create(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.Stderr = f
+	}
 	w.Start(cmd)
 	t.Cleanup(func() {
-		if b, err := os.ReadFile(filepath.Join(dir, "log")); t.Failed() && err == nil {
+		if b, err := os.ReadFile(log); t.Failed() && err == nil {
 			t.Logf("%s: %s", program, b)
 		}
 	})
 	w.WaitFor(o, 20*time.Second)
-	return o
+	return &proxyServer{o, log}
 }
 
 // The names are resolved at the proxy: here by the internet's DNS, as the proxy
@@ -354,7 +372,7 @@ func TestUpstreamSOCKS(t *testing.T) {
 			s.resolves = true
 			url := "socks5://" + proxy.Name + ":1080"
 			p := s.pen(t, fmt.Sprintf("{url: %q%s}", url, c.login))
-			s.everything(t, p)
+			s.everything(t, p, proxy)
 			r := p.Sh("curl -sS -w '%{http_code}' https://unknown.corp.example/")
 			world.WantOutput(t, r, 0, "upstream corp ("+url+") refused for unknown.corp.example:443: ", "is the target known and open there?", "502")
 			if c.login != "" {
