@@ -8,6 +8,7 @@ import (
 
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
+	"github.com/penstock/penstock/sandbox/container"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
@@ -101,7 +102,8 @@ const endTime = time.Second
 
 // notBuilt says why a pen that is being built has failed with err: by the word of
 // its shim, of its first process that could not execute the sandbox, or by how it
-// ended. What the sandbox itself said is on the caller's terminal.
+// ended, and by what the container refuses. What the sandbox itself said is on the
+// caller's terminal.
 func (s *session) notBuilt(ctx context.Context, err error) error {
 	var told *shim.ExecError
 	if errors.As(err, &told) {
@@ -124,7 +126,14 @@ func (s *session) notBuilt(ctx context.Context, err error) error {
 	if werr != nil {
 		return err
 	}
-	return fmt.Errorf("%w (%v)", err, state)
+	err = fmt.Errorf("%w (%v)", err, state)
+	// Of what the sandbox does first some is refused in most containers.
+	tried, terr := container.Try(ctx, s.cfg.Host.Self)
+	if terr != nil {
+		return err
+	}
+	place := container.Read()
+	return container.Because(err, &place, tried)
 }
 
 // settleTimeout bounds the wait for the pen's first process to be as it stays.

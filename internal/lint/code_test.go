@@ -63,8 +63,10 @@ var surroundings = map[string][]string{
 	// The first process of the pen: its environment is what it clears.
 	"agent/shim": {"os.Exit", "os.Environ", "os/signal"},
 	"agent/wasm": {"os.Exit", "os.Environ", "os/signal"},
-	// The mains of two roles; and which container runtime this is, for a diagnosis.
-	"sandbox/netns": {"os.Args", "os.Environ", "os.Getenv"},
+	// The mains of two roles.
+	"sandbox/netns": {"os.Args", "os.Environ"},
+	// Which engine's container this is, for a diagnosis.
+	"sandbox/container": {"os.Environ"},
 	// The default of LoadOptions.Environ, of which only HOME is asked.
 	"policy": {"os.Getenv"},
 	// The main of its role, which must outlive what ends the others.

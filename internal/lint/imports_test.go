@@ -53,6 +53,7 @@ var layers = []layer{
 	{dir: "internal/sessionbench", test: true},
 	{dir: "internal/bench", test: true},
 	{dir: "e2e", test: true},
+	{dir: "packaging", test: true}, // tools that make packages and images
 }
 
 // layerOf returns the layer of a package's directory, nil if none was declared.

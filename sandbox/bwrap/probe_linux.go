@@ -12,7 +12,9 @@ import (
 
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/confine"
+	"github.com/penstock/penstock/sandbox/container"
 	"github.com/penstock/penstock/sandbox/posture"
+	"golang.org/x/sys/unix"
 )
 
 // probeTime bounds the trial run.
@@ -32,7 +34,7 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 		return nil, err
 	}
 	defer f.Close()
-	cmd := exec.CommandContext(ctx, b.path, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts",
+	cmd := exec.CommandContext(ctx, b.path, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "pen",
 		"--disable-userns", "--cap-drop", "ALL", "--seccomp", "3", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev",
 		"--", "/bin/sh", "-c", "grep -E '^(CapBnd|NoNewPrivs|Seccomp):' /proc/self/status")
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
@@ -40,7 +42,8 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return nil, explain(err, errs.String())
+		place := container.Read()
+		return nil, explain(err, errs.String(), &place)
 	}
 	status := strings.Join(strings.Fields(out.String()), " ")
 	if status != "CapBnd: 0000000000000000 NoNewPrivs: 1 Seccomp: 2" {
@@ -74,8 +77,28 @@ func (*Backend) Capabilities(landlock int) []sandbox.Capability {
 	return c
 }
 
+// refusal is what bwrap says of a step that containers refuse.
+func refusal(said string) *container.Tried {
+	var errno error = unix.EPERM
+	switch {
+	case strings.HasSuffix(said, unix.EACCES.Error()) || strings.HasSuffix(said, "Permission denied"):
+		errno = unix.EACCES
+	case strings.HasSuffix(said, "No space left on device"):
+		return &container.Tried{} // a limit of the machine's
+	}
+	switch {
+	case strings.Contains(said, "set hostname"):
+		return &container.Tried{Hostname: errno}
+	case strings.Contains(said, "mount proc"):
+		return &container.Tried{Proc: errno}
+	case strings.Contains(said, "to creat") || strings.Contains(said, "Creating new namespace failed"):
+		return &container.Tried{Namespaces: errno}
+	}
+	return &container.Tried{}
+}
+
 // explain turns what bwrap wrote into a cause and a fix.
-func explain(err error, stderr string) error {
+func explain(err error, stderr string, p *container.Place) error {
 	said := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(stderr), "bwrap: "))
 	if i := strings.IndexByte(said, '\n'); i >= 0 {
 		said = said[:i]
@@ -95,10 +118,8 @@ func explain(err error, stderr string) error {
 		e.Fix = "AppArmor restricts user namespaces here: sysctl kernel.apparmor_restrict_unprivileged_userns=0, or install a profile for bwrap that allows userns"
 	case strings.Contains(said, "No permissions to creat") || strings.Contains(said, "Creating new namespace failed"):
 		e.Fix = "user namespaces are off: sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000; in a container, allow them in its seccomp profile"
-	case strings.Contains(said, "mount proc"):
-		e.Fix = "the container hides parts of /proc: run it with --security-opt systempaths=unconfined"
 	case strings.Contains(said, "seccomp"):
 		e.Fix = "the kernel needs CONFIG_SECCOMP_FILTER"
 	}
-	return e
+	return container.Because(e, p, refusal(said))
 }

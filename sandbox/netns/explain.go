@@ -6,18 +6,20 @@ import (
 	"io/fs"
 	"strconv"
 	"syscall"
+
+	"github.com/penstock/penstock/sandbox/container"
 )
 
 // Facts are what is known of the machine when a step has failed. Numbers are
 // -1, and strings empty, where the kernel or the distribution has no such thing.
 type Facts struct {
-	UsernsClone    int    // kernel.unprivileged_userns_clone (Debian)
-	MaxUserns      int    // user.max_user_namespaces
-	MaxNetns       int    // user.max_net_namespaces
-	AppArmorUserns int    // kernel.apparmor_restrict_unprivileged_userns (Ubuntu)
-	ModulesOff     int    // kernel.modules_disabled
-	Seccomp        int    // Seccomp: of /proc/self/status; 2 is a filter
-	Container      string // "docker", "podman", "lxc", "kubernetes"…; "" outside
+	UsernsClone    int // kernel.unprivileged_userns_clone (Debian)
+	MaxUserns      int // user.max_user_namespaces
+	MaxNetns       int // user.max_net_namespaces
+	AppArmorUserns int // kernel.apparmor_restrict_unprivileged_userns (Ubuntu)
+	ModulesOff     int // kernel.modules_disabled
+	Seccomp        int // Seccomp: of /proc/self/status; 2 is a filter
+	Place          container.Place
 	Executable     string // absolute path of this program
 	Kernel         string // release, as uname -r
 	ModuleDir      bool   // /lib/modules/<release> exists
@@ -35,9 +37,9 @@ func explain(step Step, err error, f Facts) *Error {
 		// Ubuntu 24.04 lets an unconfined program make the namespace and then
 		// denies it every capability inside.
 		e.Cause, e.Fix = "AppArmor lets no unconfined program use a user namespace (kernel.apparmor_restrict_unprivileged_userns=1)", appArmorFix(f)
-	case denied(err) && f.Container != "":
-		e.Cause = "the " + f.Container + " container's seccomp or LSM profile forbids it"
-		e.Fix = containerFix(f)
+	case denied(err) && (f.Place.Engine != "" || f.Place.Foreign):
+		// What is refused in a namespace that could be made is a security module's.
+		e.Cause, e.Fix = container.Explain(&f.Place, &container.Tried{Mount: syscall.EACCES})
 	case step == StepIPv6 && (errors.Is(err, syscall.EROFS) || denied(err)):
 		e.Cause = "IPv6 is off by default and /proc/sys can't be written here"
 		e.Fix = "sysctl -w net.ipv6.conf.default.disable_ipv6=0, or start the container with --sysctl net.ipv6.conf.default.disable_ipv6=0"
@@ -91,8 +93,8 @@ func explainNamespace(err error, f Facts) (cause, fix string) {
 		return "the kernel lets only root make user namespaces (kernel.unprivileged_userns_clone=0)", "sudo sysctl -w kernel.unprivileged_userns_clone=1"
 	case denied(err) && f.AppArmorUserns == 1 && !f.Root:
 		return "AppArmor lets no unconfined program use a user namespace (kernel.apparmor_restrict_unprivileged_userns=1)", appArmorFix(f)
-	case denied(err) && f.Container != "":
-		return "the " + f.Container + " container's seccomp profile forbids user namespaces", containerFix(f)
+	case denied(err) && (f.Place.Engine != "" || f.Place.Foreign):
+		return container.Explain(&f.Place, &container.Tried{Namespaces: err})
 	case denied(err) && f.Seccomp == 2:
 		return "a seccomp filter on this process forbids user namespaces (a service manager, a container or another sandbox)",
 			"start penstock outside of it; in a systemd unit remove RestrictNamespaces="
@@ -129,7 +131,7 @@ func explainNetfilter(step Step, err error, f Facts) (cause, fix string) {
 	cause = "the kernel lacks " + module
 	all := "nf_tables nft_chain_nat nft_ct nft_redir nft_reject_inet nft_log nfnetlink_log"
 	switch {
-	case f.Container != "":
+	case f.Place.Engine != "":
 		return cause + ", and a container can't load modules", "on the host: sudo modprobe -a " + all
 	case f.ModulesOff == 1:
 		return cause + ", and loading modules is switched off (kernel.modules_disabled=1)", "load them before it is: echo " + all + " | tr ' ' '\\n' | sudo tee /etc/modules-load.d/penstock.conf, then restart"
@@ -148,14 +150,4 @@ func appArmorFix(f Facts) string {
 		exe = "/usr/local/bin/penstock"
 	}
 	return fmt.Sprintf(`printf 'abi <abi/4.0>,\nprofile penstock-local %s flags=(unconfined) {\n  userns,\n}\n' | sudo tee /etc/apparmor.d/penstock-local && sudo apparmor_parser -r /etc/apparmor.d/penstock-local`, exe)
-}
-
-func containerFix(f Facts) string {
-	switch f.Container {
-	case "kubernetes":
-		return "set securityContext.seccompProfile.type: Unconfined (or a Localhost profile that allows clone, unshare, mount) and appArmorProfile.type: Unconfined for this container"
-	case "lxc":
-		return "set lxc.apparmor.profile=unconfined and security.nesting=true for this container"
-	}
-	return "start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/penstock/penstock/sandbox/container"
 )
 
 // unknown is a machine of which nothing was found out.
@@ -43,12 +45,12 @@ func TestExplain(t *testing.T) {
 			"kernel.apparmor_restrict_unprivileged_userns=1", "apparmor_parser -r /etc/apparmor.d/penstock-local"},
 		{"ubuntu 24.04, as root", StepLink, syscall.EPERM, unknown(func(f *Facts) { f.AppArmorUserns, f.Root = 1, true }),
 			"denies it", "journalctl"},
-		{"docker", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Container, f.Seccomp = "docker", 2 }),
-			"docker container's seccomp profile", "--security-opt seccomp=unconfined"},
-		{"kubernetes", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Container = "kubernetes" }),
+		{"docker", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Place, f.Seccomp = container.Place{Engine: "docker", Seccomp: true}, 2 }),
+			"docker container: its seccomp profile refuses user namespaces", "--security-opt seccomp=penstock-seccomp.json"},
+		{"kubernetes", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Place.Engine = "kubernetes" }),
 			"kubernetes container", "seccompProfile"},
-		{"lxc", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Container = "lxc" }), "lxc container", "security.nesting=true"},
-		{"docker, inside", StepLink, syscall.EPERM, unknown(func(f *Facts) { f.Container = "docker" }), "docker container's", "apparmor=unconfined"},
+		{"lxc", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Place.Engine = "lxc" }), "lxc container", "security.nesting=true"},
+		{"docker, inside", StepLink, syscall.EPERM, unknown(func(f *Facts) { f.Place.Engine = "docker" }), "docker container: a security module", "apparmor=unconfined"},
 		{"service manager", StepNamespace, syscall.EPERM, unknown(func(f *Facts) { f.Seccomp = 2 }), "seccomp filter", "RestrictNamespaces"},
 		{"selinux or chroot", StepNamespace, syscall.EPERM, unknown(nil), "security module", "chroot"},
 		{"processes", StepNamespace, syscall.EAGAIN, unknown(nil), "limit of processes", "ulimit -u"},
@@ -56,7 +58,7 @@ func TestExplain(t *testing.T) {
 		{"no nf_tables", StepNftables, syscall.EPROTONOSUPPORT, unknown(nil), "lacks nf_tables", "modprobe -a nf_tables"},
 		{"no netfilter subsystem", StepNftables, syscall.EINVAL, unknown(nil), "lacks nf_tables", "5.2"},
 		{"no nat", StepNAT, syscall.ENOENT, unknown(nil), "nft_chain_nat", "modprobe"},
-		{"no nat, container", StepNAT, syscall.EOPNOTSUPP, unknown(func(f *Facts) { f.Container = "docker" }), "container can't load modules", "on the host: sudo modprobe"},
+		{"no nat, container", StepNAT, syscall.EOPNOTSUPP, unknown(func(f *Facts) { f.Place.Engine = "docker" }), "container can't load modules", "on the host: sudo modprobe"},
 		{"no ct", StepRules, syscall.ENOENT, unknown(nil), "nft_ct", "modprobe"},
 		{"no redirect", StepRedirect, syscall.ENOENT, unknown(nil), "nft_redir", "modprobe"},
 		{"no reject or log", StepReject, syscall.ENOENT, unknown(nil), "nft_reject_inet or nft_log", "nft_reject_inet"},

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/penstock/penstock/sandbox/container"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,26 +42,8 @@ func readFacts() Facts {
 		_, err := os.Stat("/lib/modules/" + f.Kernel)
 		f.ModuleDir = err == nil
 	}
-	f.Container = container()
+	f.Place = container.Read()
 	return f
-}
-
-// container names the kind of container this process is in. Each of these marks
-// is put there by the runtime itself.
-func container() string {
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
-		return "kubernetes"
-	}
-	if _, err := os.Stat("/.dockerenv"); err == nil {
-		return "docker"
-	}
-	if _, err := os.Stat("/run/.containerenv"); err == nil {
-		return "podman"
-	}
-	if v, err := readSmall("/run/systemd/container"); err == nil && v != "" {
-		return v
-	}
-	return ""
 }
 
 func sysctl(name string) int {

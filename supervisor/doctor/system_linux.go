@@ -6,6 +6,7 @@ import (
 	"os"
 	"unsafe"
 
+	"github.com/penstock/penstock/sandbox/container"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,9 +20,33 @@ func (x *examination) system() {
 		x.controlGroups(m)
 		x.appArmor(m, x.Host.Self)
 	}
+	x.container(container.Read())
 	x.landlock()
 	x.seccomp()
 	x.pty()
+}
+
+// container says in which one this is, if it is one, and what it refuses pens.
+func (x *examination) container(p container.Place) {
+	if !p.Inside() {
+		return
+	}
+	tried, err := container.Try(x.ctx, x.Host.Self)
+	if err != nil {
+		x.bad(Warn, "system", "container", err, "")
+		return
+	}
+	if cause, fix := container.Explain(&p, tried); cause != "" {
+		x.bad(Fail, "system", "container", errors.New(cause), fix)
+		return
+	}
+	// Owned by the machine's root, whom no capability has to help.
+	const dangerous = "/proc/sys/kernel/core_pattern"
+	if !p.Nested && p.Engine != "" && unix.Access(dangerous, unix.W_OK) == nil {
+		x.bad(Warn, "system", "container", fmt.Errorf("this is %s, and whoever gets to be its root outside of pens can write the machine's %s", &p, dangerous), "start it as another user (--user 1000), or rootless")
+		return
+	}
+	x.ok("system", "container", "this is %s: it lets pens have namespaces, mounts and a /proc of their own", &p)
 }
 
 // landlock asks for the ABI by the system call's own means: a null attribute

@@ -5,6 +5,7 @@ import (
 
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/container"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/janitor"
@@ -26,6 +27,8 @@ func init() {
 		role = func() int { return none.Main(os.Args[2:]) }
 	case janitor.Role:
 		role = janitor.Main
+	case container.Role:
+		role = container.Main
 	case janitor.GroupsRole:
 		role = janitor.GroupsMain
 	default:
