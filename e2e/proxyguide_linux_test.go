@@ -73,6 +73,19 @@ func TestProxyGuideNTLM(t *testing.T) {
 	}
 }
 
+func TestProxyGuideKeyring(t *testing.T) {
+	s := newGuideScene(t, "A password in the keyring")
+	p := s.proxy(t, "proxy.corp.example", "http", basicLogin(t, "agent", s.password))
+	k := newKeyring(t, s.w, s.pen.Home, s.pen.Opts)
+	k.Unlock("password")
+	k.Store("Proxy", s.password, "service", "proxy", "account", "agent")
+	s.pen.Opts.Env = append(s.pen.Opts.Env, "DBUS_SESSION_BUS_ADDRESS="+k.Address)
+	s.works(t)
+	if log := p.asked(t); !strings.Contains(log, "CONNECT www.example.org:443 agent ") {
+		t.Error(log)
+	}
+}
+
 func TestProxyGuideCertificates(t *testing.T) {
 	s := newGuideScene(t, "Certificates")
 	s.proxy(t, "proxy.corp.example", "https", squidLogin{clients: s.w.CA()})

@@ -100,19 +100,20 @@ func TestSecretsGuide(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPen(t, w)
+	k := newKeyring(t, w, p.Home, p.Opts)
+	k.Unlock("password")
 	changing := p.Home.Write(t, ".config/example/changing", other)
 	w.HTTPS("rotate.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if err := os.WriteFile(changing, []byte(value), 0o644); err != nil {
 			t.Error(err)
 		}
+		k.Store("Changing", value, "service", "changing")
 		fmt.Fprintln(rw, "the service has another key now")
 	}))
 	p.Home.Write(t, ".config/example/key", value+"\n")
 	p.Home.Write(t, ".config/example/key.b64", base64.StdEncoding.EncodeToString([]byte(value)))
 	credentials := filepath.Dir(p.Home.Write(t, "credentials/example-key", value))
 	p.Opts.Env = append(p.Opts.Env, "EXAMPLE_KEY="+value, "OTHER_KEY="+other, "CLIENT_SECRET="+clientSecret, "VAULT_TOKEN="+vaultToken, "REAL_ACCESS_KEY=AKIAREALREALREALREAL", "REAL_SECRET_KEY="+awsKey, "CREDENTIALS_DIRECTORY="+credentials)
-	k := newKeyring(t, w, p.Home, p.Opts)
-	k.Unlock("password")
 	k.Store("Example key", value, "service", "example", "account", "me")
 	p.Opts.Env = append(p.Opts.Env, "DBUS_SESSION_BUS_ADDRESS="+k.Address)
 	guide, _, _ := strings.Cut(string(doc), "\n## Recipes\n")
@@ -132,6 +133,7 @@ func TestSecretsGuide(t *testing.T) {
 		p.Ran = true
 		for _, version := range []string{"--http1.1", "--http2"} {
 			p.Home.Write(t, ".config/example/changing", other)
+			k.Store("Changing", other, "service", "changing")
 			r := w.Run(p.Home, p.Opts, world.Penstock(t), "run", "--policy", file, "--ca", w.CA(), "--", "/bin/bash", "-c",
 				strings.ReplaceAll(blocks["sh"], "curl -sS", "curl -sS "+version))
 			out := world.Lines(r.Stdout)

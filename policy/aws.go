@@ -58,9 +58,9 @@ func (p *parser) aws(s *Secret, n *yaml.Node) {
 		}
 	}
 	seen := p.fields(n, "aws", []field{
-		{"access_key", func(n *yaml.Node) { a.AccessKey = p.origin(n, "access_key") }},
-		{"secret_key", func(n *yaml.Node) { a.SecretKey = p.origin(n, "secret_key") }},
-		{"session_token", func(n *yaml.Node) { o := p.origin(n, "session_token"); a.SessionToken = &o }},
+		{"access_key", func(n *yaml.Node) { a.AccessKey = p.origin(n, "access_key", forSecret) }},
+		{"secret_key", func(n *yaml.Node) { a.SecretKey = p.origin(n, "secret_key", forSecret) }},
+		{"session_token", func(n *yaml.Node) { o := p.origin(n, "session_token", forSecret); a.SessionToken = &o }},
 		{"services", words(&a.Services, "services")},
 		{"regions", words(&a.Regions, "regions")},
 	})

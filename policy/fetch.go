@@ -96,7 +96,7 @@ func (p *parser) secretFrom(s *Secret, n *yaml.Node) {
 			return
 		}
 	}
-	s.Origin = p.origin(n, "from")
+	s.Origin = p.origin(n, "from", forSecret)
 }
 
 // endpoint reads a URL that the proxy itself asks.
@@ -129,8 +129,8 @@ func (p *parser) oauth2(n *yaml.Node) *OAuth2 {
 	seen := p.fields(n, "oauth2", []field{
 		{"token_url", func(n *yaml.Node) { o.TokenURL = p.endpoint(n, "token_url") }},
 		{"client_id", func(n *yaml.Node) { o.ClientID = p.plain(n, "client_id") }},
-		{"client_secret", func(n *yaml.Node) { v := p.origin(n, "client_secret"); o.ClientSecret = &v }},
-		{"refresh_token", func(n *yaml.Node) { v := p.origin(n, "refresh_token"); o.RefreshToken = &v }},
+		{"client_secret", func(n *yaml.Node) { v := p.origin(n, "client_secret", forSecret); o.ClientSecret = &v }},
+		{"refresh_token", func(n *yaml.Node) { v := p.origin(n, "refresh_token", forSecret); o.RefreshToken = &v }},
 		{"scopes", func(n *yaml.Node) {
 			p.texts(n, "scopes", func(c *yaml.Node, v string) {
 				if !validPlain(v) || strings.ContainsAny(v, ` "\`) {
@@ -177,7 +177,7 @@ func (p *parser) vault(n *yaml.Node) *Vault {
 				v.KV = int(k)
 			}
 		}},
-		{"token", func(n *yaml.Node) { v.Token = p.origin(n, "token") }},
+		{"token", func(n *yaml.Node) { v.Token = p.origin(n, "token", forSecret) }},
 		{"namespace", func(n *yaml.Node) { v.Namespace = p.plain(n, "namespace") }},
 	})
 	for _, key := range []string{"url", "path", "field", "token"} {

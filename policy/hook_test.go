@@ -87,7 +87,7 @@ func TestWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := q.Hooks()[0].Asks.(*Webhook); w.URL != "https://hooks.example:443/a/b?c" || w.KeyEnv != "SOC_KEY" || q.Hooks()[0].Compiled() != nil {
+	if w := q.Hooks()[0].Asks.(*Webhook); w.URL != "https://hooks.example:443/a/b?c" || w.Key.Env != "SOC_KEY" || q.Hooks()[0].Compiled() != nil {
 		t.Errorf("%+v", w)
 	}
 	for name, c := range map[string]struct {
@@ -112,7 +112,7 @@ func TestWebhook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range [][2]string{{`"https://hooks`, `"http://hooks`}, {`"key_env":"SOC_KEY"`, `"key_env":""`}, {`"key_env":"SOC_KEY"`, `"key_env":"A B"`}, {`"key_env":"SOC_KEY"`, `"key_env":"A","key_file":"/k"`}, {`hooks.example:443`, `host.penstock.internal:443`}} {
+	for _, c := range [][2]string{{`"https://hooks`, `"http://hooks`}, {`"key":{"env":"SOC_KEY"}`, `"key":{}`}, {`"key":{"env":"SOC_KEY"}`, `"key":{"env":"A B"}`}, {`"key":{"env":"SOC_KEY"}`, `"key":{"env":"A","file":"/k"}`}, {`"key":{"env":"SOC_KEY"}`, `"key":{"file":"k"}`}, {`"key":{"env":"SOC_KEY"}`, `"key":{"keyring":"b=c,a=b"}`}, {`"key":{"env":"SOC_KEY"}`, `"key":{"keyring":"a=b","every":1000000000}`}, {`hooks.example:443`, `host.penstock.internal:443`}} {
 		forged := strings.Replace(string(b), c[0], c[1], 1)
 		if forged == string(b) {
 			t.Fatalf("%s is not in %s", c[0], b)
@@ -264,7 +264,7 @@ func TestHookForged(t *testing.T) {
 	for _, c := range [][2]string{
 		{`"name":"h"`, `"name":"H"`}, {`"on":["request"]`, `"on":[]`}, {`"on":["request"]`, `"on":["none"]`}, {`"on":["request"]`, `"on":["request","request"]`},
 		{`"timeout_ns":1000000000`, `"timeout_ns":-1`}, {`"timeout_ns":1000000000`, `"timeout_ns":99000000000`}, {`"concurrency":1`, `"concurrency":-1`}, {`"concurrency":1`, `"concurrency":100000`},
-		{`"text":"\"next\""`, `"text":""`}, {`"cel":{`, `"exec":{`}, {`"cel":{`, `"http":{"url":"https://a.example/","key_env":"A"},"cel":{`}, {`"asks":{`, `"asks":{},"ask":{`}, {`"pattern":"a.example"`, `"pattern":"a*b"`},
+		{`"text":"\"next\""`, `"text":""`}, {`"cel":{`, `"exec":{`}, {`"cel":{`, `"http":{"url":"https://a.example/","key":{"env":"A"}},"cel":{`}, {`"asks":{`, `"asks":{},"ask":{`}, {`"pattern":"a.example"`, `"pattern":"a*b"`},
 	} {
 		forged := strings.Replace(string(b), c[0], c[1], 1)
 		if forged == string(b) {

@@ -39,6 +39,24 @@ func TestKeyringLayers(t *testing.T) {
 	}
 }
 
+// TestKeyringOthers: the same is so of proxies' passwords and webhooks' keys, and of
+// commands.
+func TestKeyringOthers(t *testing.T) {
+	for _, from := range []string{"'keyring:a=b'", "{keyring: 'a=b'}", "{command: [pass, show, a]}"} {
+		for owner, text := range map[string]string{
+			"upstream": "version: 1\negress: {upstreams: {p: {url: 'http://p.example:1', from: " + from + "}}}\n",
+			"hook":     "version: 1\nhooks: [{name: h, on: [request], http: 'https://h.example/', key: " + from + "}]\n",
+		} {
+			if _, err := Parse("f", User, []byte(text)); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+			if _, err := Parse("f", Project, []byte(text)); err == nil || !strings.Contains(err.Error(), "a project's policy can't ") || !strings.Contains(err.Error(), "declare the "+owner+" in your own policy") {
+				t.Errorf("%s as a project's: %v", text, err)
+			}
+		}
+	}
+}
+
 // TestKeyringTie: attributes in another order are the same source.
 func TestKeyringTie(t *testing.T) {
 	two := func(from string) error {

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"net/netip"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -82,7 +81,7 @@ func (p *parser) upstream(k, n *yaml.Node, name string) (Upstream, bool) {
 				p.fail(n, "write the name only; the password comes from where from says", "user is empty, or has a colon or a control character")
 			}
 		}},
-		{"from", func(n *yaml.Node) { u.Env, u.File = p.valueFrom(n, "from", "a proxy's password") }},
+		{"from", func(n *yaml.Node) { u.Origin = p.origin(n, "from", forProxy) }},
 		{"auth", func(n *yaml.Node) {
 			if v, ok := p.enum(n, "auth", []string{"basic", Negotiate, NTLM}); ok && v != "basic" {
 				u.Auth = v
@@ -144,27 +143,4 @@ func (p *parser) patterns(n *yaml.Node, what string) []LimitPattern {
 		}
 	})
 	return v
-}
-
-// valueFrom reads where a value is that never stands in a policy.
-func (p *parser) valueFrom(n *yaml.Node, key, what string) (env, file string) {
-	v, ok := p.text(n, key)
-	if !ok {
-		return "", ""
-	}
-	if name, ok := strings.CutPrefix(v, "env:"); ok {
-		if !validEnv(name) {
-			p.fail(n, "write env:NAME", "%s is not a name of a variable", quote(name))
-		}
-		return name, ""
-	}
-	if path, ok := strings.CutPrefix(v, "file:"); ok {
-		if msg, hint := badPath(path); msg != "" {
-			p.fail(n, hint, "path %s %s", quote(path), msg)
-		}
-		return "", path
-	}
-	// Not quoted: it may be the credential itself.
-	p.fail(n, "write env:NAME or file:PATH; "+what+" never stands in a policy", "%s is neither env: nor file:", key)
-	return "", ""
 }

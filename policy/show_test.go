@@ -30,6 +30,8 @@ egress:
     mtls: {url: "https://m.corp.example:3129", client_cert: /etc/m.pem, client_key: /etc/m.key}
     auto: {pac: /etc/corp.pac, among: [corp, krb, direct], my_address: 10.1.2.3}
     nt: {url: "http://nt.corp.example:3128", auth: ntlm, user: 'CORP\me', from: "env:PROXY_PASSWORD"}
+    ring: {url: "http://ring.corp.example:3128", user: me, from: "keyring:service=proxy"}
+    run: {url: "http://run.corp.example:3128", from: {command: [pass, show, proxy]}}
     socks: {urls: ["socks5://192.0.2.1:1080", "socks5h://[2001:db8::9]:1080"], from: "file:/run/login"}
   allow:
     - host: api.example.com
@@ -58,6 +60,7 @@ secrets:
   - {name: RUN, from: {command: [pass, show, "a b: \"c\""], every: 10m, expires: 1h}, hosts: [y.example], basic: {user: "a, b"}}
   - {name: CRED, from: "credential:c.d", hosts: [y.example], query: "a[b]"}
   - {name: ITEM, from: "keyring:service=a b,account=x=y", hosts: [k.example], header: x-item}
+  - {name: AGAIN, from: {keyring: "service=c", every: 10m, expires: 1h}, hosts: [k.example], header: x-again}
   - {name: LABEL, from: "keyring:Clé de l'API", hosts: [k.example], header: x-label}
   - {name: FIELD, from: "env:F", hosts: [y.example], json: a.b}
   - {name: MESSAGE, from: "env:F", hosts: [y.example], websocket: {json: "a.b c"}}

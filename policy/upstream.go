@@ -21,11 +21,10 @@ type Upstream struct {
 	// URLs are SCHEME://HOST:PORT in the order in which they are tried; all have
 	// the same scheme.
 	URLs []string `json:"urls"`
-	// Env or File, if any, says where its credentials are: the password when User
+	// Origin, if any, says where its credentials are: the password when User
 	// is set, else "user:password". The value itself is never in a policy.
 	User string `json:"user,omitempty"`
-	Env  string `json:"env,omitempty"`
-	File string `json:"file,omitempty"` // absolute
+	Origin
 	// Auth is "" for a password (Basic, or SOCKS5's), NTLM for one that is not sent,
 	// or Negotiate; then Env or File says where a Kerberos credential cache is, and
 	// KDC which hosts have tickets, HOST:PORT.
@@ -73,7 +72,7 @@ func (u *Upstream) Proxies() []Proxy { return u.proxies }
 func (u *Upstream) KDCs() []Proxy { return u.kdcs }
 
 // LogsIn says whether the proxy gets credentials.
-func (u *Upstream) LogsIn() bool { return u.Env != "" || u.File != "" }
+func (u *Upstream) LogsIn() bool { return u.Origin.set() }
 
 func (u *Upstream) excepts(t *hooks.Target) bool {
 	return slices.ContainsFunc(u.Except, func(p LimitPattern) bool {
@@ -103,11 +102,8 @@ func (u *Upstream) text() string {
 	if u.User != "" {
 		t += ", user: " + quoteYAML(u.User)
 	}
-	switch {
-	case u.Env != "":
-		t += ", from: " + quoteYAML("env:"+u.Env)
-	case u.File != "":
-		t += ", from: " + quoteYAML("file:"+u.File)
+	if u.LogsIn() {
+		t += ", from: " + u.Origin.text()
 	}
 	if u.Auth != "" {
 		t += ", auth: " + u.Auth
@@ -153,7 +149,7 @@ func (u *Upstream) finish() error {
 		return nil
 	case len(u.URLs) == 0 || len(u.URLs) > maxProxies:
 		return errors.New("an upstream has from 1 to " + strconv.Itoa(maxProxies) + " URLs")
-	case u.Env != "" && u.File != "" || u.Env != "" && !validEnv(u.Env) || u.User != "" && !u.LogsIn():
+	case u.User != "" && !u.LogsIn() || u.LogsIn() && !u.Origin.validOnce(u.From.Layer):
 		return errors.New("the credentials of an upstream have no source")
 	case !validLogin(u.User):
 		return errors.New("the user of an upstream has a colon or a control character")
@@ -215,6 +211,8 @@ func (u *Upstream) checkAuth() (msg, hint string) {
 	switch {
 	case !u.LogsIn():
 		return "has no credential cache", `add from: "env:KRB5CCNAME", or file:PATH of what kinit has made`
+	case u.Env == "" && u.File == "":
+		return "has a credential cache that is in no file", `write from: "env:KRB5CCNAME", or file:PATH of what kinit has made`
 	case u.User != "":
 		return "has a user and logs in by Kerberos", "leave user out: the cache says who"
 	case len(u.KDC) == 0 || len(u.KDC) > maxProxies:

@@ -10,10 +10,9 @@ import (
 // Webhook is the http: of a hook: a URL that is asked, and where the key comes
 // from by which the questions are signed. It holds no value of a key.
 type Webhook struct {
-	URL     string // canonical, of https
-	KeyEnv  string // variable of the host; or
-	KeyFile string // absolute path
-	Client  ClientCert
+	URL    string // canonical, of https
+	Key    Origin
+	Client ClientCert
 
 	target hooks.Target
 }
@@ -62,7 +61,7 @@ func readWebhook(p *parser, h *hookNode) Runner {
 		p.fail(h.Node, "add key: env:NAME or file:PATH, a secret that you share with who answers", "the hook has no key to sign its questions with")
 		return nil
 	}
-	w.KeyEnv, w.KeyFile = p.valueFrom(h.values["key"], "key", "a key")
+	w.Key = p.origin(h.values["key"], "key", forHook)
 	w.Client = p.clientCert(h)
 	if msg, hint := w.Client.check(); msg != "" {
 		p.fail(h.Node, hint, "the hook %s", msg)
@@ -71,29 +70,19 @@ func readWebhook(p *parser, h *hookNode) Runner {
 	return w
 }
 
-// keyText is where a webhook's key comes from, as it is written.
-func (w *Webhook) keyText() string {
-	if w.KeyFile != "" {
-		return "file:" + w.KeyFile
-	}
-	return "env:" + w.KeyEnv
-}
-
 // wireWebhook is a webhook as it travels.
 type wireWebhook struct {
-	URL     string `json:"url"`
-	KeyEnv  string `json:"key_env,omitempty"`
-	KeyFile string `json:"key_file,omitempty"`
-
+	URL    string     `json:"url"`
+	Key    Origin     `json:"key"`
 	Client ClientCert `json:"client,omitzero"`
 }
 
 func (*Webhook) kind() string { return "http" }
 func (w *Webhook) text() string {
-	return "http: " + quoteYAML(w.URL) + ", key: " + quoteYAML(w.keyText()) + w.Client.text()
+	return "http: " + quoteYAML(w.URL) + ", key: " + w.Key.text() + w.Client.text()
 }
-func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.KeyEnv, w.KeyFile, w.Client} }
-func (w *Webhook) variable() string { return w.KeyEnv }
+func (w *Webhook) wire() any        { return &wireWebhook{w.URL, w.Key, w.Client} }
+func (w *Webhook) variable() string { return w.Key.Env }
 func (*Webhook) loosens() string    { return "" }
 
 func (w *Webhook) located(path func(string) (string, bool)) (Runner, string, bool) {
@@ -101,12 +90,12 @@ func (w *Webhook) located(path func(string) (string, bool)) (Runner, string, boo
 	if given, ok := own.Client.locate(path); !ok {
 		return nil, given, false
 	}
-	if w.KeyFile == "" {
+	if w.Key.File == "" {
 		return &own, "", true
 	}
 	var ok bool
-	own.KeyFile, ok = path(w.KeyFile)
-	return &own, w.KeyFile, ok
+	own.Key.File, ok = path(w.Key.File)
+	return &own, w.Key.File, ok
 }
 
 func (w *Webhook) outside(l *Limits) (what string, limit *Source) {
@@ -126,7 +115,7 @@ func (l *Limits) reaches(t *hooks.Target) bool {
 }
 
 // believeWebhook checks what travelled.
-func believeWebhook(raw []byte, _ Source) (Runner, error) {
+func believeWebhook(raw []byte, from Source) (Runner, error) {
 	var w wireWebhook
 	if err := strictJSON(raw, &w); err != nil {
 		return nil, err
@@ -135,13 +124,13 @@ func believeWebhook(raw []byte, _ Source) (Runner, error) {
 	switch {
 	case msg != "":
 		return nil, errors.New("read hook: " + msg)
-	case (w.KeyEnv == "") == (w.KeyFile == "") || w.KeyEnv != "" && !validEnv(w.KeyEnv) || w.KeyFile != "" && strings.ContainsAny(w.KeyFile, "\x00\n\r"):
+	case !w.Key.validOnce(from.Layer) || w.Key.File != "" && !plainPath(w.Key.File):
 		return nil, errors.New("read hook: it has no key")
 	}
 	if msg, _ := w.Client.check(); msg != "" || !w.Client.plain() {
 		return nil, errors.New("read hook: its certificate is at no path")
 	}
 	out.Client = w.Client
-	out.KeyEnv, out.KeyFile = w.KeyEnv, w.KeyFile
+	out.Key = w.Key
 	return out, nil
 }

@@ -1,7 +1,7 @@
 package supervisor
 
 import (
-	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -16,23 +16,18 @@ import (
 // get out.
 func (s *session) hookKeys() (map[string][]byte, error) {
 	keys := map[string][]byte{}
+	from := secretSource(context.Background(), &s.cfg.Host, s.cfg.DryRun, s.writable())
 	for _, h := range s.cfg.Policy.Hooks() {
 		w, ok := h.Asks.(*policy.Webhook)
 		if !ok {
 			continue
 		}
-		var key []byte
-		if w.KeyFile != "" {
-			raw, err := readFile(w.KeyFile, maxSecret)
-			if err != nil {
-				return nil, fmt.Errorf("use the key of hook %s (%s): %w", h.Name, h.From.Ref(), err)
-			}
-			key = bytes.TrimRight(raw, "\r\n") // editors and echo end a file with a line break
-		} else if v, ok := s.cfg.Host.Lookup(w.KeyEnv); ok {
-			key = []byte(v)
+		key, err := from.Key(&w.Key)
+		if err != nil {
+			return nil, fmt.Errorf("use the key of hook %s (%s): %w", h.Name, h.From.Ref(), err)
 		}
 		if len(key) == 0 {
-			return nil, fmt.Errorf("use the key of hook %s (%s): %s is not set", h.Name, h.From.Ref(), w.KeyEnv)
+			return nil, fmt.Errorf("use the key of hook %s (%s): %s is empty or not set", h.Name, h.From.Ref(), w.Key.Words())
 		}
 		keys[h.Name] = key
 	}

@@ -91,15 +91,21 @@ func (s *session) layOut() error {
 		in.Hide = append(in.Hide, c.AuditDir)
 	}
 	for _, u := range c.Policy.Upstreams() {
-		for _, file := range []string{u.File, u.Client.Key, secrets.CacheFile(&u, c.Host.Lookup)} {
+		for _, file := range []string{valueFile(&c.Host, &u.Origin), u.Client.Key, secrets.CacheFile(&u, c.Host.Lookup)} {
 			if file != "" {
 				in.Hide = append(in.Hide, file) // a proxy's credentials
 			}
 		}
 	}
 	for _, h := range c.Policy.Hooks() {
-		if key := h.Client().Key; key != "" {
-			in.Hide = append(in.Hide, key)
+		files := []string{h.Client().Key}
+		if w, ok := h.Asks.(*policy.Webhook); ok {
+			files = append(files, valueFile(&c.Host, &w.Key))
+		}
+		for _, file := range files {
+			if file != "" {
+				in.Hide = append(in.Hide, file) // with it the pen could answer for the hook
+			}
 		}
 	}
 	// A tool that replaced the binary would be the supervisor of the next run. In a
@@ -218,7 +224,7 @@ func (s *session) agentState(home string) error {
 func (s *session) environment() {
 	env := s.cfg.Policy.Environment()
 	in := config.EnvInput{
-		Host: s.cfg.Host.Environ, Pass: func(name string) bool { return env.Passes(name) && !holdsLogin(s.cfg.Policy, name) },
+		Host: s.cfg.Host.Environ, Pass: func(name string) bool { return env.Passes(name) && !holdsKey(s.cfg.Policy, name) },
 		Trust:   s.trustEnv(),
 		Secrets: s.secrets.Environ(),
 	}

@@ -64,10 +64,7 @@ func (s *session) renewals(ctx context.Context) (list []renewal.Source) {
 			if !ok {
 				continue // it had no value
 			}
-			r := renewal.Source{Name: name, First: first, File: o.File, Every: o.Every, Expires: o.Expires, Read: func() (secrets.Value, error) { return from.Value(o) }}
-			if o.Credential != "" {
-				r.File = filepath.Join(s.cfg.Host.Getenv("CREDENTIALS_DIRECTORY"), o.Credential)
-			}
+			r := renewal.Source{Name: name, First: first, File: valueFile(&s.cfg.Host, o), Every: o.Every, Expires: o.Expires, Read: func() (secrets.Value, error) { return from.Value(o) }}
 			if r.File != "" {
 				if dir := writableBy(r.File, s.writable()); dir != "" {
 					if s.cfg.Verbose {
@@ -128,10 +125,22 @@ func (r renewed) Failed(name string, err error) {
 	r.s.monitor.record(audit.TypeRenewal, &audit.SecretRenewal{Name: name, Action: "failed", Reason: err.Error()})
 }
 
-// holdsLogin tells whether a variable has an upstream proxy's credentials, which
-// not even "*" passes.
-func holdsLogin(p *policy.Policy, name string) bool {
-	return slices.ContainsFunc(p.Upstreams(), func(u policy.Upstream) bool { return u.Env == name })
+// holdsKey tells whether a variable has an upstream proxy's credentials or a webhook's
+// key, which not even "*" passes.
+func holdsKey(p *policy.Policy, name string) bool {
+	return slices.ContainsFunc(p.Upstreams(), func(u policy.Upstream) bool { return u.Env == name }) ||
+		slices.ContainsFunc(p.Hooks(), func(h policy.Hook) bool {
+			w, ok := h.Asks.(*policy.Webhook)
+			return ok && w.Key.Env == name
+		})
+}
+
+// valueFile is the file that a value is in, "" if it is in none.
+func valueFile(h *config.Host, o *policy.Origin) string {
+	if dir := h.Getenv("CREDENTIALS_DIRECTORY"); o.Credential != "" && filepath.IsAbs(dir) { // systemd.exec(5)
+		return filepath.Join(dir, o.Credential)
+	}
+	return o.File
 }
 
 // Bounds of what a secret comes from.
@@ -140,18 +149,33 @@ const (
 	secretCommand = time.Minute // a password store may ask its user first
 )
 
+// Values is where the user of a host has values, for who looks whether they are there:
+// commands are not executed.
+func Values(ctx context.Context, h *config.Host) secrets.Source {
+	from := secretSource(ctx, h, false, nil)
+	from.Run = notExecuted
+	return from
+}
+
+// notExecuted stands for the output of a command that nobody needs.
+func notExecuted([]string) ([]byte, error) { return []byte("not:executed"), nil }
+
 // secretSource is where the session's user has values. writable is what the pen can
 // write to.
 func secretSource(ctx context.Context, h *config.Host, dryRun bool, writable []string) secrets.Source {
+	run := func(argv []string) ([]byte, error) { return runForSecret(ctx, h, argv, writable) }
+	if dryRun {
+		run = notExecuted // the value is not used
+	}
 	return secrets.Source{
 		Lookup: h.Lookup,
 		Read:   func(path string) ([]byte, error) { return readFile(path, maxSecret) },
 		Credential: func(name string) ([]byte, bool, error) {
-			dir := h.Getenv("CREDENTIALS_DIRECTORY") // systemd.exec(5)
-			if !filepath.IsAbs(dir) {
+			file := valueFile(h, &policy.Origin{Credential: name})
+			if file == "" {
 				return nil, false, nil
 			}
-			b, err := readFile(filepath.Join(dir, name), maxSecret)
+			b, err := readFile(file, maxSecret)
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil, false, nil
 			}
@@ -159,16 +183,11 @@ func secretSource(ctx context.Context, h *config.Host, dryRun bool, writable []s
 		},
 		Keyring: func(item policy.KeyringItem) ([]byte, bool, error) {
 			if dryRun {
-				return []byte("not read"), true, nil // the value is not used
+				return []byte("not:read"), true, nil // the value is not used
 			}
 			return readKeyring(ctx, h, item, writable)
 		},
-		Run: func(argv []string) ([]byte, error) {
-			if dryRun {
-				return []byte("not executed"), nil // the value is not used
-			}
-			return runForSecret(ctx, h, argv, writable)
-		},
+		Run: run,
 	}
 }
 

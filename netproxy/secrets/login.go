@@ -69,7 +69,7 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 		if u.Auth == policy.Negotiate {
 			file := CacheFile(u, from.Lookup)
 			if file == "" {
-				return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Env: u.Env, Cache: true}
+				return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Where: u.Origin.Words(), Cache: true}
 			}
 			raw, err := from.Read(file)
 			if err != nil {
@@ -79,18 +79,18 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 			clear(raw)
 			continue
 		}
-		v, err := from.value(&policy.Origin{Env: u.Env, File: u.File})
+		v, err := from.value(&u.Origin)
 		if err != nil {
 			return nil, fmt.Errorf("use upstream %s (%s): %w", u.Name, u.From.Ref(), err)
 		}
 		if v == "" {
-			return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Env: u.Env, File: u.File}
+			return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Where: u.Origin.Words()}
 		}
 		c := Login{Upstream: u.Name, User: u.User, Auth: u.Auth}
 		if c.User == "" {
 			user, password, ok := strings.Cut(v, ":")
 			if !ok || password == "" {
-				return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Env: u.Env, File: u.File, Form: true}
+				return nil, &NoLoginError{Upstream: u.Name, At: u.From.Ref(), Where: u.Origin.Words(), Form: true}
 			}
 			c.User, v = user, password
 		}
@@ -102,23 +102,20 @@ func ResolveLogins(declared []policy.Upstream, from Source) (*Logins, error) {
 
 // NoLoginError says that an upstream's credentials are not where the policy says.
 type NoLoginError struct {
-	Upstream, At, Env, File string
-	Form                    bool // there is something, and it is not user:password
-	Cache                   bool // what is missing is a Kerberos credential cache
+	Upstream, At string
+	Where        string // see policy.Origin.Words
+	Form         bool   // there is something, and it is not user:password
+	Cache        bool   // what is missing is a Kerberos credential cache
 }
 
 func (e *NoLoginError) Error() string {
-	where := "variable " + e.Env
-	if e.File != "" {
-		where = "file " + e.File
-	}
+	what := "is empty or not set"
 	if e.Cache {
-		return fmt.Sprintf("use upstream %s (%s): %s names no file", e.Upstream, e.At, where)
+		what = "names no file"
+	} else if e.Form {
+		what = "does not hold user:password"
 	}
-	if e.Form {
-		return fmt.Sprintf("use upstream %s (%s): %s does not hold user:password", e.Upstream, e.At, where)
-	}
-	return fmt.Sprintf("use upstream %s (%s): %s is empty or not set", e.Upstream, e.At, where)
+	return fmt.Sprintf("use upstream %s (%s): %s %s", e.Upstream, e.At, e.Where, what)
 }
 
 // Hint says what to do.

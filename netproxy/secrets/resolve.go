@@ -67,7 +67,17 @@ declarations:
 // Value reads what an origin has now; the empty value is none.
 func (from *Source) Value(o *policy.Origin) (Value, error) {
 	v, err := from.value(o)
+	if err == nil && v == "" && o.Keyring != "" {
+		err = errors.New("the keyring has no such item, or its value is empty")
+	}
 	return NewValue(v), err
+}
+
+// Key reads what is no value of a pen's, but signs what is asked of others; nothing is
+// none.
+func (from *Source) Key(o *policy.Origin) ([]byte, error) {
+	v, err := from.value(o)
+	return []byte(v), err
 }
 
 // value reads a value; "" is none.

@@ -20,6 +20,7 @@ import (
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/netproxy/upstream"
 	"github.com/penstock/penstock/policy"
+	"github.com/penstock/penstock/supervisor"
 )
 
 // setProxy is a proxy that the environment or the system names.
@@ -176,7 +177,7 @@ func (x *examination) proxies(p *policy.Policy, root, file string) {
 		default:
 			fix := "if pens are to use it, in " + file + ": " + proposal(canonical, login, exceptions(list))
 			if login {
-				fix += ", with the user:password of that URL in PROXY_LOGIN"
+				fix += ", with the user:password of that URL in PROXY_LOGIN, or, with from: \"keyring:service=proxy\", in your keyring (secret-tool store --label=Proxy service proxy)"
 			}
 			// Not cut to one line's length: all of it is to be copied.
 			x.add(Finding{Group: "files", Name: name, State: Warn, Detail: canonical + ", which pens don't use: no policy names it", Fix: fix})
@@ -210,7 +211,7 @@ func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 		x.ok("files", name, "%s is understood, and chooses among %s", u.PAC, strings.Join(u.Among, ", "))
 		return
 	}
-	logins, err := secrets.ResolveLogins([]policy.Upstream{*u}, secrets.Source{Lookup: x.Host.Lookup, Read: os.ReadFile})
+	logins, err := secrets.ResolveLogins([]policy.Upstream{*u}, supervisor.Values(x.ctx, x.Host))
 	if err != nil {
 		x.bad(Fail, "files", name, err, "see docs/proxies.md")
 		return

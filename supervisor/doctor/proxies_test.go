@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -48,6 +49,21 @@ func proxyFindings(t *testing.T, policyText string, files map[string]string, env
 		}
 	}
 	return x.findings
+}
+
+// A password in a keyring is looked for, and one that a command gives is not.
+func TestProxyValues(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no keyring")
+	}
+	for from, want := range map[string]string{
+		"'keyring:a=b'": "use upstream corp (p.yaml:2): there is no session bus", "{command: [penstock-no-such-command]}": "connection refused",
+	} {
+		found := proxyFindings(t, "egress: {upstreams: {corp: {url: 'http://corp.example:1', user: u, from: "+from+"}}, hosts: {corp.example: 127.0.0.1}}\n", nil)
+		if len(found) != 1 || !strings.Contains(found[0].Detail, want) {
+			t.Errorf("%s: %+v", from, found)
+		}
+	}
 }
 
 func TestProxiesAreOffered(t *testing.T) {

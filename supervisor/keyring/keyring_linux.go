@@ -90,7 +90,7 @@ const (
 )
 
 var (
-	errLocked  = errors.New("the keyring is locked: unlock it, by your desktop's program for passwords or gnome-keyring-daemon --unlock, and begin again")
+	errLocked  = errors.New("the keyring is locked: unlock it, by your desktop's program for passwords or gnome-keyring-daemon --unlock")
 	errSeveral = errors.New("several items of the keyring are meant: name more of the attributes of the one")
 )
 

@@ -1,5 +1,5 @@
 // Package renewal reads the values of secrets anew while a session runs: files when
-// the kernel says that they have changed, commands by the clock.
+// the kernel says that they have changed, commands and items of the keyring by the clock.
 //
 // Its hazard is who else can change what it reads. It runs with the rights of the
 // session's user, outside the pen, for as long as the pen's tool does: a file that
