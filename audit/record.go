@@ -110,19 +110,6 @@ type Record struct {
 	Counts       Counts       `json:"counts"`
 }
 
-// Asked is a hook that was asked, as far as it has changed something.
-type Asked struct {
-	Hook string `json:"hook"`
-	// Set and Removed are names of fields of a request's header.
-	Set     []string `json:"set"`
-	Removed []string `json:"removed"`
-	Body    *struct {
-		Before int64  `json:"before"`
-		After  int64  `json:"after"`
-		SHA256 string `json:"sha256"`
-	} `json:"body"`
-}
-
 // PolicyRecord is the policy of a session_start.
 type PolicyRecord struct {
 	Default string       `json:"default"`

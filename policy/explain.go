@@ -21,6 +21,8 @@ type Explanation struct {
 	// Undecided says why the condition of the rule that denies can't be decided.
 	Undecided string `json:"undecided,omitempty"`
 	Hook      bool   `json:"hook,omitempty"` // a hook denies, or asks about, what the rules allow
+	// Hooks are those that would be asked, unless it is denied.
+	Hooks []Asked `json:"hooks,omitempty"`
 	// Near are allow rules about the same host that do not match, and why.
 	Near []Near `json:"near,omitempty"`
 	// Also are further rules that match, of the same kind.
@@ -70,6 +72,9 @@ func (p *Policy) Explain(r *hooks.Request) Explanation {
 			e.Action = Depends
 		}
 		e.Body = append(e.Body, Near{Rule: rule.Ref(), Text: rule.Text})
+	}
+	if e.Action != hooks.Deny.String() {
+		e.Hooks = p.AskedAbout(r)
 	}
 	c := cursor{r: r}
 	if v.Rule != nil {

@@ -1,5 +1,7 @@
 package har
 
+import "github.com/penstock/penstock/audit"
+
 // The members of HAR 1.2 that are written, in its order and with its names.
 type (
 	entry struct {
@@ -23,12 +25,15 @@ type (
 		Reason       string `json:"_reason,omitempty"`
 		Via          string `json:"_via,omitempty"`
 		ViaAddress   string `json:"_viaAddress,omitempty"`
+		Routed       string `json:"_routed,omitempty"` // the hook by whose word it goes that way
 		Class        string `json:"_class,omitempty"`
 		Error        string `json:"_error,omitempty"`
 		Process      uint64 `json:"_process,omitempty"`
 		PID          int    `json:"_pid,omitempty"`
 		Exe          string `json:"_exe,omitempty"`
 		Truncated    bool   `json:"_truncated,omitempty"`
+
+		Hooks []audit.Asked `json:"_hooks,omitempty"` // that did more than let it pass
 	}
 
 	request struct {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -134,13 +135,14 @@ func entryOf(open, end *audit.Record) *entry {
 			Content: content{MimeType: "x-unknown"},
 		},
 		Session: open.Session, Flow: open.Flow, Verdict: open.Verdict, Mode: open.Mode, Rule: open.Rule, Reason: open.Reason,
-		Via: open.Via, Process: open.Process, PID: open.PID, Exe: open.Exe, Truncated: open.Truncated,
+		Via: open.Via, Routed: open.Routed, Process: open.Process, PID: open.PID, Exe: open.Exe, Truncated: open.Truncated,
 	}
 	if open.Conn != 0 {
 		e.Connection = strconv.FormatUint(open.Conn, 10)
 	}
 	if end == nil {
-		e.Comment = "no end of this flow was recorded"
+		e.acted(open.Hooks)
+		e.remark("no end of this flow was recorded")
 		return e
 	}
 	// Send, wait and receive may not be unknown: all of it is the wait.
@@ -152,6 +154,7 @@ func entryOf(open, end *audit.Record) *entry {
 	if end.Status == http.StatusSwitchingProtocols {
 		e.ResourceType = "websocket"
 	}
+	e.acted(slices.Concat(open.Hooks, end.Hooks))
 	e.Class, e.Error, e.Truncated = end.Class, end.Error, e.Truncated || end.Truncated
 	if upstream, err := netip.ParseAddrPort(end.Upstream); err == nil {
 		if open.Via == "" {
@@ -161,6 +164,20 @@ func entryOf(open, end *audit.Record) *entry {
 		}
 	}
 	return e
+}
+
+// acted puts in what hooks did.
+func (e *entry) acted(list []audit.Asked) {
+	e.Hooks = audit.Acted(list)
+	e.remark(audit.ActedText(list))
+}
+
+// remark adds to what a viewer shows of the entry beside the standard's members.
+func (e *entry) remark(s string) {
+	if e.Comment != "" && s != "" {
+		s = "; " + s
+	}
+	e.Comment += s
 }
 
 // add puts in what was captured.

@@ -18,7 +18,7 @@ import (
 const (
 	indexFile = "index.db"
 	// indexVersion stands in the database as user_version. Another one: made anew.
-	indexVersion = 4
+	indexVersion = 5
 )
 
 const layout = `
@@ -33,6 +33,7 @@ CREATE TABLE flows (
 	session TEXT, flow INTEGER, seq INTEGER, time TEXT, protocol TEXT, host TEXT, port INTEGER, method TEXT, path TEXT,
 	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, process INTEGER, pid INTEGER, tid INTEGER, exe TEXT,
 	status INTEGER, bytes_up INTEGER, bytes_down INTEGER, duration_us INTEGER, via TEXT, upstream TEXT, class TEXT, error TEXT,
+	hooks TEXT, hooks_after TEXT, -- what hooks did before the flow was let out, and after: JSON, '' for nothing
 	open_at INTEGER, close_at INTEGER,
 	PRIMARY KEY (session, seq)
 ) WITHOUT ROWID;

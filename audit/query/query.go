@@ -74,6 +74,8 @@ type Flow struct {
 	Upstream string `json:"upstream,omitempty"`
 	Class    string `json:"class,omitempty"`
 	Error    string `json:"error,omitempty"`
+	// Hooks are those that did more than let it pass, see audit.Acted.
+	Hooks []audit.Asked `json:"hooks,omitempty"`
 
 	openAt, closeAt int64 // where the records are in the session's file
 }
@@ -189,7 +191,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 // which they began, until each returns an error, which Flows returns.
 func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) error {
 	cond, args := f.where()
-	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, open_at, close_at`
+	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at`
 	q := "SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time, session, seq"
 	if f.Limit > 0 {
 		q = "SELECT * FROM (SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time DESC, session DESC, seq DESC LIMIT ?) ORDER BY time, session, seq"
@@ -202,12 +204,15 @@ func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) err
 	defer rows.Close()
 	for rows.Next() {
 		var l Flow
-		var when string
+		var when, before, after string
 		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.Process, &l.PID, &l.TID, &l.Exe,
-			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Via, &l.Upstream, &l.Class, &l.Error, &l.openAt, &l.closeAt); err != nil {
+			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Via, &l.Upstream, &l.Class, &l.Error, &before, &after, &l.openAt, &l.closeAt); err != nil {
 			return fmt.Errorf("list flows: %w", err)
 		}
 		l.Time = parseStamp(when)
+		if before != "" || after != "" {
+			l.Hooks = acted(before, after)
+		}
 		if err := each(&l); err != nil {
 			return err
 		}

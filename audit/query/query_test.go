@@ -484,3 +484,35 @@ func TestVia(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHooks: what hooks have done is with the flow, whether its end was there when the
+// index was made or came later.
+func TestHooks(t *testing.T) {
+	s := newStore(t)
+	l := begin(t, s)
+	l.visit(t, "other.example", hooks.Allow, "p.yaml:1")
+	l.add(t, &audit.FlowOpen{Flow: 7, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "a.example", Port: 443}, Method: "GET", Path: "/", Verdict: hooks.Allow, Mode: audit.ModeEnforce,
+		Hooks: []hooks.Trace{{Hook: "soc", Decision: "next"}, {Hook: "tools", Decision: "next", Fields: &hooks.Fields{Removed: []string{"X-A"}}}}})
+	if err := l.w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	told := func(want string) {
+		t.Helper()
+		x, err := Open(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.Close()
+		var got []string
+		if err := x.Flows(t.Context(), Filter{}, func(f *Flow) error {
+			got = append(got, f.Host+": "+audit.ActedText(f.Hooks))
+			return nil
+		}); err != nil || strings.Join(got, "\n") != want {
+			t.Errorf("%v\n%s", err, strings.Join(got, "\n"))
+		}
+	}
+	told("other.example: \na.example: X-A removed by hook tools")
+	l.add(t, &audit.FlowClose{Flow: 7, Class: "hook", Hooks: []hooks.Trace{{Hook: "late", Point: hooks.PointResponse, Decision: "deny"}}})
+	l.end(t)
+	told("other.example: \na.example: X-A removed by hook tools; denied by hook late at response")
+}

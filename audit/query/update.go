@@ -148,15 +148,15 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
 		return err
 	}
-	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, open_at, close_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, ?, '', '', ?, -1)`)
+	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, ?, '', '', ?, '', ?, -1)`)
 	if err != nil {
 		return err
 	}
 	defer open.Close()
 	// Told which index, because SQLite takes the primary key's first column else and
 	// goes through the whole session for each record.
-	end, err := tx.PrepareContext(ctx, `UPDATE flows INDEXED BY flows_flow SET status = ?, bytes_up = ?, bytes_down = ?, duration_us = ?, upstream = CASE WHEN ?5 <> '' THEN ?5 ELSE upstream END, class = ?, error = ?, close_at = ?
+	end, err := tx.PrepareContext(ctx, `UPDATE flows INDEXED BY flows_flow SET status = ?, bytes_up = ?, bytes_down = ?, duration_us = ?, upstream = CASE WHEN ?5 <> '' THEN ?5 ELSE upstream END, class = ?, error = ?, hooks_after = ?, close_at = ?
 		WHERE session = ? AND flow = ? AND close_at < 0`)
 	if err != nil {
 		return err
@@ -185,9 +185,9 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 			t.last = when
 			switch r.Type {
 			case audit.TypeFlowOpen:
-				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Via, r.Upstream, at)
+				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Via, r.Upstream, hooksOf(r), at)
 			case audit.TypeFlowClose:
-				_, err = end.ExecContext(ctx, r.Status, int64(r.BytesUp), int64(r.BytesDown), r.Duration, r.Upstream, r.Class, r.Error, at, id, int64(r.Flow))
+				_, err = end.ExecContext(ctx, r.Status, int64(r.BytesUp), int64(r.BytesDown), r.Duration, r.Upstream, r.Class, r.Error, hooksOf(r), at, id, int64(r.Flow))
 			case audit.TypeProcess:
 				if r.Process != 0 {
 					argv, _ := json.Marshal(r.Argv)
@@ -260,4 +260,24 @@ func parseStamp(s string) time.Time {
 		return time.Time{}
 	}
 	return t
+}
+
+// hooksOf is what hooks did by a record, as it stands in the index.
+func hooksOf(r *audit.Record) string {
+	list := audit.Acted(r.Hooks)
+	if len(list) == 0 {
+		return ""
+	}
+	doc, _ := json.Marshal(list) // strings and numbers
+	return string(doc)
+}
+
+// acted is the inverse of hooksOf, of a flow's opening and end together.
+func acted(docs ...string) (out []audit.Asked) {
+	for _, doc := range docs {
+		var list []audit.Asked
+		json.Unmarshal([]byte(doc), &list) //nolint:errcheck // written by hooksOf
+		out = append(out, list...)
+	}
+	return audit.Acted(out)
 }

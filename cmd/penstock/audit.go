@@ -238,7 +238,8 @@ func newAuditShowCmd(a *auditFlags) *cobra.Command {
 		Short: "Show what a session did",
 		Long: `Show a session, the last one if none is named: what ran, under which policy and
 sandbox, its flows with verdict and rule, and the sums. SESSION is an id of
-penstock audit ls or its beginning. --who adds the process that opened each flow's
+penstock audit ls or its beginning. Below a flow stands what hooks have done to it, if
+that was more than to let it pass: names of header fields, never values. --who adds the process that opened each flow's
 connection and who started that; "unknown" had ended, or could not be read.
 
 --events shows every record. Under the privileged supervisor, with eBPF, these tell of

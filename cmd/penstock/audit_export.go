@@ -95,8 +95,9 @@ checked; with a filter, those of the chosen flows only. csv gives one line per
 flow; a cell that a spreadsheet would run as a formula begins with an apostrophe.
 har gives an HTTP Archive (HAR 1.2) of the HTTP flows, which the network panel of
 browsers opens: no values of queries, which the audit does not keep; header fields and
-bodies of flows that a rule captures (capture: in the policy); verdict, rule and
-process in members that begin with "_".`,
+bodies of flows that a rule captures (capture: in the policy); verdict, rule, process
+and what hooks did in members that begin with "_". What hooks changed, denied, routed,
+asked a person about or answered is in the column hooks, and in the entry's comment.`,
 		Example: `  penstock audit export > session.jsonl
   penstock audit export --all --format csv --since 2026-11-01 > november.csv
   penstock audit export --format jsonl --verdict deny
@@ -191,7 +192,7 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		return exportHAR(cmd, store, x, f, out)
 	}
 	csvRow(out, "time", "session", "flow", "verdict", "protocol", "host", "port", "method", "path", "rule", "reason", "mode",
-		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents", "via")
+		"status", "bytes_up", "bytes_down", "duration_us", "upstream", "class", "error", "pid", "exe", "process", "tid", "uid", "sha256", "argv", "parents", "via", "hooks")
 	processes, err := x.Processes(cmd.Context(), f)
 	if err != nil {
 		return err
@@ -207,7 +208,7 @@ func exportFlows(cmd *cobra.Command, store *audit.Store, f query.Filter, format 
 		}
 		parents = strings.TrimPrefix(parents, " < ")
 		return csvRow(out, l.Time.Format(time.RFC3339Nano), l.Session, strconv.FormatUint(l.Flow, 10), l.Verdict, l.Protocol, l.Host, num(int64(l.Port)), l.Method, l.Path,
-			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe, num(int64(l.Process)), num(int64(l.TID)), uid, sum, argv, parents, l.Via)
+			l.Rule, l.Reason, l.Mode, num(int64(l.Status)), strconv.FormatUint(l.BytesUp, 10), strconv.FormatUint(l.BytesDown, 10), num(max(l.Duration, 0)), l.Upstream, l.Class, l.Error, num(int64(l.PID)), l.Exe, num(int64(l.Process)), num(int64(l.TID)), uid, sum, argv, parents, l.Via, audit.ActedText(l.Hooks))
 	})
 }
 

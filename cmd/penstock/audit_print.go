@@ -128,6 +128,9 @@ func show(cmd *cobra.Command, x *query.Index, f query.Filter, who bool) error {
 		g := audit.Group{Host: l.Host, Port: l.Port, Protocol: l.Protocol}
 		_, err := fmt.Fprintf(p.w, "%s  %s  %-10s %10s %10s  %s %s\n", l.Time.Local().Format("15:04:05.000"), p.paint(verdictColour(l.Verdict), fmt.Sprintf("%-7s", text.Clip(l.Verdict, 7))),
 			status, bytesOf(l.BytesUp), bytesOf(l.BytesDown), text.Clip(strings.TrimSpace(l.Method+" "+g.Destination()+l.Path), 120), p.paint(faint, "("+text.Clip(by, 80)+")"))
+		if did := audit.ActedText(l.Hooks); err == nil && did != "" {
+			_, err = fmt.Fprintf(p.w, "%14s%s\n", "", p.paint(yellow, text.Clip(did, 300)))
+		}
 		if err == nil && who {
 			err = p.who(processes.Lineage(l.Session, l.Process))
 		}
@@ -308,23 +311,6 @@ func askScope(r *audit.Record) string {
 	return r.Scope
 }
 
-// changes says what of a request's header and of a body hooks have changed.
-func changes(list []audit.Asked) string {
-	var out []string
-	for _, h := range list {
-		if len(h.Set) > 0 {
-			out = append(out, strings.Join(h.Set, ", ")+" set by hook "+h.Hook)
-		}
-		if len(h.Removed) > 0 {
-			out = append(out, strings.Join(h.Removed, ", ")+" removed by hook "+h.Hook)
-		}
-		if b := h.Body; b != nil {
-			out = append(out, fmt.Sprintf("body changed by hook %s: %d bytes to %d", h.Hook, b.Before, b.After))
-		}
-	}
-	return strings.Join(out, "; ")
-}
-
 // describe puts a record into words: a label and what there is to say, without
 // the empty ones. They are not escaped yet.
 func describe(r *audit.Record) (colour string, words []string) {
@@ -348,9 +334,9 @@ func describe(r *audit.Record) (colour string, words []string) {
 		if r.Verdict != "allow" && r.Forwarded() {
 			label = "would " + r.Verdict
 		}
-		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, via, changes(r.Hooks), by("by @", r.Process)}
+		colour, w = verdictColour(r.Verdict), []string{label, flow(), r.Method, g.Destination() + r.Path, why, via, audit.Changes(r.Hooks), by("by @", r.Process)}
 	case audit.TypeFlowClose:
-		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error, changes(r.Hooks)}
+		colour, w = faint, []string{"end", flow(), num(int64(r.Status)), bytesOf(r.BytesUp) + " up", bytesOf(r.BytesDown) + " down", (time.Duration(r.Duration) * time.Microsecond).String(), r.Class, r.Error, audit.Changes(r.Hooks)}
 	case audit.TypeDNS:
 		colour, w = faint, []string{"name", r.Name, r.QType, r.RCode, r.Answer, r.Reason}
 	case audit.TypeDrop:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,9 @@ it is not known who asks: then no rule with process allows, and each may deny.
 --header and --size are for rules with when: without --size the length of the
 body is not known. Rules with git judge a push by its body, rules with jsonrpc
 or graphql each request, and it is not here: what they would allow depends on it.
-What the rules allow the policy's hooks are asked about, too.
+Which hooks would be asked about what is not denied, at which point, and what each may
+do there beside letting it pass, is said; an expression at the points dns, connect and
+request is asked here.
 
 Nothing is contacted and no name is looked up. The exit code is 0 if the request
 is allowed, 1 if it is denied, 2 if that could not be decided.`,
@@ -63,7 +64,7 @@ is allowed, 1 if it is denied, 2 if that could not be decided.`,
 				return &exitError{code: 2, err: err}
 			}
 			e := p.Explain(r)
-			if err := askHooks(cmd.Context(), cmd.ErrOrStderr(), p, r, &e); err != nil {
+			if err := askHooks(cmd.Context(), p, r, &e); err != nil {
 				return &exitError{code: 2, err: err}
 			}
 			if s.json {
@@ -103,7 +104,7 @@ func askedOf(r *hooks.Request, headers []string, size int64) error {
 }
 
 // askHooks has the hooks judge what the rules allow.
-func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
+func askHooks(ctx context.Context, p *policy.Policy, r *hooks.Request, e *policy.Explanation) error {
 	if e.Action != hooks.Allow.String() {
 		return nil
 	}
@@ -115,12 +116,7 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 		points = append(points, hooks.PointRequest)
 	}
 	// Nothing is contacted: a webhook is taken to have nothing against it.
-	c, err := netproxy.HooksOf(p, func(h *policy.Hook) (hooks.Hook, error) {
-		if h.About(&r.Target) && slices.ContainsFunc(h.Points(), func(p hooks.Point) bool { return slices.Contains(points, p) }) {
-			fmt.Fprintf(warn, "penstock: hook %s (%s) would be asked too, and could deny it\n", h.Name, h.From.Ref())
-		}
-		return nothingAgainst{}, nil
-	})
+	c, err := netproxy.HooksOf(p, func(*policy.Hook) (hooks.Hook, error) { return nothingAgainst{}, nil })
 	if err != nil {
 		return err
 	}
@@ -132,6 +128,7 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 			q.Lookup = &hooks.Lookup{Rule: e.Rule}
 		}
 		d, trace := c.Request(ctx, &q)
+		said(e.Hooks, trace)
 		if d.Via != "" {
 			if by := chain.Router(trace); routed != "" && routed != d.Via {
 				d = chain.Torn(hook, routed, by, d.Via, d.Rule)
@@ -156,13 +153,25 @@ func askHooks(ctx context.Context, warn io.Writer, p *policy.Policy, r *hooks.Re
 			}
 			act, what = hooks.Ask, "what a hook asks about no rule answers"
 		}
-		*e = policy.Explanation{Request: e.Request, Action: act.String(), Rule: d.Rule, Reason: d.Reason, Hook: true, Via: e.Via, Among: e.Among,
+		*e = policy.Explanation{Request: e.Request, Action: act.String(), Rule: d.Rule, Reason: d.Reason, Hook: true, Via: e.Via, Among: e.Among, Hooks: e.Hooks,
 			Change: []policy.Change{{What: "change the hook at " + d.Rule + ": " + what}}}
 		if act == hooks.Deny {
+			e.Hooks = nil // nobody else is asked
 			break
 		}
 	}
 	return nil
+}
+
+// said puts in what the expressions among the hooks said at a point.
+func said(list []policy.Asked, trace []hooks.Trace) {
+	for i := range list {
+		for _, t := range trace {
+			if a := &list[i]; a.Kind == "cel" && a.Hook == t.Hook && a.Point == t.Point.String() {
+				a.Says = t.Decision
+			}
+		}
+	}
 }
 
 // nothingAgainst is a hook that nobody asks.
@@ -179,6 +188,29 @@ func processOf(file string) (*hooks.Process, error) {
 		return nil, &hintedError{fmt.Errorf("--process %s: %w", file, err), "name an executable, as in: --process /usr/bin/git"}
 	}
 	return &hooks.Process{Exe: found[0]}, nil
+}
+
+// printAsked says of a hook that would be asked when, and what it says or may do.
+func printAsked(w io.Writer, h *policy.Asked) {
+	fmt.Fprintf(w, "  hook %s (%s, %s) at %s", h.Hook, h.Rule, h.Kind, h.Point)
+	if h.If != "" {
+		fmt.Fprintf(w, ", if %s", h.If)
+	}
+	if h.Says != "" {
+		fmt.Fprintf(w, ": says %s\n", h.Says)
+		return
+	}
+	words := make([]string, len(h.May))
+	for i, may := range h.May {
+		switch may {
+		case "ask":
+			may = "ask a person"
+		case "header", "body":
+			may = "change the " + may
+		}
+		words[i] = may
+	}
+	fmt.Fprintf(w, ": may %s\n", strings.Join(words, ", "))
 }
 
 func printExplanation(w io.Writer, e *policy.Explanation) error {
@@ -211,6 +243,9 @@ func printExplanation(w io.Writer, e *policy.Explanation) error {
 	}
 	for _, n := range e.Also {
 		fmt.Fprintf(b, "  also %s: %s\n", n.Rule, n.Text)
+	}
+	for _, h := range e.Hooks {
+		printAsked(b, &h)
 	}
 	for _, n := range e.Near {
 		fmt.Fprintf(b, "  not by %s: %s: %s\n", n.Rule, n.Text, n.Why)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,11 +11,9 @@ import (
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/query"
 	"github.com/penstock/penstock/hooks"
-	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/policy/learn"
-	"github.com/penstock/penstock/supervisor/executable"
 )
 
 // recordings are the flows that learn and replay look at.
@@ -196,83 +193,4 @@ looked up, and no rule has what is not recorded: bodies, headers, processes.`,
 	}
 	r.flags(cmd)
 	return cmd
-}
-
-func newPolicyReplayCmd() *cobra.Command {
-	r := &recordings{}
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "replay FILE [SESSION…]",
-		Short: "Say which recorded verdicts a policy file would change",
-		Long: `Ask a policy file about every request and connection of sessions, the last one if
-none is named, and print each verdict that would be another one now, with how often.
-What something else than the policy has refused is left out: malformed requests, a
-hook, a pin, a budget.
-
-Headers, the length of a body and the file behind an executable's name are not
-recorded: a condition on them is not decided, and a rule for a process does not hold.
-
-The exit code is 0 if no verdict would change, 1 if one would, 2 if that could not be
-found out.`,
-		Example: `  penstock policy replay .penstock.yaml
-  penstock policy replay new.yaml --all --since 720h --json`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := replayed(args[0])
-			if err != nil {
-				return &exitError{code: 2, err: err}
-			}
-			play := &learn.Replay{Policy: p}
-			_, err = r.each(cmd.Context(), args[1:], func(l *query.Flow) error {
-				q, ok := requestOf(l)
-				if ok && (letOut(l) || l.Class == "" || l.Class == "denied") {
-					play.Add(&learn.Recorded{Request: q, Allowed: letOut(l), Rule: l.Rule})
-				}
-				return nil
-			})
-			if err != nil {
-				return &exitError{code: 2, err: err}
-			}
-			changes := play.Changes()
-			if asJSON {
-				err = policyJSON(cmd.OutOrStdout(), map[string]any{"same": play.Same, "changed": play.Changed, "changes": changes})
-			} else {
-				for _, c := range changes {
-					by := text.Clip(c.By, 200)
-					if by == "" {
-						by = "no rule"
-					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%-5s → %-5s %6d×  %s  (then %s; now %s)\n", c.Was, c.Now, c.Count, text.Clip(c.Request, 300), by, text.Clip(strings.TrimSpace(c.Reason), 300))
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%d verdicts would change, %d would not\n", play.Changed, play.Same)
-			}
-			if err == nil && play.Changed > 0 {
-				err = &exitError{code: 1}
-			}
-			return err
-		},
-	}
-	r.flags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// replayed reads one policy file, by itself.
-func replayed(file string) (*policy.Policy, error) {
-	doc, err := policy.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	f, err := policy.Parse(file, policy.User, doc)
-	if err != nil {
-		return nil, err
-	}
-	p, err := policy.New([]*policy.File{f})
-	if err == nil {
-		p, err = p.CompileConditions(cel.Language{})
-	}
-	if err == nil {
-		p, err = p.ResolveExecutables(executable.Finder(p.NeedsHash()))
-	}
-	return p, err
 }

@@ -44,11 +44,11 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// record DIR closed|killed writes a session into a store and puts its id into
-// $SESSION and its head hash into $HEAD.
+// record DIR closed|killed|hooked writes a session into a store and puts its id into
+// $SESSION and its head hash into $HEAD. hooked is closed, and hooks have done something.
 func record(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: record DIR closed|killed")
+		ts.Fatalf("usage: record DIR closed|killed|hooked")
 	}
 	store, err := audit.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -75,16 +75,43 @@ func record(ts *testscript.TestScript, _ bool, args []string) {
 	} {
 		ts.Check(w.Append(e))
 	}
-	if args[1] == "closed" {
+	if args[1] == "hooked" {
+		for _, e := range hooked() {
+			ts.Check(w.Append(e))
+		}
+	}
+	if args[1] != "killed" {
 		ts.Check(w.Append(&audit.SessionEnd{ExitCode: 3, Reason: "exit", Duration: time.Second, Counts: w.Counts()}))
 	}
 	ts.Check(w.Close())
 	seq, head := w.Head()
-	if args[1] == "closed" {
+	if args[1] != "killed" {
 		ts.Check(ses.Seal(seq, head))
 	}
 	ts.Setenv("SESSION", ses.ID)
 	ts.Setenv("HEAD", hexOf(head))
+}
+
+// hooked are flows that hooks have changed, routed and answered, and one that was
+// denied by one.
+func hooked() []audit.Event {
+	to := func(host string) hooks.Target { return hooks.Target{Host: host, Port: 443} }
+	next := hooks.Next.String()
+	route := hooks.Trace{Hook: "mirror", Decision: hooks.Route.String(), Reason: "corp: =cmd"}
+	return []audit.Event{
+		&audit.FlowOpen{Flow: 4, Protocol: hooks.ProtocolHTTPS, Target: to("api.example.com"), Method: "POST", Path: "/v2", Verdict: hooks.Allow, Rule: "policy.yaml:3", Mode: audit.ModeEnforce,
+			Via: "corp", Routed: "mirror", Hooks: []hooks.Trace{
+				{Hook: "tools", Decision: next, Fields: &hooks.Fields{Set: []string{"X-Tool"}, Removed: []string{"User-Agent"}}}, route,
+				{Hook: "tools", Decision: next}, route,
+				{Hook: "redact", Point: hooks.PointRequestBody, Decision: next, Body: &hooks.Rewritten{Before: 12, After: 10, SHA256: strings.Repeat("cd", 32)}},
+			}},
+		&audit.FlowClose{Flow: 4, Status: 200, Hooks: []hooks.Trace{
+			{Hook: "mark", Point: hooks.PointResponseBody, Decision: next, Body: &hooks.Rewritten{Before: 5, After: 500, SHA256: strings.Repeat("ef", 32)}},
+		}},
+		&audit.FlowOpen{Flow: 5, Protocol: hooks.ProtocolHTTPS, Target: to("api.example.com"), Method: "DELETE", Path: "/v2", Verdict: hooks.Deny, Rule: "policy.yaml:9", Reason: "denied by hook soc: no", Mode: audit.ModeEnforce,
+			Hooks: []hooks.Trace{{Hook: "soc", Decision: hooks.Deny.String(), Reason: "no"}}},
+		&audit.FlowClose{Flow: 5, Status: 403, Class: "hook"},
+	}
 }
 
 func hexOf(h [32]byte) string {

@@ -198,6 +198,36 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestReplayHooks: what hooks decided is none of the rules' verdicts, and how much of what
+// is said hooks may turn is counted.
+func TestReplayHooks(t *testing.T) {
+	f, err := policy.Parse("p.yaml", policy.User, []byte(`version: 1
+egress: {allow: [{host: a.example}, {host: b.example}]}
+hooks:
+  - {name: soc, on: [connect, request, response], hosts: [a.example], http: "https://hooks.example/", key: "file:/k"}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.New([]*policy.File{f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Replay{Policy: p}
+	list := seen(t, "GET https://a.example/", "GET https://b.example/", "GET https://c.example/", "GET https://a.example/x")
+	for _, rec := range []Recorded{
+		{Request: list[0].Request, Allowed: true, Hooks: []string{"old", "old", "soc"}},
+		{Request: list[1].Request, Allowed: true, Hooks: []string{"old"}},
+		{Request: list[2].Request, Allowed: true},
+		{Request: list[3].Request, Hooked: true, Hooks: []string{"soc"}},
+	} {
+		r.Add(&rec)
+	}
+	if got := fmt.Sprintf("%d same, %d changed, %d left out, then %v, now %v", r.Same, r.Changed, r.LeftOut, r.Then, r.Now); got != "2 same, 1 changed, 1 left out, then map[old:2 soc:2], now map[soc:1]" {
+		t.Error(got)
+	}
+}
+
 // FuzzPolicy: what is learned from any path can be read, and allows it.
 func FuzzPolicy(f *testing.F) {
 	f.Add("/", "-")

@@ -13,6 +13,11 @@ type Recorded struct {
 	Request hooks.Request
 	Allowed bool   // by the policy of then, whatever the mode
 	Rule    string // "file:line", "" for the default
+	// Hooks are names of those that did more to it than let it pass.
+	Hooks []string
+	// Hooked says that it did not go out by a hook's word. What the rules said is not
+	// recorded then.
+	Hooked bool
 }
 
 // Change is a verdict that would be another one now.
@@ -26,18 +31,36 @@ type Change struct {
 	Count   int    `json:"count"`
 }
 
-// Replay asks a policy about what was decided before. The zero value with a policy
-// is ready; it is one goroutine's.
+// Replay asks a policy's rules about what was decided before. Its hooks are not asked:
+// much of what they would look at is not recorded. The zero value with a policy is
+// ready; it is one goroutine's.
 type Replay struct {
 	Policy  *policy.Policy
 	Same    int // verdicts that did not change
 	Changed int
-	by      map[Change]int
+	LeftOut int // that hooks made: neither
+	// Then has how many flows each hook has changed, routed, answered, denied or left to
+	// a person; Now, about how many that the rules allow each of the policy's would be
+	// asked, whose answers are not known.
+	Then, Now map[string]int
+	by        map[Change]int
 }
 
 // Add asks about one.
 func (r *Replay) Add(rec *Recorded) {
+	count(&r.Then, rec.Hooks)
+	if rec.Hooked {
+		r.LeftOut++
+		return
+	}
 	v := r.Policy.Decide(&rec.Request)
+	if v.Action == hooks.Allow {
+		var names []string
+		for _, a := range r.Policy.AskedAbout(&rec.Request) {
+			names = append(names, a.Hook)
+		}
+		count(&r.Now, names)
+	}
 	if (v.Action == hooks.Allow) == rec.Allowed {
 		r.Same++
 		return
@@ -56,6 +79,18 @@ func (r *Replay) Add(rec *Recorded) {
 		c.Rule = v.Rule.Source.Ref()
 	}
 	r.by[c]++
+}
+
+// count adds one to each of the names, which may be there twice.
+func count(to *map[string]int, names []string) {
+	if len(names) > 0 && *to == nil {
+		*to = map[string]int{}
+	}
+	for i, name := range names {
+		if !slices.Contains(names[:i], name) {
+			(*to)[name]++
+		}
+	}
 }
 
 func word(allowed bool) string {
