@@ -93,7 +93,7 @@ func (p *Proxy) accept(tc *net.TCPConn, handle func(*conn)) {
 			// A panic here is ours, in the parser of a first byte: that connection
 			// is refused and the others live on.
 			if v := recover(); v != nil {
-				p.violation(&c.binding, audit.Violation{Kind: "panic", Detail: fmt.Sprint(v), Target: c.target, Action: "closed"})
+				p.panicked(&c.binding, audit.Violation{Target: c.target, Action: "closed"}, v)
 				c.reset()
 			}
 		}()

@@ -171,11 +171,31 @@ func (f *flow) authority() string {
 	return f.binding.hostPort
 }
 
+// panicked records a panic, as what is known of it, with its place. It is for who has
+// recovered it.
+func (p *Proxy) panicked(b *binding, known audit.Violation, v any) {
+	known.Kind, known.Detail = "panic", p.redact(fmt.Sprint(v))+"\n"+string(debug.Stack())
+	p.violation(b, known)
+}
+
+// aside does something of the response in a goroutine of its own. A panic there would
+// take every flow of the session with it; so it is recorded, and costs this flow alone:
+// what the client has of its answer must not look like all of it.
+func (x *web) aside(do func(*web)) {
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				x.upErr.Store(true)
+				x.f.p.panicked(x.f.binding, audit.Violation{Flow: x.f.req.Flow, Target: x.f.req.Target, Action: "closed"}, v)
+			}
+		}()
+		do(x)
+	}()
+}
+
 // panicked turns a panic anywhere in the chain into a deny.
 func (f *flow) panicked(r *http.Request, v any) {
-	stack := string(debug.Stack())
-	f.p.violation(f.binding, audit.Violation{Kind: "panic", Flow: f.req.Flow, Target: f.req.Target, Action: "denied",
-		Detail: f.p.redact(fmt.Sprint(v)) + "\n" + stack})
+	f.p.panicked(f.binding, audit.Violation{Flow: f.req.Flow, Target: f.req.Target, Action: "denied"}, v)
 	f.allowed = false
 	if f.err == nil {
 		f.class, f.err = "panic", errors.New("a handler failed")

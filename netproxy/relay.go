@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/policy"
 )
@@ -87,7 +88,16 @@ func (p *Proxy) splice(c *conn, up net.Conn, f *flow) {
 	defer p.sweeper.unrelay(r)
 	done := make(chan error, 1)
 	go func() {
-		done <- r.copy(up, f.metered(c.TCPConn, bytesOut), &f.up)
+		var err error
+		defer func() {
+			if v := recover(); v != nil { // else it would be the end of all flows
+				f.p.panicked(f.binding, audit.Violation{Flow: f.req.Flow, Target: f.req.Target, Action: "closed"}, v)
+				r.end(r.pen, r.up)
+				err = errors.New("a handler failed")
+			}
+			done <- err
+		}()
+		err = r.copy(up, f.metered(c.TCPConn, bytesOut), &f.up)
 	}()
 	down := r.copy(c.TCPConn, f.metered(up, bytesIn), &f.down)
 	upErr := <-done

@@ -105,7 +105,7 @@ func (s *sweeper) sweep() {
 			continue
 		}
 		delete(s.late, x)
-		go x.Flush() // can block on a client that does not read
+		x.aside((*web).Flush) // can block on a client that does not read
 	}
 	for c := range s.conns {
 		since, head := c.waits.since.Load(), c.waits.head.Load()

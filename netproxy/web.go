@@ -151,7 +151,7 @@ func (x *web) Header() http.Header { return x.w.Header() }
 func (x *web) WriteHeader(code int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.wrote {
+	if x.wrote || x.ended {
 		return
 	}
 	x.wrote = true
@@ -178,7 +178,7 @@ func (x *web) WriteHeader(code int) {
 	x.w.WriteHeader(code)
 	if x.stream {
 		// At once, but if the first piece is there already in one packet with it.
-		go x.flushHeaders()
+		x.aside((*web).flushHeaders)
 	}
 }
 
@@ -220,7 +220,10 @@ func (x *web) flush() {
 func (x *web) Flush() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if _, trailersOnly := x.w.Header()["Grpc-Status"]; x.ended || trailersOnly && x.sent == 0 {
+	if x.ended {
+		return // also the header is the server's again, which panics at who asks for it
+	}
+	if _, trailersOnly := x.w.Header()["Grpc-Status"]; trailersOnly && x.sent == 0 {
 		return
 	}
 	x.flush()
@@ -237,6 +240,9 @@ func (x *web) Write(b []byte) (int, error) {
 }
 
 func (x *web) write(b []byte) (int, error) {
+	if x.ended {
+		return 0, clientGone{errEnded}
+	}
 	n, err := x.w.Write(b)
 	x.sent += int64(n)
 	x.f.down.Add(int64(n))
@@ -288,6 +294,8 @@ func (x *web) ReadFrom(src io.Reader) (int64, error) {
 		}
 	}
 }
+
+var errEnded = errors.New("the answer has ended")
 
 // clientGone marks an error of writing to the pen.
 type clientGone struct{ error }
