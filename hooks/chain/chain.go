@@ -352,13 +352,17 @@ func (l *link) await(ctx context.Context, r *hooks.Request) (hooks.Decision, err
 	}()
 	select {
 	case res := <-done:
-		return res.d, res.err
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return hooks.Decision{}, errGone
+		// What gives up because the time is over may be heard first. It is over by the
+		// clock: the timer of ctx may be late, and the other side's was not.
+		if end, ok := ctx.Deadline(); res.err == nil || ctx.Err() == nil && !(ok && !time.Now().Before(end)) {
+			return res.d, res.err
 		}
-		return hooks.Decision{}, errSlow
+	case <-ctx.Done():
 	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return hooks.Decision{}, errGone
+	}
+	return hooks.Decision{}, errSlow
 }
 
 // own copies what changes when the request is over: a hook that does not come
