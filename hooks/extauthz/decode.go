@@ -1,14 +1,13 @@
 package extauthz
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/protobuf"
 )
 
 var (
@@ -19,86 +18,29 @@ var (
 	errStatus    = errors.New("its answer has no status")
 )
 
-// value is one field of a message that is read.
-type value struct {
-	field int
-	n     uint64 // of a varint
-	b     []byte // of bytes, a text or a message
-	part  bool   // it is one of these
-}
-
-// read calls f with each field of a message. Groups are not read, and no field but
-// those in many is there twice: of two, readers may believe a different one.
-func read(b []byte, many int, f func(value) error) error {
-	seen := map[int]bool{}
-	for len(b) > 0 {
-		tag, n := binary.Uvarint(b)
-		if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
-			return errMalformed
-		}
-		b = b[n:]
-		v := value{field: int(tag >> 3)}
-		switch tag & 7 {
-		case varint:
-			if v.n, n = binary.Uvarint(b); n <= 0 {
-				return errMalformed
-			}
-		case bytesT:
-			size, m := binary.Uvarint(b)
-			if m <= 0 || size > uint64(len(b)-m) {
-				return errMalformed
-			}
-			n = m + int(size)
-			v.b, v.part = b[m:n], true
-		case fixed8:
-			n = 8
-		case fixed4:
-			n = 4
-		default:
-			return errMalformed
-		}
-		if n > len(b) || seen[v.field] && v.field != many {
-			return errMalformed
-		}
-		b, seen[v.field] = b[n:], true
-		if err := f(v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// message checks that a field is one that holds another message or a text.
-func (v value) message() ([]byte, error) {
-	if !v.part {
-		return nil, errMalformed
-	}
-	return v.b, nil
-}
-
-func (v value) string(to *string) error {
-	if !v.part || !utf8.Valid(v.b) {
-		return errMalformed
-	}
-	*to = string(v.b)
-	return nil
-}
-
 // answer reads a CheckResponse.
 func answer(doc []byte) (hooks.Decision, error) {
+	d, err := checked(doc)
+	if errors.Is(err, protobuf.ErrMalformed) {
+		err = errMalformed
+	}
+	return d, err
+}
+
+func checked(doc []byte) (hooks.Decision, error) {
 	var status, denied, ok []byte
 	var hasStatus, isDenied, isOK bool
-	err := read(doc, 0, func(v value) (err error) {
-		switch v.field {
+	err := protobuf.Read(doc, func(v protobuf.Value) (err error) {
+		switch v.Field {
 		case 1:
 			hasStatus = true
-			status, err = v.message()
+			status, err = v.Bytes()
 		case 2:
 			isDenied = true
-			denied, err = v.message()
+			denied, err = v.Bytes()
 		case 3:
 			isOK = true
-			ok, err = v.message()
+			ok, err = v.Bytes()
 		case 4: // dynamic_metadata: for other filters of Envoy
 		default:
 			err = errUnknown
@@ -137,28 +79,25 @@ func answer(doc []byte) (hooks.Decision, error) {
 
 // rpcStatus reads a google.rpc.Status.
 func rpcStatus(b []byte) (code uint64, text string, err error) {
-	err = read(b, 3, func(v value) error {
-		switch v.field {
+	err = protobuf.Read(b, func(v protobuf.Value) (err error) {
+		switch v.Field {
 		case 1:
-			if v.part {
-				return errMalformed
-			}
-			code = v.n
-			return nil
+			code, err = v.Number()
 		case 2:
-			return v.string(&text)
+			text, err = v.Text()
 		case 3: // details
-			return nil
+		default:
+			err = errUnknown
 		}
-		return errUnknown
-	})
+		return err
+	}, 3)
 	return code, text, err
 }
 
 // unchanged reads an OkHttpResponse, of which nothing can be obeyed.
 func unchanged(b []byte) error {
-	return read(b, 0, func(v value) error {
-		if v.field != 3 { // dynamic_metadata, deprecated
+	return protobuf.Read(b, func(v protobuf.Value) error {
+		if v.Field != 3 { // dynamic_metadata, deprecated
 			return errChange
 		}
 		return nil
@@ -169,31 +108,33 @@ func unchanged(b []byte) error {
 func response(b []byte) (*hooks.Answer, error) {
 	a := &hooks.Answer{Header: http.Header{}}
 	var body string
-	err := read(b, 2, func(v value) error {
-		switch v.field {
+	err := protobuf.Read(b, func(v protobuf.Value) (err error) {
+		switch v.Field {
 		case 1:
-			m, err := v.message()
+			m, err := v.Bytes()
 			if err != nil {
 				return err
 			}
-			return read(m, 0, func(v value) error {
-				if v.field != 1 || v.part || v.n > 599 {
-					return errMalformed
+			return protobuf.Read(m, func(v protobuf.Value) error {
+				n, err := v.Number()
+				if err != nil || v.Field != 1 || n > 599 {
+					return protobuf.ErrMalformed
 				}
-				a.Status = int(v.n)
+				a.Status = int(n)
 				return nil
 			})
 		case 2:
-			m, err := v.message()
+			m, err := v.Bytes()
 			if err != nil {
 				return err
 			}
 			return field(m, a.Header)
 		case 3:
-			return v.string(&body)
+			body, err = v.Text()
+			return err
 		}
 		return errUnknown
-	})
+	}, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -213,23 +154,25 @@ func response(b []byte) (*hooks.Answer, error) {
 // field reads a HeaderValueOption. Whether it adds to others has no meaning here:
 // there are none.
 func field(b []byte, to http.Header) error {
-	return read(b, 0, func(v value) error {
-		if v.field != 1 {
+	return protobuf.Read(b, func(v protobuf.Value) error {
+		if v.Field != 1 {
 			return nil
 		}
-		m, err := v.message()
+		m, err := v.Bytes()
 		if err != nil {
 			return err
 		}
 		var key, text string
-		err = read(m, 0, func(v value) error {
-			switch v.field {
+		err = protobuf.Read(m, func(v protobuf.Value) (err error) {
+			switch v.Field {
 			case 1:
-				return v.string(&key)
+				key, err = v.Text()
 			case 2, 3: // 3 is raw
-				return v.string(&text)
+				text, err = v.Text()
+			default:
+				err = errUnknown
 			}
-			return errUnknown
+			return err
 		})
 		if err == nil && key != "" {
 			to.Add(key, text)

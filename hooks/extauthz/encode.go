@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"encoding/binary"
 	"errors"
 	"maps"
 	"net/http"
@@ -11,46 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/penstock/penstock/hooks"
+	"github.com/penstock/penstock/hooks/protobuf"
 )
-
-// Wire types of protobuf.
-const (
-	varint = 0
-	fixed8 = 1
-	bytesT = 2
-	fixed4 = 5
-)
-
-// message is one that is being written. The zero value is empty.
-type message []byte
-
-func (m *message) number(field int, v uint64) {
-	*m = binary.AppendUvarint(*m, uint64(field)<<3|varint)
-	*m = binary.AppendUvarint(*m, v)
-}
-
-// text leaves out what is empty, as protobuf does.
-func (m *message) text(field int, s string) {
-	if s != "" {
-		m.part(field, message(s))
-	}
-}
-
-func (m *message) part(field int, b message) {
-	*m = binary.AppendUvarint(*m, uint64(field)<<3|bytesT)
-	*m = binary.AppendUvarint(*m, uint64(len(b)))
-	*m = append(*m, b...)
-}
-
-// entries writes a map of texts.
-func (m *message) entries(field int, all map[string]string) {
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		var e message
-		e.text(1, k)
-		e.text(2, all[k])
-		m.part(field, e)
-	}
-}
 
 var errText = errors.New("the request has bytes that are not UTF-8, which can't be told to the hook as they are")
 
@@ -68,23 +29,23 @@ func question(hook string, r *hooks.Request) ([]byte, error) {
 	scheme, authority := r.Protocol.String(), authority(r)
 	header[":method"], header[":path"], header[":scheme"], header[":authority"] = r.Method, path, scheme, authority
 
-	var web message // AttributeContext.HttpRequest
-	web.text(1, r.Session+"-"+strconv.FormatUint(r.Flow, 10))
-	web.text(2, r.Method)
-	web.entries(3, header)
-	web.text(4, path)
-	web.text(5, authority)
-	web.text(6, scheme)
-	web.number(9, uint64(r.Size)) // -1 is: not known
+	var web protobuf.Message // AttributeContext.HttpRequest
+	web.Text(1, r.Session+"-"+strconv.FormatUint(r.Flow, 10))
+	web.Text(2, r.Method)
+	web.TextEntries(3, header)
+	web.Text(4, path)
+	web.Text(5, authority)
+	web.Text(6, scheme)
+	web.Number(9, uint64(r.Size)) // -1 is: not known
 
-	var request message // AttributeContext.Request
-	request.part(2, web)
+	var request protobuf.Message // AttributeContext.Request
+	request.Part(2, web)
 
-	var socket, address, peer message // core.v3.SocketAddress, core.v3.Address, AttributeContext.Peer
-	socket.text(2, r.Target.Name())
-	socket.number(3, uint64(r.Target.Port))
-	address.part(1, socket)
-	peer.part(1, address)
+	var socket, address, peer protobuf.Message // core.v3.SocketAddress, core.v3.Address, AttributeContext.Peer
+	socket.Text(2, r.Target.Name())
+	socket.Number(3, uint64(r.Target.Port))
+	address.Part(1, socket)
+	peer.Part(1, address)
 
 	about := map[string]string{"penstock.session": r.Session, "penstock.flow": strconv.FormatUint(r.Flow, 10), "penstock.hook": hook}
 	if p := r.Process; p != nil {
@@ -93,13 +54,13 @@ func question(hook string, r *hooks.Request) ([]byte, error) {
 		about["penstock.process.exe"] = strings.ToValidUTF8(p.Exe.Path, "?")
 		about["penstock.process.sha256"] = p.Exe.SHA256
 	}
-	var context message // AttributeContext
-	context.part(2, peer)
-	context.part(4, request)
-	context.entries(10, about)
+	var context protobuf.Message // AttributeContext
+	context.Part(2, peer)
+	context.Part(4, request)
+	context.TextEntries(10, about)
 
-	var check message // CheckRequest
-	check.part(1, context)
+	var check protobuf.Message // CheckRequest
+	check.Part(1, context)
 	return check, nil
 }
 
