@@ -67,9 +67,10 @@ bench: bubblewrap build gvisor ## measure beside references: sessions, proxy, th
 fuzz: ## run each fuzz target for FUZZTIME (60s)
 	.ci/fuzz $(FUZZTIME)
 
-generate: ## write again what is generated (manual pages, schemas, eBPF objects)
+generate: ## write again what is generated (manual pages, schemas, eBPF objects, protocol buffers)
 	go generate ./...
 	.ci/bpf
+	.ci/proto
 
 lint: ## gofmt, vet for three systems, staticcheck, shellcheck, architecture rules
 	@unformatted=$$(git ls-files '*.go' | xargs -r gofmt -l); \

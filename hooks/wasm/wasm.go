@@ -2,8 +2,6 @@ package wasm
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"runtime"
@@ -108,11 +106,7 @@ func (h *Hook) Close() error {
 // Decide implements hooks.Hook. It waits for an instance until ctx is done; who
 // hangs up then does not interrupt an instance, whose limit is Config.Timeout.
 func (h *Hook) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, error) {
-	var random [12]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return hooks.Decision{}, err
-	}
-	id := hex.EncodeToString(random[:])
+	id := wire.NewID()
 	question, err := wire.Request(id, h.cfg.Name, r)
 	if err != nil {
 		return hooks.Decision{}, err

@@ -16,7 +16,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -77,11 +76,7 @@ func Sign(key []byte, seconds string, body []byte) string {
 
 // Decide implements hooks.Hook.
 func (h *Hook) Decide(ctx context.Context, r *hooks.Request) (hooks.Decision, error) {
-	var random [12]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return hooks.Decision{}, err
-	}
-	id := hex.EncodeToString(random[:])
+	id := wire.NewID()
 	body, err := wire.Request(id, h.name, r)
 	if err != nil {
 		return hooks.Decision{}, err

@@ -1,16 +1,21 @@
 // Package wire is the form in which a request is told to a hook outside of this
 // program, and its decision comes back: one JSON object each, version 1, whose
-// JSON Schema is docs/schema/hook.schema.json.
+// JSON Schema is docs/schema/hook.schema.json; or one message of protobuf each, which
+// says the same, of docs/schema/penstock/hook/v1/hook.proto.
 //
 // Its hazard is a difference between what a hook reads and what leaves: bytes
 // that JSON can't hold are an error and not replaced. What comes back is believed
 // to the letter or not at all: an unknown key, word or version, another id or
-// more than one object is an error, which denies.
+// more than one object is an error, which denies. A tool that chooses what a hook looks at
+// must find no form in which it looks different: there is one question and one
+// reading of an answer (the types request and decision), and both forms are of these.
 package wire
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,16 +34,26 @@ const Version = 1
 // body in base64, its header and a reason.
 const MaxDecision = 128 << 10
 
-// Limit bounds the encoded decision about a request, in bytes.
-func Limit(r *hooks.Request) int {
-	if r.Body == nil || r.Body.Room <= 0 {
-		return MaxDecision
+// Limit bounds the decision about a request in JSON, in bytes.
+func Limit(r *hooks.Request) int { return MaxDecision + base64.StdEncoding.EncodedLen(room(r)) }
+
+// room is how many bytes a changed body may have.
+func room(r *hooks.Request) int {
+	if r.Body == nil {
+		return 0
 	}
-	return MaxDecision + base64.StdEncoding.EncodedLen(int(min(r.Body.Room, hooks.MaxBody)))
+	return int(min(max(r.Body.Room, 0), hooks.MaxBody))
 }
 
 // LongError is the error about an answer of more bytes than limit.
 func LongError(limit int) error { return fmt.Errorf("its answer has more than %d bytes", limit) }
+
+// NewID returns the id of a question, that nobody can guess.
+func NewID() string {
+	var random [12]byte
+	rand.Read(random[:]) //nolint:errcheck // it does not fail
+	return hex.EncodeToString(random[:])
+}
 
 type request struct {
 	Version  int       `json:"version"`
@@ -124,10 +139,19 @@ type process struct {
 
 var errText = errors.New("the request or its answer has bytes that are not UTF-8, which can't be told to the hook as they are")
 
-// Request renders the question that one hook is asked at the request's point. id
+// Request renders the question that one hook is asked at the request's point, in JSON. id
 // is to come back.
 func Request(id, hook string, r *hooks.Request) ([]byte, error) {
-	q := request{Version: Version, ID: id, Hook: hook, Point: r.Point.String(), Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
+	q, err := question(id, hook, r)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(q)
+}
+
+// question is what is told, whose text is UTF-8.
+func question(id, hook string, r *hooks.Request) (*request, error) {
+	q := &request{Version: Version, ID: id, Hook: hook, Point: r.Point.String(), Session: r.Session, Flow: r.Flow, Protocol: r.Protocol.String(),
 		Host: r.Target.Host, Port: r.Target.Port}
 	if r.Target.Host == "" {
 		q.Address = r.Target.Name()
@@ -184,7 +208,7 @@ func Request(id, hook string, r *hooks.Request) ([]byte, error) {
 		// A path may be any bytes; nothing that leaves depends on it.
 		q.Process = &process{p.PID, strings.ToValidUTF8(p.Exe.Path, "?"), p.Exe.SHA256}
 	}
-	return json.Marshal(&q)
+	return q, nil
 }
 
 // size is a length that is known.
@@ -195,7 +219,7 @@ func size(n int64) *int64 {
 	return &n
 }
 
-// headers returns the fields of a header. false: JSON can't hold them.
+// headers returns the fields of a header. false: they are no text.
 func headers(h http.Header) (out header, valid bool) {
 	out, valid = make(header, len(h)), true
 	for k, list := range h {
@@ -221,7 +245,7 @@ type decision struct {
 	Via      string   `json:"via"`
 	Set      fields   `json:"set"`
 	Remove   []string `json:"remove"`
-	Body     []byte   `json:"body"` // base64
+	Body     []byte   `json:"body"` // base64; nil: there is none
 }
 
 func (d *decision) changes() bool { return d.Set != nil || d.Remove != nil || d.Body != nil }
@@ -251,7 +275,7 @@ type reply struct {
 	Body    []byte              `json:"body"` // base64
 }
 
-// Decision reads the answer to the question id, of at most limit bytes (Limit).
+// Decision reads the answer in JSON to the question id, of at most limit bytes (Limit).
 func Decision(id string, doc []byte, limit int) (hooks.Decision, error) {
 	if len(doc) > limit {
 		return hooks.Decision{}, LongError(limit)
@@ -268,6 +292,11 @@ func Decision(id string, doc []byte, limit int) (hooks.Decision, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return hooks.Decision{}, errors.New("there is more than one object in its answer")
 	}
+	return d.read(id)
+}
+
+// read says what was decided about the question id.
+func (d *decision) read(id string) (hooks.Decision, error) {
 	switch {
 	case d.Version != Version:
 		return hooks.Decision{}, fmt.Errorf("its answer is of version %d, not %d", d.Version, Version)

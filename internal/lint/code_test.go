@@ -107,7 +107,7 @@ const early = "cmd/penstock/roles"
 // ruleInit forbids init functions: they run in every role, before main.
 func ruleInit(t *tree) (found []string) {
 	for _, s := range t.sources {
-		if s.dir == early {
+		if s.dir == early || generated(s.name, s.text) {
 			continue
 		}
 		for _, d := range s.file.Decls {

@@ -37,6 +37,11 @@ var layers = []layer{
 	{dir: "hooks/wasm/wasmtest", test: true},
 	{dir: "examples/hooks", may: []string{"hooks/wasm/guest"}}, // modules as well
 	{dir: "hooks/extauthz", may: []string{"hooks"}},
+	{dir: "hooks/protobuf"},
+	{dir: "hooks/rpc", may: []string{"hooks"}},
+	{dir: "hooks/service", may: []string{"hooks"}},
+	// For services in Go: what it registers would be made before each role's main.
+	{dir: "hooks/hookpb", test: true},
 	{dir: "hooks/hookstest", test: true},
 	// The language of conditions is given to it, see hooks.Language.
 	{dir: "policy", may: []string{"hooks", "policy", "internal/text"}},

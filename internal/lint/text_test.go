@@ -19,6 +19,8 @@ func ruleLength(t *tree) (found []string) {
 	for _, name := range t.names() {
 		limit := 0
 		switch {
+		case generated(name, t.texts[name]):
+			continue
 		case strings.HasSuffix(name, "_test.go"):
 			limit = maxTestLines
 		case strings.HasSuffix(name, ".go") && !strings.Contains(name, "testdata/"):
