@@ -15,6 +15,7 @@ import (
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/extauthz"
+	"github.com/penstock/penstock/hooks/service"
 	"github.com/penstock/penstock/hooks/webhook"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
@@ -72,7 +73,7 @@ func (g *generation) webhook(h *policy.Hook, w *policy.Webhook) (hooks.Hook, err
 	return webhook.New(h.Name, w.URL, key, t)
 }
 
-// service makes what asks one of the policy's authorization services: HTTP/2 and
+// service makes what asks one of the policy's services: HTTP/2 and
 // nothing else, at public addresses and those that the hook names.
 func (g *generation) service(h *policy.Hook, s *policy.Service) (hooks.Hook, error) {
 	f := flavourHTTP2
@@ -84,6 +85,9 @@ func (g *generation) service(h *policy.Hook, s *policy.Service) (hooks.Hook, err
 		return nil, err
 	}
 	t.Protocols.SetHTTP1(false)
+	if s.Own {
+		return service.New(h.Name, s.URL, t)
+	}
 	return extauthz.New(h.Name, s.URL, t)
 }
 

@@ -140,7 +140,7 @@ func (p *parser) hooks(f *File, n *yaml.Node) {
 			p.fail(n, "add names, or leave it out for every name", "hosts has address ranges only, and the hook is asked about names: it would never be asked")
 		}
 		if at := misplaced(h.Asks, h.On); at != "" {
-			p.fail(node.keys["on"], "write on: [request]", "who is asked by %s can't be asked at %s", h.Asks.kind(), at)
+			p.fail(node.keys["on"], "write on: [request], or ask a service in Penstock's own protocol (protocol: penstock)", "who is asked by %s can't be asked at %s", h.Asks.kind(), at)
 		}
 		if line, ok := first[h.Name]; ok && h.Name != "" {
 			p.fail(n, "give it another name", "hook %s is here twice, first at line %d", h.Name, line)

@@ -179,6 +179,43 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// TestOwnService: a service in Penstock's own protocol can be asked at every point, and may
+// change bodies; what was asked as Envoy asks can't become one on its way, nor the reverse.
+func TestOwnService(t *testing.T) {
+	all := "on: [" + strings.Join(hooks.PointNames(), ", ") + "]"
+	text := "version: 1\nhooks: [{name: a, " + all + ", grpc: 'https://a.example', protocol: penstock, change: body}, {name: b, on: [request], grpc: 'https://a.example', protocol: envoy}]"
+	p := mustPolicy(t, text)
+	printed := "version: 1\nhooks:\n"
+	for i := range p.d.Hooks {
+		printed += "- " + hookText(&p.d.Hooks[i]) + "\n"
+	}
+	for name, q := range map[string]*Policy{"as loaded": p, "travelled": roundTrip(t, p), "printed": mustPolicy(t, printed)} {
+		a, b := q.Hooks()[0], q.Hooks()[1]
+		if !a.Asks.(*Service).Own || len(a.Points()) != len(hooks.PointNames()) || !a.Inspect.Change || b.Asks.(*Service).Own {
+			t.Errorf("%s: %+v, %+v", name, a, b)
+		}
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if forged := strings.Replace(string(b), `,"own":true`, "", 1); forged == string(b) || json.Unmarshal([]byte(forged), new(Policy)) == nil {
+		t.Errorf("asked as Envoy asks, it is believed at every point: %s", forged)
+	}
+	for hook, want := range map[string]string{
+		"on: [request, dns], grpc: 'https://a.example'":                      "protocol: penstock",
+		"on: [request_body], grpc: 'https://a.example', change: body":        "protocol: penstock",
+		"on: [request], grpc: 'https://a.example', protocol: own":            "write envoy for",
+		"on: [request], exec: [/a], protocol: penstock":                      "remove it",
+		all + ", grpc: 'https://a.example', protocol: penstock, change: all": "write none or body",
+	} {
+		_, err := Parse("f", User, []byte("version: 1\nhooks:\n- {name: a, "+hook+"}"))
+		if err == nil || !strings.HasPrefix(err.Error(), "f:3:") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", hook, err)
+		}
+	}
+}
+
 // TestService travels, stays in limits.egress, and says what it opens.
 func TestService(t *testing.T) {
 	const one = "hooks: [{name: opa, on: [request], grpc: 'HTTP://127.0.0.1:9191/'}, {name: corp, on: [request], grpc: 'https://Authz.example', addresses: [10.0.0.0/8], client_cert: ~/c.pem, client_key: ~/k.pem}]"

@@ -66,7 +66,7 @@ func (p *parser) checkChange(h *Hook, n *yaml.Node) {
 	case !slices.ContainsFunc(h.Points(), changeable):
 		p.fail(n, "remove it, or add request_body or response_body to on", "change: body has no meaning for a hook that is asked about no whole bodies")
 	case h.Asks != nil && !changes(h.Asks):
-		p.fail(n, "ask a process, a webhook or a module", "who is asked by %s can't change a body", h.Asks.kind())
+		p.fail(n, "ask a process, a webhook, a module or a service in Penstock's own protocol (protocol: penstock)", "who is asked by %s can't change a body", h.Asks.kind())
 	case i.Stream:
 		p.fail(n, "remove body: stream", "change: body can't be of a body that is asked about in parts")
 	case i.Over:
@@ -81,9 +81,11 @@ func changeable(p hooks.Point) bool { return p.Bodied() && !p.Spoken() }
 
 // changes says whether who is asked can make something else of what it is asked about.
 func changes(r Runner) bool {
-	switch r.(type) {
-	case *Expression, *Service:
+	switch r := r.(type) {
+	case *Expression:
 		return false
+	case *Service:
+		return r.Own
 	}
 	return true
 }

@@ -46,7 +46,7 @@ func runnerKinds() []runnerKind {
 	return []runnerKind{
 		{"cel", nil, readExpression, believeExpression},
 		{"http", append([]string{"key"}, clientCertKeys()...), readWebhook, believeWebhook},
-		{"grpc", append([]string{"addresses"}, clientCertKeys()...), readService, believeService},
+		{"grpc", append([]string{"protocol", "addresses"}, clientCertKeys()...), readService, believeService},
 		{"wasm", []string{"sha256", "stateful"}, readModule, believeModule},
 		programKind(false),
 		programKind(true),

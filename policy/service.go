@@ -11,10 +11,11 @@ import (
 	"github.com/penstock/penstock/hooks"
 )
 
-// Service is the grpc: of a hook: an authorization service that is asked as Envoy
-// asks one (ext_authz).
+// Service is the grpc: of a hook: a service that is asked in Penstock's own protocol, or as
+// Envoy asks an authorization service (ext_authz).
 type Service struct {
 	URL       string         // canonical: https://HOST:PORT, of loopback http:// too
+	Own       bool           // the protocol is Penstock's
 	Addresses []netip.Prefix // what its name may resolve to beside public addresses
 	Client    ClientCert
 
@@ -41,7 +42,13 @@ func serviceOf(raw string) (s *Service, msg, hint string) {
 	return &Service{URL: scheme + "://" + r.Target.String(), target: r.Target}, "", ""
 }
 
-// readService reads grpc:, addresses: and the certificate of a hook.
+// Words for the protocol of a service.
+const (
+	protocolEnvoy    = "envoy"
+	protocolPenstock = "penstock"
+)
+
+// readService reads grpc:, protocol:, addresses: and the certificate of a hook.
 func readService(p *parser, h *hookNode) Runner {
 	n := h.values["grpc"]
 	raw, ok := p.text(n, "grpc")
@@ -57,6 +64,13 @@ func readService(p *parser, h *hookNode) Runner {
 	if msg != "" {
 		p.fail(n, hint, "%s", msg)
 		return nil
+	}
+	if n := h.values["protocol"]; n != nil {
+		word, ok := p.text(n, "protocol")
+		if s.Own = word == protocolPenstock; ok && !s.Own && word != protocolEnvoy {
+			p.fail(n, "write envoy for a service of ext_authz, or penstock for one of hook.proto", "protocol can't be %s", quote(word))
+			return nil
+		}
 	}
 	if n := h.values["addresses"]; n != nil {
 		p.texts(n, "addresses", func(c *yaml.Node, text string) {
@@ -119,6 +133,9 @@ func (*Service) loosens() string  { return "" }
 
 func (s *Service) text() string {
 	t := "grpc: " + quoteYAML(s.URL)
+	if s.Own {
+		t += ", protocol: " + protocolPenstock
+	}
 	if len(s.Addresses) > 0 {
 		list := make([]string, len(s.Addresses))
 		for i, a := range s.Addresses {
@@ -142,8 +159,13 @@ func (s *Service) outside(l *Limits) (what string, limit *Source) {
 	return "URL", &l.Egress.From
 }
 
-// points says which a service can be asked about: the protocol has requests only.
-func (*Service) points() []string { return []string{hooks.PointRequest.String()} }
+// points says which a service can be asked about: Envoy's protocol has requests only.
+func (s *Service) points() []string {
+	if s.Own {
+		return hooks.PointNames()
+	}
+	return []string{hooks.PointRequest.String()}
+}
 
 // misplaced returns a point that a runner can't be asked at, "" for none.
 func misplaced(r Runner, on []string) string {
@@ -162,11 +184,12 @@ func misplaced(r Runner, on []string) string {
 // wireService is a service as it travels.
 type wireService struct {
 	URL       string         `json:"url"`
+	Own       bool           `json:"own,omitempty"`
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Client    ClientCert     `json:"client,omitzero"`
 }
 
-func (s *Service) wire() any { return &wireService{s.URL, s.Addresses, s.Client} }
+func (s *Service) wire() any { return &wireService{s.URL, s.Own, s.Addresses, s.Client} }
 
 // believeService checks what travelled.
 func believeService(raw []byte, _ Source) (Runner, error) {
@@ -178,7 +201,7 @@ func believeService(raw []byte, _ Source) (Runner, error) {
 	if msg != "" {
 		return nil, errors.New("read hook: " + msg)
 	}
-	s.Addresses, s.Client = w.Addresses, w.Client
+	s.Own, s.Addresses, s.Client = w.Own, w.Addresses, w.Client
 	for _, a := range w.Addresses {
 		if c, e := parseCIDR(a.String()); e != nil || c != a {
 			return nil, errors.New("read hook: its addresses are no ranges")
