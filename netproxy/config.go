@@ -55,6 +55,7 @@ type Config struct {
 	Permissive bool
 	Policy     *policy.Policy
 	Record     Recorder
+	Login      Login // of the proxy port
 	Names      Names // nil: no synthetic addresses
 	Dialer     Dialer
 	Leaves     Leaves

@@ -40,12 +40,16 @@ func (p *Proxy) unusable(c *conn, reason string) {
 	c.finish()
 }
 
-// socks serves RFC 1928: no authentication, CONNECT only.
+// socks serves RFC 1928: no authentication, or the proxy's login; CONNECT only.
 func (p *Proxy) socks(c *conn) {
 	var n int
 	var ok bool
+	method := byte(wire.SOCKSOpen)
+	if c.stranger() {
+		method = wire.SOCKSPassword
+	}
 	err := c.fill(wire.MaxSOCKS, p.limits.Handshake, func(b []byte) (err error) {
-		ok, n, err = wire.SOCKSGreeting(b)
+		ok, n, err = wire.SOCKSGreeting(b, method)
 		return err
 	})
 	if err != nil {
@@ -58,7 +62,11 @@ func (p *Proxy) socks(c *conn) {
 		return
 	}
 	c.prefix = c.prefix[n:]
-	if _, err := c.Write([]byte{5, 0}); err != nil {
+	if method == wire.SOCKSPassword {
+		if !p.socksLogin(c) {
+			return
+		}
+	} else if _, err := c.Write([]byte{5, wire.SOCKSOpen}); err != nil {
 		c.Close()
 		return
 	}

@@ -225,6 +225,10 @@ func (p *Proxy) violation(b *binding, v audit.Violation) {
 
 // malformedConn records a connection whose bytes were refused.
 func (p *Proxy) malformedConn(c *conn, reason string) {
+	if c.stranger() {
+		p.turnedAway()
+		return
+	}
 	p.violation(&c.binding, audit.Violation{Kind: "malformed", Detail: reason, Target: c.target, Action: "closed"})
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock/penstock/audit"
@@ -112,6 +113,8 @@ type conn struct {
 	probe  probe
 	cork   cork
 	met    met
+	// admitted: to the proxy port, by the login; see stranger.
+	admitted atomic.Bool
 }
 
 // Read gives what was read already, then what comes.

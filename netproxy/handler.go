@@ -45,6 +45,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // no binding: nothing to judge
 	}
 	b := &l.pen.binding
+	if l.hc != nil && !p.admit(l.hc.pen, w, r) {
+		return
+	}
 	if l.hc != nil && r.URL.Path == p.refusedPath {
 		p.answerMalformed(w, r, l.hc)
 		return

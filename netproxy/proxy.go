@@ -37,16 +37,18 @@ type Proxy struct {
 	// can't be guessed.
 	refusedPath string
 
-	flows   atomic.Uint64
-	conns   atomic.Uint64 // numbers connections
-	open    atomic.Int64
-	stats   stats
-	ledger  *ledger
-	held    atomic.Int64 // bytes of bodies that are held because they are judged
-	kept    chain.Held   // of those that hooks are asked about
-	checked verified
-	roster  *audit.Roster
-	tokens  *tokens.Keeper // nil: no secret is somebody else's
+	flows atomic.Uint64
+	conns atomic.Uint64 // numbers connections
+	open  atomic.Int64
+	// strangers are those that the proxy port has turned away.
+	strangers atomic.Int64
+	stats     stats
+	ledger    *ledger
+	held      atomic.Int64 // bytes of bodies that are held because they are judged
+	kept      chain.Held   // of those that hooks are asked about
+	checked   verified
+	roster    *audit.Roster
+	tokens    *tokens.Keeper // nil: no secret is somebody else's
 
 	ending context.Context // done when the proxy is closed
 	end    context.CancelFunc

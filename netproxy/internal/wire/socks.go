@@ -23,9 +23,15 @@ type socksError string
 
 func (e socksError) Error() string { return "read SOCKS message: " + string(e) }
 
-// SOCKSGreeting reads a client's list of methods. ok says that "no
-// authentication" is among them; n is how many bytes it took.
-func SOCKSGreeting(b []byte) (ok bool, n int, err error) {
+// Methods of RFC 1928 section 3.
+const (
+	SOCKSOpen     = 0 // no authentication
+	SOCKSPassword = 2 // RFC 1929
+)
+
+// SOCKSGreeting reads a client's list of methods. ok says that the wanted one is
+// among them; n is how many bytes it took.
+func SOCKSGreeting(b []byte, want byte) (ok bool, n int, err error) {
 	if len(b) > 0 && b[0] != 5 {
 		return false, 0, socksError("version is not 5")
 	}
@@ -40,11 +46,30 @@ func SOCKSGreeting(b []byte) (ok bool, n int, err error) {
 		return false, 0, ErrShort
 	}
 	for _, m := range b[2:n] {
-		if m == 0 {
+		if m == want {
 			ok = true
 		}
 	}
 	return ok, n, nil
+}
+
+// ParseSOCKSLogin reads a user and a password (RFC 1929); n is how many bytes they took.
+func ParseSOCKSLogin(b []byte) (user, password string, n int, err error) {
+	if len(b) > 0 && b[0] != 1 {
+		return "", "", 0, socksError("version of the login is not 1")
+	}
+	if len(b) < 2 {
+		return "", "", 0, ErrShort
+	}
+	at := 2 + int(b[1])
+	if len(b) <= at {
+		return "", "", 0, ErrShort
+	}
+	n = at + 1 + int(b[at])
+	if len(b) < n {
+		return "", "", 0, ErrShort
+	}
+	return string(b[2:at]), string(b[at+1 : n]), n, nil
 }
 
 // SOCKSRequest is where a client wants to go. One of Name and Addr is set.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"testing"
@@ -19,7 +20,7 @@ func TestSOCKS(t *testing.T) {
 		{"\x05\x00", false, 0, true},
 		{"\x04\x01\x00\x50", false, 0, true},
 	} {
-		ok, n, err := SOCKSGreeting([]byte(c.in))
+		ok, n, err := SOCKSGreeting([]byte(c.in), SOCKSOpen)
 		if ok != c.ok || n != c.n || (err != nil) != c.err {
 			t.Errorf("%q: %t %d %v", c.in, ok, n, err)
 		}
@@ -48,10 +49,33 @@ func TestSOCKS(t *testing.T) {
 	}
 }
 
+func TestSOCKSLogin(t *testing.T) {
+	long := string(bytes.Repeat([]byte("x"), 255))
+	for _, c := range []struct {
+		in, user, password string
+		bad                bool
+	}{
+		{"\x01\x01a\x02bcrest", "a", "bc", false},
+		{"\x01\x00\x00", "", "", false},
+		{"\x01\xff" + long + "\xff" + long, long, long, false},
+		{"\x05\x01a\x01b", "", "", true},
+	} {
+		user, password, n, err := ParseSOCKSLogin([]byte(c.in))
+		if user != c.user || password != c.password || (err != nil) != c.bad || errors.Is(err, ErrShort) {
+			t.Errorf("%.20q: %.10q %.10q %v", c.in, user, password, err)
+		}
+		for i := range n {
+			if _, _, _, err := ParseSOCKSLogin([]byte(c.in[:i])); !errors.Is(err, ErrShort) {
+				t.Errorf("%.20q: %v", c.in[:i], err)
+			}
+		}
+	}
+}
+
 func FuzzSOCKS(f *testing.F) {
 	f.Add([]byte("\x05\x01\x00\x05\x01\x00\x03\x05a.com\x01\xbb"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, n, err := SOCKSGreeting(b)
+		_, n, err := SOCKSGreeting(b, SOCKSOpen)
 		if err != nil {
 			return
 		}
