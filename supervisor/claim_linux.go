@@ -11,6 +11,9 @@ func (s *session) claim() error {
 	if s.group != nil {
 		o.Group = s.group.Dir()
 	}
+	if s.janitor == nil {
+		return nil
+	}
 	if err := s.janitor.Instruct(o); err != nil {
 		return err
 	}

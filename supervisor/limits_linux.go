@@ -102,6 +102,9 @@ func (s *session) reportCapabilities(landlock int) {
 	verified := posture.Controls(nil)
 	if s.bare() {
 		verified = posture.OpenControls()
+		if s.explicit != nil {
+			verified = posture.PlainControls()
+		}
 	}
 	all := append(verified, s.backend.Capabilities(landlock)...)
 	all = append(all, s.worktreeCapability()...)

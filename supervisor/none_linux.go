@@ -66,20 +66,25 @@ func (s *session) own(owner chan<- uint64) error {
 	owner <- ns.User // 0 on an error: nothing was started yet
 	if err != nil {
 		s.pen.Close()
-		s.pen = nil
+		s.pen, s.net = nil, nil
 	}
 	return err
 }
 
 // banner is what nobody who starts a bare command may overlook.
-func banner(p *printer, user string) {
+func (s *session) banner(p *printer) {
 	const rule = "****************************************************************"
 	p.line(rule)
 	p.line("NO SANDBOX (--sandbox none)")
-	p.line("The command runs as %s: it can read and change every file that", escape(user))
+	p.line("The command runs as %s: it can read and change every file that", escape(s.cfg.Host.User))
 	p.line("you can, Penstock's keys and records among them, and reach")
-	p.line("every process of yours. Its connections are captured, decided")
-	p.line("and recorded; a command that means harm gets past that.")
+	if s.explicit != nil {
+		p.line("every process of yours. IT HAS THE HOST'S NETWORK: only programs")
+		p.line("that obey the proxy variables are captured, decided and recorded.")
+	} else {
+		p.line("every process of yours. Its connections are captured, decided")
+		p.line("and recorded; a command that means harm gets past that.")
+	}
 	p.line(rule)
 }
 

@@ -228,7 +228,10 @@ func (s *session) environment() {
 		Trust:   s.trustEnv(),
 		Secrets: s.secrets.Environ(),
 	}
-	if env.ProxyVariables() {
+	switch {
+	case s.explicit != nil:
+		in.Proxy = s.explicit.variables()
+	case env.ProxyVariables():
 		in.Proxy = proxyVariables()
 	}
 	// An empty PATH would name the directory that the tool stands in.
@@ -259,11 +262,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 // what ignores them is captured.
 func proxyVariables() []string {
 	addr := fmt.Sprintf("127.0.0.1:%d", netns.ExplicitPort)
-	http, none := "http://"+addr, "localhost,127.0.0.1,::1"
-	return []string{
-		"HTTP_PROXY=" + http, "http_proxy=" + http, "HTTPS_PROXY=" + http, "https_proxy=" + http,
-		"ALL_PROXY=socks5h://" + addr, "all_proxy=socks5h://" + addr, "NO_PROXY=" + none, "no_proxy=" + none,
-	}
+	return proxyEnv("http://"+addr, "socks5h://"+addr, "localhost,127.0.0.1,::1")
 }
 
 // shimConfig is what the first process in the pen is told.

@@ -254,6 +254,9 @@ func (s *session) startProxy(ctx context.Context) error {
 		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
 		s.cfg.Publish[i].Listen = addr
 	}
+	if x := s.explicit; x != nil {
+		files[proxyctl.FileExplicit], cfg.Login = x.listener, &x.login
+	}
 	if s.hooks != nil {
 		if err := s.hooks.serve(files); err != nil {
 			return err

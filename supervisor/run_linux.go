@@ -67,9 +67,12 @@ type session struct {
 	proxy *proxyProcess
 	book  *questions.Book // what a person is asked; nil: nobody is
 	line  *shim.Conn
-	pen   *netns.Building
-	owner uint64 // user namespace that all of a bare command is in, see KillWithin
-	tool  *process
+	pen   pen
+	net   *netns.Building // the pen, where it has a network of its own
+	// explicit is how requests come to the proxy where it has not.
+	explicit *explicit
+	owner    uint64 // user namespace that all of a bare command is in, see KillWithin
+	tool     *process
 	// diag and track tell about the pen's connections, until attribute has them.
 	diag, track *os.File
 	janitor     *janitor.Janitor
@@ -119,6 +122,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return nil, err
 	}
 	if err := s.connectDaemon(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.capture(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.findRepository(ctx); err != nil {
@@ -182,7 +188,7 @@ func (s *session) announcement() *announcement {
 
 func (s *session) announce() {
 	if s.bare() {
-		banner(s.say, s.cfg.Host.User)
+		s.banner(s.say)
 	}
 	a := s.announcement()
 	a.brief(s.say)
@@ -232,7 +238,9 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	joined := s.join(ctx, err)
 	// Forking takes as long as planning.
 	guarded := make(chan error, 1)
-	if err == nil {
+	if err == nil && s.explicit != nil {
+		guarded <- nil // what it would end by itself it can't tell, and it has nothing to remove
+	} else if err == nil {
 		go func() {
 			var err error
 			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid, s.owner)
@@ -295,29 +303,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := s.pen.Sockets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.keepDiag(sockets)
-	if s.daemon != nil {
-		err = s.daemon.network(ctx, sockets, s.pen.Process().Pid)
-		sockets.Close() // the proxy gets them when the pen is verified
-		if err != nil {
-			return nil, s.notBuilt(ctx, err)
-		}
-		return sigs, nil
-	}
-	err = sockets.Send(s.proxy.sockets)
-	// The supervisor keeps none: when the proxy dies, so do the listeners.
-	sockets.Close()
-	if err != nil {
-		return nil, s.proxyFailed(fmt.Errorf("hand the pen's sockets to the proxy: %w", err))
-	}
-	if err := s.proxy.client.Listen(ctx); err != nil {
-		return nil, s.proxyFailed(err)
-	}
-	return sigs, nil
+	return sigs, s.serve(ctx)
 }
 
 // startNetwork begins the pen: its first process builds the network, and
@@ -329,7 +315,6 @@ func (s *session) startNetwork(ctx context.Context) error {
 	if err := s.limits(ctx); err != nil {
 		return err
 	}
-	in, out, errs := s.term.Files()
 	o := netns.Options{
 		Publish:   len(s.cfg.Publish) > 0,
 		Steered:   s.daemon != nil && s.daemon.opened.Steering == daemonctl.SteeringBPF,
@@ -338,15 +323,10 @@ func (s *session) startNetwork(ctx context.Context) error {
 	if s.group != nil {
 		o.Cgroup = s.group.File()
 	}
-	owner := s.bareOwner(&o)
-	pen, err := netns.Prepare(s.cfg.Host.Self, [3]*os.File{in, out, errs}, o)
-	if err != nil {
+	if err := s.preparePen(o); err != nil {
 		return err
 	}
-	s.pen = pen
-	if err := s.own(owner); err != nil {
-		return err
-	}
+	pen := s.pen
 	// The terminal is restored after the last process that could write to it.
 	s.undo.push(func() { pen.Close(); s.term.Finish() })
 	return nil
@@ -364,7 +344,11 @@ func (s *session) startSandbox() error {
 	if err := line.Configure(s.shimConfig()); err != nil {
 		return err
 	}
-	command, err := s.backend.Command(s.spec, end, s.janitor.Alive())
+	var alive *os.File
+	if s.janitor != nil {
+		alive = s.janitor.Alive()
+	}
+	command, err := s.backend.Command(s.spec, end, alive)
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,10 @@ func (s *session) verify(ctx context.Context) error {
 		return err
 	}
 	// The shim's parent is the pen's first process: its end is that of all in it.
-	if err := s.janitor.Follow(seen.Parent); err != nil {
-		return err
+	if s.janitor != nil {
+		if err := s.janitor.Follow(seen.Parent); err != nil {
+			return err
+		}
 	}
 	if s.tool, err = openProcess(ready.PID); err != nil {
 		return err
@@ -86,6 +88,9 @@ func (s *session) compare(ctx context.Context, e *posture.Expectation, pid int) 
 		seen, err := posture.Read(pid)
 		if err != nil {
 			return nil, err
+		}
+		if s.explicit != nil {
+			return seen, posture.CheckPlain(e, seen)
 		}
 		return seen, posture.CheckOpen(e, seen)
 	}

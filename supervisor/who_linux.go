@@ -23,9 +23,9 @@ func (s *session) keepDiag(sockets *netns.Sockets) {
 
 // answers tells whether this process has to know who opened a connection: always
 // but where the proxy hears it from the kernel, which does not know what is in an
-// executable.
+// executable, and where there is no network of the command's own to look into.
 func (s *session) answers() bool {
-	return s.daemon == nil || !s.daemon.opened.Attributed || s.cfg.Policy.NeedsHash()
+	return s.explicit == nil && (s.daemon == nil || !s.daemon.opened.Attributed || s.cfg.Policy.NeedsHash())
 }
 
 // attribute begins to answer the proxy's questions which process opened a

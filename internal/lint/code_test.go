@@ -67,6 +67,8 @@ var surroundings = map[string][]string{
 	"sandbox/netns": {"os.Args", "os.Environ"},
 	// Which engine's container this is, for a diagnosis.
 	"sandbox/container": {"os.Environ"},
+	// The main of its role, which puts away what is below it.
+	"sandbox/none": {"os/signal"},
 	// The default of LoadOptions.Environ, of which only HOME is asked.
 	"policy": {"os.Getenv"},
 	// The main of its role, which must outlive what ends the others.

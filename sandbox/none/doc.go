@@ -22,5 +22,10 @@
 // role above it (a process never leaves its user namespace upwards: all that are in
 // the owning one or below are killed, see procs.KillWithin).
 //
+// Where nobody may make a namespace it is plain: the command has the host's network,
+// proxy variables are all that leads to the proxy, and descent from the role all that
+// tells what is the session's. A hostile command would kill the role to lose that, and
+// be left behind.
+//
 // The supervisor and the role table of cmd import it.
 package none

@@ -15,6 +15,10 @@ const Name = "none"
 // Role is os.Args[1] of the role's process, the caller's user and group id the next.
 const Role = "role:none"
 
+// plain is the role's third argument where there are no namespaces: it is started in
+// none, makes none, and ends what descends from it.
+const plain = "plain"
+
 // The descriptors of the role.
 const (
 	fdShim  = 3
@@ -28,7 +32,10 @@ const exitBroken = 125
 func environment() []string { return []string{"GOMAXPROCS=1", "GOGC=off"} }
 
 // Backend starts a command without a sandbox. It is safe for concurrent use.
-type Backend struct{}
+type Backend struct {
+	// Plain leaves out the namespaces, where there can't be any.
+	Plain bool
+}
 
 var _ sandbox.Backend = Backend{}
 
@@ -77,10 +84,13 @@ func (Backend) Prepare(s *sandbox.Spec) error {
 }
 
 // Command plans the role.
-func (Backend) Command(s *sandbox.Spec, shim, alive *os.File) (*sandbox.Command, error) {
+func (b Backend) Command(s *sandbox.Spec, shim, alive *os.File) (*sandbox.Command, error) {
 	c := &sandbox.Command{
 		Path: s.Penstock, Argv: []string{"penstock", Role, strconv.Itoa(s.UID), strconv.Itoa(s.GID)},
 		Env: environment(), Files: []*os.File{shim}, FirstFile: fdShim,
+	}
+	if b.Plain {
+		c.Argv = append(c.Argv, plain)
 	}
 	if alive != nil {
 		c.Files = append(c.Files, alive)

@@ -47,4 +47,7 @@ func TestNothingOfASandbox(t *testing.T) {
 	if err != nil || c.Path != "/p" || !slices.Equal(c.Argv, []string{"penstock", Role, "7", "8"}) || c.Root != 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
+	if c, err = (Backend{Plain: true}).Command(&sandbox.Spec{Penstock: "/p"}, nil, nil); err != nil || !slices.Equal(c.Argv, []string{"penstock", Role, "0", "0", "plain"}) {
+		t.Errorf("%+v, %v", c, err)
+	}
 }

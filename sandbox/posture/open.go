@@ -6,15 +6,7 @@ import "github.com/penstock/penstock/sandbox"
 // the user namespace that owns it and without a capability, and its three streams. The
 // rest of the expectation is not looked at. Its error is a Mismatch.
 func CheckOpen(e *Expectation, o *Observation) error {
-	m := checkIdentity(e, o)
-	for _, set := range capabilitySets() {
-		if v, ok := o.Caps[set]; !ok || v != 0 {
-			m.add(privilege, "%s is %x, declared 0", set, v)
-		}
-	}
-	if !o.NoNewPrivs {
-		m.add(privilege, "no_new_privs is off, declared on")
-	}
+	m := append(checkIdentity(e, o), checkRights("", o)...)
 	switch n := o.Namespaces; {
 	case n.Net == 0 || n.Net == e.Ours.Net || n.Net != e.Net:
 		m.add(network, "net namespace is %d, declared %d and not the host's", n.Net, e.Net)
@@ -26,6 +18,30 @@ func CheckOpen(e *Expectation, o *Observation) error {
 		return nil
 	}
 	return m
+}
+
+// CheckPlain is CheckOpen for a command that has not even namespaces of its own.
+func CheckPlain(e *Expectation, o *Observation) error {
+	var m Mismatch
+	for i := range o.UID {
+		if o.UID[i] != e.HostUID || o.GID[i] != e.HostGID {
+			m.add(privilege, "user ids are %v and group ids %v, declared %d and %d", o.UID, o.GID, e.HostUID, e.HostGID)
+			break
+		}
+	}
+	m = append(m, checkRights("", o)...)
+	m = append(m, checkFiles(e, o)...)
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+// PlainControls are what such a command has.
+func PlainControls() []sandbox.Capability {
+	out := OpenControls()
+	out[0].By, out[0].Detail = "proxy variables", "only programs that obey them are captured; any other reaches the network unseen"
+	return out
 }
 
 // OpenControls are what a command without a sandbox has that CheckOpen found nothing

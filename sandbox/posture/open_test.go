@@ -39,6 +39,29 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for name, tt := range map[string]struct {
+		change  func(e *Expectation, o *Observation)
+		control string
+	}{
+		"as declared":    {func(*Expectation, *Observation) {}, ""},
+		"all the host's": {func(e *Expectation, o *Observation) { o.Namespaces, o.UIDMap, o.GIDMap = e.Ours, "", "" }, ""},
+		"another user":   {func(_ *Expectation, o *Observation) { o.UID[3] = 0 }, privilege},
+		"another group":  {func(_ *Expectation, o *Observation) { o.GID[3] = 0 }, privilege},
+		"a capability":   {func(_ *Expectation, o *Observation) { o.Caps["CapAmb"] = 1 }, privilege},
+		"new privileges": {func(_ *Expectation, o *Observation) { o.NoNewPrivs = false }, privilege},
+		"a descriptor":   {func(_ *Expectation, o *Observation) { o.Files = append(o.Files, File{FD: 9, Name: "x"}) }, descriptors},
+	} {
+		e, o := good()
+		tt.change(e, o)
+		err := CheckPlain(e, o)
+		var m Mismatch
+		if errors.As(err, &m) != (tt.control != "") || tt.control != "" && m[0].Control != tt.control {
+			t.Errorf("plain, %s: %v", name, err)
+		}
+	}
+	if c := PlainControls()[0]; c.Control != network || c.State != sandbox.Partial || c.By != "proxy variables" {
+		t.Errorf("%+v", c)
+	}
 	closed := Controls(nil)
 	for i, c := range OpenControls() {
 		if c.Control != closed[i].Control || c.State == sandbox.Enforced && c.Control != setUserID && c.Control != descriptors {

@@ -151,7 +151,7 @@ func checkIdentity(e *Expectation, o *Observation) (m Mismatch) {
 // capabilitySets are the five of /proc/PID/status.
 func capabilitySets() []string { return []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} }
 
-func checkPrivileges(who string, o *Observation, filters int) (m Mismatch) {
+func checkRights(who string, o *Observation) (m Mismatch) {
 	for _, set := range capabilitySets() {
 		if v, ok := o.Caps[set]; !ok || v != 0 {
 			m.add(privilege, "%s%s is %x, declared 0", who, set, v)
@@ -160,6 +160,11 @@ func checkPrivileges(who string, o *Observation, filters int) (m Mismatch) {
 	if !o.NoNewPrivs {
 		m.add(privilege, "%sno_new_privs is off, declared on", who)
 	}
+	return m
+}
+
+func checkPrivileges(who string, o *Observation, filters int) (m Mismatch) {
+	m = checkRights(who, o)
 	if o.Seccomp != 2 || o.Filters <= filters {
 		m.add(syscalls, "%sseccomp mode is %d with %d filters, declared 2 with more than %d", who, o.Seccomp, o.Filters, filters)
 	}

@@ -217,14 +217,21 @@ func send(root, pid int, sig unix.Signal) {
 	}
 	defer unix.Close(fd)
 	// From here on the number is that of the descriptor's process, or of none.
+	if below(pid, root) {
+		unix.PidfdSendSignal(fd, sig, nil, 0) //nolint:errcheck // it may have ended
+	}
+}
+
+// below says whether root is among the ancestors of a process.
+func below(pid, root int) bool {
 	for at, n := pid, 0; at != root; n++ {
 		s, ok := read(at)
 		if !ok || s.parent <= 1 || n > most {
-			return
+			return false
 		}
 		at = s.parent
 	}
-	unix.PidfdSendSignal(fd, sig, nil, 0) //nolint:errcheck // it may have ended
+	return true
 }
 
 // Traffic counts what was sent in a process's network namespace, over TCP with

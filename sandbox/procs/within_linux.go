@@ -3,6 +3,7 @@ package procs
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -86,38 +87,49 @@ func ended(pid int) bool {
 	return true
 }
 
-// killTimeout bounds KillWithin. Processes that fork faster than they are killed are
+// killTimeout bounds KillWithin and KillBelow. Processes that fork faster than they are killed are
 // left in the end, and the error says so.
 const killTimeout = 5 * time.Second
 
 // KillWithin kills all processes in a user namespace and below it, and returns when
 // none is left.
 func KillWithin(owner uint64) error {
+	return killAll(func() []int { return Within(owner) }, func(pid int) bool { return within(pid, owner, map[uint64]bool{owner: true}) })
+}
+
+// KillBelow kills all processes that descend from root, but not root itself, and
+// returns when none is left. What has lost root as an ancestor is not found: root has
+// to inherit orphans (PR_SET_CHILD_SUBREAPER), and to live.
+func KillBelow(root int) error {
+	alive := func() []int { return slices.DeleteFunc(Below(root), ended) }
+	// A parent that is killed before its child leaves it to root; who forks in between
+	// is met in the next round.
+	return killAll(alive, func(pid int) bool { return below(pid, root) })
+}
+
+// killAll kills the processes that list has until it has none. ours looks again once
+// the process is held by a descriptor: from there on its number is no other's.
+func killAll(list func() []int, ours func(pid int) bool) error {
 	deadline := time.Now().Add(killTimeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		left := Within(owner)
+		left := list()
 		if len(left) == 0 {
 			return nil
 		}
 		for _, pid := range left {
-			killWithin(pid, owner)
+			fd, err := unix.PidfdOpen(pid, 0)
+			if err != nil {
+				continue
+			}
+			if ours(pid) {
+				unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) //nolint:errcheck // it may have ended
+			}
+			unix.Close(fd)
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("end the command: %d of its processes still run", len(left))
 		}
 		// They end when they next run, of which nothing tells.
 		time.Sleep(pause)
-	}
-}
-
-func killWithin(pid int, owner uint64) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(fd)
-	// From here on the number is that of the descriptor's process, or of none.
-	if within(pid, owner, map[uint64]bool{owner: true}) {
-		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) //nolint:errcheck // it may have ended
 	}
 }

@@ -142,6 +142,8 @@ type Config struct {
 	ClientCerts secrets.CertDonation `json:"client_certs,omitempty"`
 
 	Publish []Publish `json:"publish,omitempty"`
+	// Login is what clients of FileExplicit show; nil where there is no such file.
+	Login *Login `json:"login,omitempty"`
 	// Who says that the supervisor answers OpWho.
 	Who bool `json:"who,omitempty"`
 	// Ask says that the supervisor takes OpAsk: there is somebody to answer.
@@ -152,6 +154,12 @@ type Config struct {
 	// because the role may be another user and can't open them.
 	Roots [][]byte `json:"roots,omitempty"`
 	// Environment proxies and other ambient settings are never read.
+}
+
+// Login is a user and a password.
+type Login struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
 }
 
 // Publish is one port of the pen that the host may reach. The listener is
@@ -166,10 +174,13 @@ type Publish struct {
 const (
 	FileControl = "control" // the conversation, see Conn
 	FileSockets = "sockets" // the pen's sockets come over it, see netns.Sockets.Send
-	FileAudit   = "audit"
-	FileCapture = "capture" // if a rule captures
-	FileCACert  = "ca-cert"
-	FileCAKey   = "ca-key"
+	// FileExplicit is a listener of the host's, the proxy port of a session that has
+	// no network of its own: nothing comes over FileSockets then.
+	FileExplicit = "explicit"
+	FileAudit    = "audit"
+	FileCapture  = "capture" // if a rule captures
+	FileCACert   = "ca-cert"
+	FileCAKey    = "ca-key"
 	// FileHooks is there if a hook of the policy is a process, see hookctl.
 	FileHooks = "hooks"
 )

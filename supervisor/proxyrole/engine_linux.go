@@ -49,6 +49,7 @@ type engine struct {
 	names    *dns.Table
 	secrets  *secrets.Set
 	sockets  *net.UnixConn
+	explicit *os.File // the only listener, where the session has no network of its own
 	publish  []publisher
 	notice   func(string)
 	asker    *proxyctl.Asker // nil: the supervisor is not asked
@@ -109,6 +110,13 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	if e.sockets, err = proxyctl.Open(files[proxyctl.FileSockets]); err != nil {
 		return nil, err
 	}
+	var login netproxy.Login
+	if e.explicit = files[proxyctl.FileExplicit]; e.explicit != nil {
+		if cfg.Login == nil || cfg.Login.Password == "" {
+			return nil, errors.New("start the proxy: a port of the host's, and no login for it")
+		}
+		login = netproxy.Login(*cfg.Login)
+	}
 	if e.writer, err = audit.NewWriter(files[proxyctl.FileAudit], cfg.Session); err != nil {
 		return nil, err
 	}
@@ -161,6 +169,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Permissive:  cfg.Mode == "audit",
 		Policy:      cfg.Policy,
 		Record:      e.recorder,
+		Login:       login,
 		Names:       e.names,
 		Dialer:      &dialguard.Guard{Hosts: cfg.Policy.Host},
 		Leaves:      authority,
@@ -216,6 +225,9 @@ func (e *engine) listen() error {
 		if err := e.admitted(); err != nil {
 			return err
 		}
+	}
+	if e.explicit != nil {
+		return e.listenExplicit()
 	}
 	s, err := netns.ReceiveSockets(e.sockets)
 	if err != nil {
