@@ -276,7 +276,12 @@ func replied(r *http.Request, a *hooks.Answer) *http.Response {
 	h[VerdictHeader] = []string{"reply"}
 	h["Cache-Control"] = []string{"no-store"}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
-	h["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
+	body := a.Body
+	if a.Status == http.StatusNoContent || a.Status == http.StatusNotModified {
+		body = nil // there is none (RFC 9110 sections 15.3.5 and 15.4.5): one would break the answer off
+	} else {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	return &http.Response{StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: h, ContentLength: int64(len(a.Body)), Body: io.NopCloser(bytes.NewReader(a.Body)), Request: r}
+		Header: h, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: r}
 }

@@ -49,6 +49,8 @@ func TestHook(t *testing.T) {
 		"allow": {answer(hooks.Decision{Action: hooks.Allow}, nil), 403, "an action that is not known", "failed", "an action that is not known"},
 		"reply": {answer(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 418, Body: []byte("a teapot"),
 			Header: http.Header{"X-Penstock-Verdict": {"allow"}, "X-Kind": {"tea"}}}}, nil), 418, "a teapot", "reply", "answered by hook test"},
+		"reply, no content":   {answer(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 204, Body: []byte("left out"), Header: http.Header{}}}, nil), 204, "", "reply", "answered by hook test"},
+		"reply, not modified": {answer(hooks.Decision{Action: hooks.Reply, Answer: &hooks.Answer{Status: 304, Body: []byte("left out"), Header: http.Header{}}}, nil), 304, "", "reply", "answered by hook test"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, proto := range []string{"h1", "h2"} {
