@@ -331,6 +331,61 @@ func TestInspectHeld(t *testing.T) {
 	}
 }
 
+// TestInspectNoRoomToDecode: what a decoder keeps counts, too.
+func TestInspectNoRoomToDecode(t *testing.T) {
+	for _, i := range []hooks.Inspect{{}, {Stream: true}} {
+		x := &reader{t: t}
+		got, err := io.ReadAll(inspect(t, bytes.NewReader(packed(t, "gzip", noise(100))), "gzip", &Held{Max: decoderSize - 1}, Entry{Hook: x, Inspect: i}))
+		var denied *Denied
+		if !errors.As(err, &denied) || !strings.Contains(err.Error(), errHeld.Error()) || len(got) > 0 || x.asked > 0 {
+			t.Errorf("%+v: %q, %v, asked %d times", i, got, err, x.asked)
+		}
+	}
+}
+
+// TestInspectEmpty: a body without a byte is none of any encoding, and is asked about once.
+func TestInspectEmpty(t *testing.T) {
+	for _, encoding := range []string{"", "gzip", "deflate"} {
+		for _, i := range []hooks.Inspect{{}, {Stream: true}} {
+			x := &reader{t: t}
+			b := inspect(t, strings.NewReader(""), encoding, nil, Entry{Hook: x, Inspect: i})
+			got, err := io.ReadAll(b)
+			if n, again := b.Read(make([]byte, 1)); n != 0 || again != io.EOF {
+				t.Errorf("%q, %+v: then %d, %v", encoding, i, n, again)
+			}
+			if err != nil || len(got) > 0 || x.asked != 1 || !x.last {
+				t.Errorf("%q, %+v: %q, %v, asked %d times", encoding, i, got, err, x.asked)
+			}
+		}
+	}
+}
+
+// TestWhole: only what has been asked about to its end is given out as a whole.
+func TestWhole(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		i    hooks.Inspect
+		deny string
+		ok   bool
+	}{
+		"a body":   {"body", hooks.Inspect{}, "", true},
+		"nothing":  {"", hooks.Inspect{}, "", true},
+		"parts":    {"body", hooks.Inspect{Stream: true}, "", false},
+		"denied":   {"body", hooks.Inspect{}, "od", false},
+		"longer":   {"body", hooks.Inspect{Max: 2, Over: true}, "", false},
+		"too long": {"body", hooks.Inspect{Max: 2}, "", false},
+	} {
+		b := inspect(t, strings.NewReader(tt.body), "", nil, Entry{Hook: &reader{t: t, deny: tt.deny}, Inspect: tt.i})
+		got, ok := b.Whole()
+		if ok != tt.ok || ok && string(got) != tt.body || !ok && got != nil {
+			t.Errorf("%s: %q, %t", name, got, ok)
+		}
+		if again, ok := b.Whole(); ok || again != nil {
+			t.Errorf("%s: again %q", name, again)
+		}
+	}
+}
+
 // TestInspectNoAnswer: as everywhere, whatever is no answer denies.
 func TestInspectNoAnswer(t *testing.T) {
 	for name, h := range map[string]hooks.Hook{

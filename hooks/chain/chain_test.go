@@ -204,9 +204,57 @@ func TestAbout(t *testing.T) {
 	}
 }
 
+// TestWhoIsAsked: who would be asked first at a point about a target, and who is about
+// bodies only; nobody where there is no such hook.
+func TestWhoIsAsked(t *testing.T) {
+	next := says(hooks.Decision{Action: hooks.Next}, nil)
+	only := func(host string) func(*hooks.Target) bool {
+		return func(t *hooks.Target) bool { return t.Host == host }
+	}
+	c := newChain(t,
+		Entry{Name: "b", Rule: "p:1", Hook: next, On: []hooks.Point{hooks.PointRequestBody}, About: only("b.example")},
+		Entry{Name: "all", Rule: "p:2", Hook: next, On: []hooks.Point{hooks.PointResponse, hooks.PointResponseBody, hooks.PointWebSocket}},
+		Entry{Name: "late", Rule: "p:3", Hook: next, On: []hooks.Point{hooks.PointResponse, hooks.PointSessionStart}, About: only("b.example")})
+	for _, tt := range []struct {
+		c     *Chain
+		p     hooks.Point
+		host  string
+		first string
+		blind string
+	}{
+		{c, hooks.PointResponse, "a.example", "all p:2", " "},
+		{c, hooks.PointResponse, "b.example", "all p:2", "b p:1"},
+		{c, hooks.PointRequestBody, "a.example", " ", " "},
+		{c, hooks.PointRequestBody, "b.example", "b p:1", "b p:1"},
+		{c, hooks.PointConnect, "b.example", " ", "b p:1"},
+		{c, hooks.PointSessionStart, "", "late p:3", " "},
+		{nil, hooks.PointResponse, "a.example", " ", " "},
+		{newChain(t, Entry{Name: "h", Hook: next}), hooks.PointResponse, "a.example", " ", " "},
+	} {
+		to := &hooks.Target{Host: tt.host, Port: 443}
+		name, rule, ok := tt.c.First(tt.p, to)
+		if name+" "+rule != tt.first || ok != (name != "") || tt.c.Asks(tt.p, to) != ok {
+			t.Errorf("%s to %s: first %s %s %t", tt.p, tt.host, name, rule, ok)
+		}
+		if name, rule, ok = tt.c.Blind(to); name+" "+rule != tt.blind || ok != (name != "") {
+			t.Errorf("%s to %s: blind %s %s %t", tt.p, tt.host, name, rule, ok)
+		}
+	}
+}
+
+// TestBodyChangedByAnAnswer: who is asked by Request, which passes no body on, can't change one.
+func TestBodyChangedByAnAnswer(t *testing.T) {
+	r := *request
+	r.Point, r.Body = hooks.PointRequestBody, &hooks.Body{Data: []byte("a"), Last: true, Room: 10}
+	c := newChain(t, Entry{Name: "h", On: []hooks.Point{r.Point}, Inspect: changing, Hook: says(hooks.Decision{Action: hooks.Next, Change: &hooks.Change{Body: []byte("b")}}, nil)})
+	if d, _ := c.Request(t.Context(), &r); d.Action != hooks.Deny || d.Change != nil || !strings.Contains(d.Reason, errChange.Error()) {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	next := says(hooks.Decision{Action: hooks.Next}, nil)
-	for _, e := range []Entry{{Name: "h"}, {Hook: next, Timeout: -1}, {Hook: next, Timeout: time.Minute}, {Hook: next, Concurrency: -1}, {Hook: next, Concurrency: 5000}} {
+	for _, e := range []Entry{{Name: "h"}, {Hook: next, Timeout: -1}, {Hook: next, Timeout: time.Minute}, {Hook: next, Concurrency: -1}, {Hook: next, Concurrency: 5000}, {Hook: next, On: []hooks.Point{hooks.PointRequest, 99}}, {Hook: next, Inspect: hooks.Inspect{Max: -1}}} {
 		if _, err := New([]Entry{e}); err == nil {
 			t.Errorf("%+v is taken", e)
 		}
@@ -277,7 +325,9 @@ func TestClientGone(t *testing.T) {
 		for range 2 * breakAfter {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Millisecond, cancel)
-			c.Request(ctx, request)
+			if d, _ := c.Request(ctx, request); d.Action != hooks.Deny || !strings.Contains(d.Reason, errGone.Error()) {
+				t.Errorf("%+v", d)
+			}
 			synctest.Wait()
 		}
 		if c.Stats()[0].Open {
@@ -367,6 +417,66 @@ func TestPromptDeadline(t *testing.T) {
 			t.Errorf("%+v", d)
 		}
 	})
+}
+
+// TestNoTurn: who finds no turn in time, or has gone before it came, is denied, whatever
+// the hook would have said; and when there is room again it is asked.
+func TestNoTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, wrap := range map[string]func(hookFunc) hooks.Hook{
+			"prompt": func(h hookFunc) hooks.Hook { return promptHook{h} },
+			"other":  func(h hookFunc) hooks.Hook { return h },
+		} {
+			release, asked := make(chan struct{}), 0
+			c := newChain(t, Entry{Name: "h", Timeout: time.Second, Concurrency: 1, Hook: wrap(func(context.Context, *hooks.Request) (hooks.Decision, error) {
+				asked++
+				<-release
+				return hooks.Decision{Action: hooks.Next}, nil
+			})})
+			go c.Request(t.Context(), request)
+			synctest.Wait()
+			start := time.Now()
+			d, trace := c.Request(t.Context(), request)
+			if d.Action != hooks.Deny || !strings.HasSuffix(d.Reason, errBusy.Error()) || trace[0].Decision != "failed" || time.Since(start) != time.Second {
+				t.Errorf("%s: busy: %+v after %s", name, d, time.Since(start))
+			}
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			start = time.Now()
+			if d, _ := c.Request(gone, request); d.Action != hooks.Deny || time.Since(start) != 0 {
+				t.Errorf("%s: gone: %+v after %s", name, d, time.Since(start))
+			}
+			if asked != 1 {
+				t.Errorf("%s: asked %d times", name, asked)
+			}
+			close(release)
+			synctest.Wait()
+			if d, _ := c.Request(t.Context(), request); d.Action != hooks.Next {
+				t.Errorf("%s: with room: %+v", name, d)
+			}
+		}
+	})
+}
+
+// TestWords: what a hook says is bounded and harmless, whatever it decides.
+func TestWords(t *testing.T) {
+	for name, said := range map[string]string{
+		"much": strings.Repeat("a", 1<<20), "an escape": "\x1b[2J", "a line": "no\r\nx-a: b", "no UTF-8": strings.Repeat("\xff", 400), "an override": "\u202e", "a NUL": "\x00",
+	} {
+		for what, d := range map[string]hooks.Decision{
+			"deny": {Action: hooks.Deny, Reason: said}, "ask": {Action: hooks.Ask, Reason: said}, "route": {Action: hooks.Route, Via: "corp", Reason: said}, "next": {Action: hooks.Next, Reason: said},
+		} {
+			got, trace := newChain(t, Entry{Name: "h", Hook: says(d, nil)}).Request(t.Context(), request)
+			for _, s := range []string{got.Reason, trace[0].Reason} {
+				if len(s) > 4*maxReason+100 || strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
+					t.Errorf("%s, %s: %d bytes: %.80q", what, name, len(s), s)
+				}
+			}
+		}
+		if got, trace := newChain(t, Entry{Name: "h", Hook: says(hooks.Decision{Action: hooks.Next}, errors.New(said))}).Request(t.Context(), request); got.Action != hooks.Deny || len(got.Reason) > 4*maxReason+100 || len(trace[0].Reason) > 4*maxReason+100 {
+			t.Errorf("an error, %s: %d bytes", name, len(got.Reason))
+		}
+	}
 }
 
 // TestPromptIsNeverBroken: what fails of a pure function is the request.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/hookstest"
+	"github.com/penstock/penstock/hooks/wire"
 )
 
 // over starts f as a process over real pipes. It ends when f returns or it is
@@ -293,6 +294,65 @@ func TestOnceCode(t *testing.T) {
 		}))
 		if d, err := ask(t, h); d.Action != want || (err == nil) != (code == 0) {
 			t.Errorf("code %d: %+v, %v", code, d, err)
+		}
+	}
+}
+
+// TestOnceInVain: without an answer and a good end in time there is a deny, by the runner's
+// own word: it does not count on who asks it to look at the clock.
+func TestOnceInVain(t *testing.T) {
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	for name, tt := range map[string]struct {
+		start Start
+		path  int // bytes of the request's path
+		why   string
+	}{
+		"not started": {func(context.Context) (*Process, error) { return nil, errors.New("no such program") }, 0, "no such program"},
+		"not read":    {over(t, func(*bufio.Reader, *os.File) int { <-release; return 0 }), 1 << 20, "does not read"},
+		"no word":     {over(t, func(in *bufio.Reader, _ *os.File) int { all(in); <-release; return 0 }), 0, "does not end"},
+		"no end of it": {over(t, func(in *bufio.Reader, out *os.File) int {
+			q, _ := all(in)
+			io.WriteString(out, next(q))
+			<-release
+			return 0
+		}), 0, "does not end"},
+		"it lives on": {over(t, func(in *bufio.Reader, out *os.File) int {
+			q, _ := all(in)
+			io.WriteString(out, next(q))
+			out.Close()
+			<-release
+			return 0
+		}), 0, "deadline exceeded"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		r := hookstest.Request()
+		r.Path = "/" + strings.Repeat("a", tt.path)
+		if d, err := NewOnce("h", tt.start).Decide(ctx, r); err == nil || d.Action != hooks.Deny || !strings.Contains(err.Error(), tt.why) {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
+	}
+}
+
+// TestOnceHalf: a process that ends well before it has said all, or says it and then more,
+// has not answered.
+func TestOnceHalf(t *testing.T) {
+	for name, say := range map[string]func(string) string{
+		"nothing": func(string) string { return "" },
+		"half":    func(s string) string { return s[:len(s)/2] },
+		"less":    func(s string) string { return s[:len(s)-2] },
+		"more":    func(s string) string { return s + "{" },
+		"twice":   func(s string) string { return s + s },
+		"a flood": func(s string) string { return s + strings.Repeat(" ", wire.MaxDecision) },
+	} {
+		h := NewOnce("h", over(t, func(in *bufio.Reader, out *os.File) int {
+			q, _ := all(in)
+			io.WriteString(out, say(strings.TrimSpace(next(q))))
+			return 0
+		}))
+		if d, err := ask(t, h); d.Action == hooks.Next || err == nil {
+			t.Errorf("%s: %+v, %v", name, d, err)
 		}
 	}
 }

@@ -115,6 +115,8 @@ func Run(t *testing.T, start Start) {
 		"half of it":            {says(next[:len(next)/2]), hooks.Deny, "failed"},
 		"too much":              {says(`{"version":1,"id":"ID","decision":"next","reason":"` + strings.Repeat("a", wire.MaxDecision) + `"}`), hooks.Deny, "failed"},
 		"a terminal's escape":   {says(`{"version":1,"id":"ID","decision":"deny","reason":"\u001b[2J"}`), hooks.Deny, `"\x1b[2J"`},
+		"many words":            {says(`{"version":1,"id":"ID","decision":"deny","reason":"` + strings.Repeat("a", 64<<10) + `"}`), hooks.Deny, "aaaa..."},
+		"many escapes":          {says(`{"version":1,"id":"ID","decision":"ask","reason":"` + strings.Repeat(`\u0007`, 8<<10) + `"}`), hooks.Ask, `\a\a`},
 		"crash":                 {Behaviour{Crash: true}, hooks.Deny, "failed"},
 		"hang":                  {Behaviour{Hang: true}, hooks.Deny, "in time"},
 		"drip":                  {Behaviour{Drip: true}, hooks.Deny, "failed"},
@@ -127,6 +129,9 @@ func Run(t *testing.T, start Start) {
 			d := ask(t, start(t, c.b), within)
 			if d.Action != c.want || !strings.Contains(d.Reason, c.why) {
 				t.Errorf("%s: %s; want %s: %s", d.Action, d.Reason, c.want, c.why)
+			}
+			if len(d.Reason) > 2000 {
+				t.Errorf("the reason has %d bytes", len(d.Reason))
 			}
 			for i := range len(d.Reason) {
 				if d.Reason[i] < 0x20 || d.Reason[i] > 0x7e {

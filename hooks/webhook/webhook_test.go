@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,36 @@ func TestEndless(t *testing.T) {
 	defer cancel()
 	if _, err := hook.Decide(ctx, hookstest.Request()); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestCutOff: an answer that is whole by its words, and not by its length or its end, is
+// none, in HTTP/1 and in HTTP/2.
+func TestCutOff(t *testing.T) {
+	for _, two := range []bool{false, true} {
+		for _, length := range []bool{false, true} {
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				q, _ := io.ReadAll(r.Body)
+				answer, _ := json.Marshal(map[string]any{"version": 1, "id": hookstest.ID(q), "decision": "next"})
+				w.Header().Set("Content-Type", "application/json")
+				if length {
+					w.Header().Set("Content-Length", strconv.Itoa(len(answer)+1))
+				}
+				w.Write(answer)
+				w.(http.Flusher).Flush()
+				panic(http.ErrAbortHandler)
+			}))
+			s.EnableHTTP2 = two
+			s.StartTLS()
+			defer s.Close()
+			hook, err := New("h", s.URL, key, s.Client().Transport)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, err := hook.Decide(t.Context(), hookstest.Request()); err == nil || d.Action != hooks.Deny {
+				t.Errorf("HTTP/2 %t, with a length %t: %+v, %v", two, length, d, err)
+			}
+		}
 	}
 }
 
