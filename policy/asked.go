@@ -17,9 +17,10 @@ type Asked struct {
 // person, "route", "reply", and change the request's "header" or the "body".
 func (h *Hook) May(p hooks.Point) []string {
 	out := []string{hooks.Deny.String()}
-	_, service := h.Asks.(*Service)
+	s, service := h.Asks.(*Service)
+	envoy := service && !s.Own
 	_, expression := h.Asks.(*Expression)
-	if p.Ahead() && !service {
+	if p.Ahead() && !envoy {
 		out = append(out, hooks.Ask.String(), hooks.Route.String())
 	}
 	if p.Replies() && !expression {

@@ -60,8 +60,8 @@ hooks:
 
 // TestMay: what who is asked can do at each point.
 func TestMay(t *testing.T) {
-	all := []Runner{&Expression{}, &Service{}, &Webhook{}, &Module{}, &Program{}}
-	want := map[hooks.Point][3]string{ // an expression, a service of gRPC, anybody else
+	all := []Runner{&Expression{}, &Service{}, &Webhook{}, &Module{}, &Program{}, &Service{Own: true}}
+	want := map[hooks.Point][3]string{ // an expression, a service in Envoy's protocol, anybody else
 		hooks.PointRequest:      {"deny ask route", "deny reply", "deny ask route reply header"},
 		hooks.PointResponse:     {"deny", "deny reply", "deny reply"},
 		hooks.PointConnect:      {"deny ask route", "deny", "deny ask route"},
