@@ -75,6 +75,8 @@ var surroundings = map[string][]string{
 	"supervisor/janitor": {"os/signal"},
 	// The main of its role, which must outlive a record that finds no room.
 	"supervisor/proxyrole": {"os/signal"},
+	// The first process of a container hands its signals on.
+	"supervisor/reaper": {"os/signal"},
 	// A session passes the caller's signals and window size on to the command.
 	"supervisor":          {"os/signal"},
 	"supervisor/terminal": {"os/signal"},

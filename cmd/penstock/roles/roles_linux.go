@@ -2,6 +2,7 @@ package roles
 
 import (
 	"os"
+	"strings"
 
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/sandbox"
@@ -9,6 +10,7 @@ import (
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/janitor"
+	"github.com/penstock/penstock/supervisor/reaper"
 )
 
 func init() {
@@ -32,7 +34,20 @@ func init() {
 	case janitor.GroupsRole:
 		role = janitor.GroupsMain
 	default:
+		if reaper.First() && !strings.HasPrefix(os.Args[1], "role:") {
+			role = first
+			break
+		}
 		return
 	}
 	os.Exit(role())
+}
+
+// first is the first process of a container.
+func first() int {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return reaper.Main(self, os.Args, os.Stderr)
 }
