@@ -29,7 +29,7 @@ export PENSTOCK_BIN := $(CURDIR)/$(BIN)
 FUZZTIME ?= 60s
 BENCH    ?= .
 
-.PHONY: help build gvisor test root bench fuzz generate lint demo install package clean bubblewrap
+.PHONY: help build gvisor test root bench fuzz generate lint demo install package image clean bubblewrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ install: build gvisor ## install binary, manual pages and completions under PREF
 
 package: ## make .deb, .rpm, .apk and tarball in dist/, the same bytes each time
 	VERSION='$(VERSION)' packaging/build
+
+image: ## make a container image in dist/ without an engine, the same bytes each time
+	VERSION='$(VERSION)' packaging/image
 
 clean: ## remove what build made
 	rm -rf bin dist

@@ -21,6 +21,7 @@ type Place struct {
 	Seccomp bool   // a filter is on this process
 	Label   string // of AppArmor or SELinux; "" for none, or unconfined
 	Covered int    // mounts over parts of /proc: while there is one, no other /proc can be mounted
+	Mapless bool   // root without CAP_SETFCAP, who since Linux 5.12 can map no root
 	Foreign bool   // /proc is that of another PID namespace
 }
 
@@ -75,6 +76,9 @@ func Lacks(p *Place, t *Tried) []Lack {
 	if p.Foreign {
 		// Nothing that is done by way of /proc means this process's children.
 		return []Lack{{"its /proc shows the processes of another PID namespace", foreign}}
+	}
+	if p.Mapless && errors.Is(t.Namespaces, syscall.EPERM) {
+		return []Lack{{"its root has no CAP_SETFCAP, without which the kernel lets no root into another user namespace", "--user 1000 (or, as root, --cap-add SETFCAP,SETUID,SETGID)"}}
 	}
 	var refused []string
 	for _, step := range []struct {

@@ -29,6 +29,7 @@ func TestExplain(t *testing.T) {
 			"AppArmor profile docker-default (enforce) refuses mounts", "start the container with " + apparmor},
 		{"SELinux", Place{Engine: "podman", Seccomp: true, Label: "system_u:system_r:container_t:s0:c1,c2"}, Tried{Mount: eacces}, "SELinux label", "start the container with --security-opt label=disable"},
 		{"another module", Place{Engine: "podman"}, Tried{Root: eacces}, "a security module refuses mounts", "start the container with " + apparmor},
+		{"root without capabilities", Place{Engine: "podman", Seccomp: true, Mapless: true}, Tried{Namespaces: eperm}, "no CAP_SETFCAP", "start the container with --user 1000"},
 		{"/proc is left", Place{Engine: "docker", Seccomp: true, Covered: 7}, Tried{Proc: eperm}, "covers parts of /proc", "start the container with " + unmask},
 		{"podman's defaults", Place{Engine: "podman", Seccomp: true, Covered: 5}, Tried{Hostname: eperm, Proc: eperm},
 			"refuses sethostname; it covers", "start the container with " + seccomp + " --security-opt 'unmask=/proc/*' ("},

@@ -104,6 +104,9 @@ func TestRead(t *testing.T) {
 		{"systemd's mark", map[string]string{"run/systemd/container": "systemd-nspawn\n", "proc/7/uid_map": first}, nil, Place{Engine: "systemd-nspawn"}},
 		{"control groups", map[string]string{"proc/7/cgroup": "1:cpu:/libpod_parent/libpod-1\n", "proc/7/uid_map": first}, nil, Place{Engine: "podman"}},
 		{"unconfined", map[string]string{"proc/7/attr/apparmor/current": "penstock (unconfined)\n", "proc/7/uid_map": first}, nil, Place{}},
+		{"root without capabilities", map[string]string{"proc/7/status": "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n", "proc/7/uid_map": first}, nil, Place{Mapless: true}},
+		{"root", map[string]string{"proc/7/status": "Uid:\t0\t0\t0\t0\nCapEff:\t00000000800405fb\n", "proc/7/uid_map": first}, nil, Place{}},
+		{"a user", map[string]string{"proc/7/status": "Uid:\t1\t1\t1\t1\nCapEff:\t0000000000000000\n", "proc/7/uid_map": first}, nil, Place{}},
 		{"another's /proc", map[string]string{"proc/8/uid_map": first}, nil, Place{Foreign: true}},
 	} {
 		root := t.TempDir()

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // most bounds what is read of a file.
@@ -13,10 +15,10 @@ const most = 1 << 20
 // Read looks where this process is. What can't be read is not there.
 func Read() Place { return read("/", os.Getpid(), os.Environ()) }
 
-// read is Read of what is below root, for the process that is pid.
-func read(root string, pid int, environ []string) Place {
+// read is Read of what is below a directory, for the process that is pid.
+func read(below string, pid int, environ []string) Place {
 	text := func(name string) string {
-		f, err := os.Open(filepath.Join(root, name))
+		f, err := os.Open(filepath.Join(below, name))
 		if err != nil {
 			return ""
 		}
@@ -33,20 +35,28 @@ func read(root string, pid int, environ []string) Place {
 		return strings.TrimRight(string(b[:n]), "\n\x00 ")
 	}
 	there := func(name string) bool {
-		_, err := os.Lstat(filepath.Join(root, name))
+		_, err := os.Lstat(filepath.Join(below, name))
 		return err == nil
 	}
 	var p Place
 	p.Engine = engine(text, there, environ)
 	p.Nested = nested(text("proc/self/uid_map"))
+	root := false
 	for line := range strings.Lines(text("proc/self/status")) {
+		if f := strings.Fields(line); len(f) == 5 && f[0] == "Uid:" { // real, effective, …
+			root = f[2] == "0"
+		}
 		if v, ok := strings.CutPrefix(line, "Seccomp:"); ok {
 			p.Seccomp = strings.TrimSpace(v) == "2"
+		}
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok && root {
+			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			p.Mapless = err == nil && caps&(1<<unix.CAP_SETFCAP) == 0
 		}
 	}
 	p.Label = label(text)
 	p.Covered = covered(text("proc/self/mountinfo"))
-	self, err := os.Readlink(filepath.Join(root, "proc/self"))
+	self, err := os.Readlink(filepath.Join(below, "proc/self"))
 	p.Foreign = err != nil || self != strconv.Itoa(pid)
 	return p
 }
