@@ -2,7 +2,8 @@
 // starts one that dies with its parent; a role that runs already gets both over
 // a socket (Send, Accept).
 //
-// A role gets one sealed memfd as descriptor 3, holding a JSON document with
+// A role gets one sealed memfd (where there is none, as on macOS, a file that has lost
+// its name and that nobody has open for writing) as descriptor 3, holding a JSON document with
 // the configuration and the names of the descriptors that follow it. Nothing
 // goes through the environment or the argument list, because both can be read
 // from /proc by others. The hazard is inheritance: the receiver marks every

@@ -142,3 +142,16 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a role with a broken configuration starts: %q", out)
 	}
 }
+
+// TestUnlinkedForAChild: a child that receives such a file has configuration and files
+// as from a sealed one.
+func TestUnlinkedForAChild(t *testing.T) {
+	f, err := unlinked(t.TempDir(), []byte(`{"names":["b"],"config":{"word":"hello"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if out, err := start(t, []*os.File{f, content(t, "text")}); err != nil || out != "hello 1 text\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}

@@ -1,0 +1,9 @@
+//go:build unix && !linux
+
+package donate
+
+import "os"
+
+// fixed returns a file to read doc from, at its start, that only its owner's processes
+// could change, by a descriptor that none of them has.
+func fixed(doc []byte) (*os.File, error) { return unlinked(os.TempDir(), doc) }
