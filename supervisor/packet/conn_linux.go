@@ -66,22 +66,11 @@ func (c *Conn) Send(b []byte, files ...*os.File) error {
 	if len(files) > c.files {
 		return fmt.Errorf("send message: %d descriptors, more than %d", len(files), c.files)
 	}
-	var oob []byte
-	if len(files) > 0 {
-		fds := make([]int, len(files))
-		for i, f := range files {
-			// Fd would make the file blocking for every process that shares it.
-			raw, err := f.SyscallConn()
-			if err == nil {
-				err = raw.Control(func(fd uintptr) { fds[i] = int(fd) })
-			}
-			if err != nil {
-				return fmt.Errorf("send message: %w", err)
-			}
-		}
-		oob = unix.UnixRights(fds...)
+	oob, err := grant(files)
+	if err != nil {
+		return err
 	}
-	_, _, err := c.uc.WriteMsgUnix(b, oob, nil)
+	_, _, err = c.uc.WriteMsgUnix(b, oob, nil)
 	runtime.KeepAlive(files)
 	if err != nil {
 		return fmt.Errorf("send message: %w", err)
@@ -167,45 +156,6 @@ func (c *Conn) next() (int, error) {
 		return 0, fmt.Errorf("receive message: %w", err)
 	}
 	return min(n, c.size) + 1, nil
-}
-
-// rights takes the descriptors out of a control message.
-func rights(oob []byte) (files []*os.File, err error) {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil, fmt.Errorf("receive message: %w", err)
-	}
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue // another kind of control message
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd) // ReadMsgUnix asks for MSG_CMSG_CLOEXEC as well
-			files = append(files, unpolled(fd))
-		}
-	}
-	return files, nil
-}
-
-// unpolled wraps fd without giving it to the runtime poller, which decides by
-// O_NONBLOCK: a pen's listener in it would wake this process for each connection.
-func unpolled(fd int) *os.File {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_NONBLOCK == 0 {
-		return os.NewFile(uintptr(fd), "received")
-	}
-	unix.SetNonblock(fd, false) //nolint:errcheck // then it is polled
-	f := os.NewFile(uintptr(fd), "received")
-	unix.SetNonblock(fd, true) //nolint:errcheck // as it came
-	return f
-}
-
-// CloseAll closes files that nobody asked for.
-func CloseAll(files []*os.File) {
-	for _, f := range files {
-		f.Close()
-	}
 }
 
 // Pair makes the two ends of a connection. The second is for another process.
