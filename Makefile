@@ -39,15 +39,17 @@ build: ## build bin/penstock, one static binary
 	$(GOBUILD) -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/penstock
 	@chmod 0755 $(BIN) # the proxy role of a root's pen is nobody, whatever the umask
 
-gvisor: ## build bin/penstock-gvisor, for the tier gvisor
+gvisor: ## build bin/penstock-gvisor and bin/penstock-microvm, for those tiers
 	@mkdir -p bin
 	cd gvisor && $(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(CURDIR)/bin/penstock-gvisor .
-	@chmod 0755 bin/penstock-gvisor
+	cd gvisor && $(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $(CURDIR)/bin/penstock-microvm ./microvm
+	@chmod 0755 bin/penstock-gvisor bin/penstock-microvm
 
 test: bubblewrap build gvisor ## run all tests as you and, if you are root, as an ordinary user too
 	@failed=0; all=; [ "$(PKGS)" != ./... ] || all=1; \
 	if [ "$$all" ] && [ "$$(id -u)" = 0 ]; then .ci/install || echo "not everything could be installed"; fi; \
 	$(GOTEST) $(PKGS) || failed=1; \
+	[ -z "$$all" ] || (cd gvisor && $(GOTEST) ./...) || failed=1; \
 	if [ "$$(id -u)" = 0 ]; then .ci/as-user $(PKGS) || failed=1; \
 	else echo "tested as $$(id -un); \"make root\" runs the tests that need root"; fi; \
 	[ -z "$$all" ] || .ci/install missing || true; \
@@ -88,7 +90,7 @@ demo: bubblewrap build ## build, install what is missing, and show the main job,
 
 install: build gvisor ## install binary, manual pages and completions under PREFIX (/usr/local)
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/penstock
-	install -D -m 0755 bin/penstock-gvisor $(DESTDIR)$(PREFIX)/libexec/penstock/penstock-gvisor
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/libexec/penstock bin/penstock-gvisor bin/penstock-microvm
 	for page in docs/man/*.1; do install -D -m 0644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/}"; done
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	$(BIN) completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penstock

@@ -20,7 +20,7 @@ const (
 // SandboxSettings is the effective sandbox section, bounded by the limits. Zero
 // means that nothing was said.
 type SandboxSettings struct {
-	Tier      Value[string]        `json:"tier"`       // bwrap, gvisor, firecracker, wasm, darwin, auto
+	Tier      Value[string]        `json:"tier"`       // bwrap, gvisor, microvm, firecracker, wasm, darwin, auto
 	Tiers     Value[[]string]      `json:"tiers"`      // those that may be used; auto takes the strongest that runs here
 	MinTier   Value[string]        `json:"min_tier"`   // the strongest limits.tier: auto may not choose a weaker one
 	Memory    Value[int64]         `json:"memory"`     // bytes

@@ -12,7 +12,7 @@ const autoTier = "auto"
 
 // tiers in the order in which hints name them.
 func tiers() []string {
-	return []string{autoTier, "bwrap", "gvisor", "firecracker", "wasm", "darwin"}
+	return []string{autoTier, "bwrap", "gvisor", "microvm", "firecracker", "wasm", "darwin"}
 }
 
 // strength orders tiers for limits: what a guest has to break to reach the host.
@@ -22,7 +22,7 @@ func strength(tier string) int {
 		return 1 // the host's kernel, filtered
 	case "gvisor":
 		return 2 // a kernel of its own in user space
-	case "firecracker", "wasm":
+	case "microvm", "firecracker", "wasm":
 		return 3 // a machine of its own; no kernel at all
 	}
 	return 0

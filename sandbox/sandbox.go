@@ -10,6 +10,7 @@ package sandbox
 import (
 	"context"
 	"os"
+	"path"
 	"time"
 )
 
@@ -99,6 +100,24 @@ type Spec struct {
 	// Terminal is set when stdin, stdout or stderr of the command is a
 	// pseudo-terminal of the pen's own.
 	Terminal bool
+}
+
+// Below moves all that the pen would show to below root, for a tier whose command has
+// that as its root. The lists are new ones: a caller's are not changed. What a symbolic
+// link says stays, as it is read inside.
+func (s *Spec) Below(root string) {
+	mounts := make([]Mount, 0, len(s.Mounts))
+	for _, m := range s.Mounts {
+		m.Target = path.Join(root, m.Target)
+		mounts = append(mounts, m)
+	}
+	s.Mounts = mounts
+	files := make([]File, 0, len(s.Files))
+	for _, f := range s.Files {
+		f.Target = path.Join(root, f.Target)
+		files = append(files, f)
+	}
+	s.Files = files
 }
 
 // Grant is a path in the pen, with what is below it.

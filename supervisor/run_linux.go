@@ -121,6 +121,9 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.anonymous(); err != nil {
 		return nil, err
 	}
+	if err := s.unpublished(); err != nil {
+		return nil, err
+	}
 	if err := s.connectDaemon(ctx); err != nil {
 		return nil, err
 	}

@@ -44,6 +44,19 @@ func (e *anonymousError) Hint() string {
 	return "leave process out of the rule, or use the tier bwrap"
 }
 
+// unpublished refuses to publish ports of a tier whose own network the pen does not reach.
+func (s *session) unpublished() error {
+	b, ok := s.backend.(interface{ Unpublished() bool })
+	if !ok || !b.Unpublished() || len(s.cfg.Publish) == 0 {
+		return nil
+	}
+	p := s.cfg.Publish[0]
+	return &config.FlagError{
+		Flag: "--publish", Value: p.Listen.String(), Why: "what listens in tier " + s.backend.Name() + " can't be reached from outside of it",
+		Fix: "leave --publish out, or use the tier bwrap or gvisor",
+	}
+}
+
 // chooseBackend never goes below what was asked for. What it returns beside the backend
 // is for the session's warnings.
 func chooseBackend(ctx context.Context, cfg *config.Config, backends []sandbox.Backend) (sandbox.Backend, []string, error) {

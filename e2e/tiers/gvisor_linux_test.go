@@ -380,8 +380,13 @@ print("own", c.recv(3))
 
 // A terminal is one: its size, what is typed, and its keys.
 func TestGvisorTerminal(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
-		r := p.W.Run(p.Home, p.Opts, world.Tool(t, "python3"), "-c", `
+	gvisorPens(t, func(t *testing.T, p *world.Pen) { terminal(t, p, "gvisor") })
+}
+
+// terminal runs a session of a tier on a terminal.
+func terminal(t *testing.T, p *world.Pen, tier string) {
+	t.Helper()
+	r := p.W.Run(p.Home, p.Opts, world.Tool(t, "python3"), "-c", `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0:
@@ -400,12 +405,11 @@ try:
     while os.read(fd, 4096): pass
 except OSError: pass
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`, world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy(), "--sandbox", "gvisor", "--", "sh", "-c",
-			`stty size; read x; echo got $x; trap "exit 4" INT; echo ready; while :; do sleep 0.05; done`)
-		if r.Stdout != "4\n" {
-			t.Error(r)
-		}
-	})
+`, world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy(), "--sandbox", tier, "--", "sh", "-c",
+		`stty size; read x; echo got $x; trap "exit 4" INT; echo ready; while :; do sleep 0.05; done`)
+	if r.Stdout != "4\n" {
+		t.Error(r)
+	}
 }
 
 // A limit of memory holds the command, or there is no session.

@@ -5,16 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/companion"
 )
 
 // Name is the tier's name in flags and policies.
@@ -43,42 +40,15 @@ var _ sandbox.Backend = (*Backend)(nil)
 // New finds the program, beside self (the path of the penstock binary) or where
 // packages put it, and returns the tier, which runs in pens of another one.
 func New(pen sandbox.Backend, self string, landlock int) (*Backend, error) {
-	program, err := find(filepath.Dir(self), "/usr/libexec/penstock", "/usr/local/libexec/penstock")
+	program, err := companionOf().Find(self)
 	if err != nil {
 		return nil, err
 	}
 	return &Backend{pen: pen, program: program, landlock: landlock}, nil
 }
 
-// Error says why the tier can't be used and what to do about it.
-type Error struct {
-	Err error
-	Fix string // one line
-}
-
-func (e *Error) Error() string { return "tier gvisor: " + e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-// Hint returns what to do about it.
-func (e *Error) Hint() string { return e.Fix }
-
-func find(dirs ...string) (string, error) {
-	for _, dir := range dirs {
-		real, err := filepath.EvalSymlinks(filepath.Join(dir, Program))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", &Error{fmt.Errorf("find %s: %w", Program, err), remedy + ", readable for you"}
-		}
-		return real, nil
-	}
-	return "", &Error{
-		fmt.Errorf("%s is not in %s", Program, strings.Join(dirs, ", ")),
-		"build it with make gvisor, and put it beside penstock",
-	}
+func companionOf() *companion.Program {
+	return &companion.Program{Tier: Name, Name: Program, Package: "github.com/penstock/penstock/gvisor", Target: "gvisor"}
 }
 
 // Name returns "gvisor".
@@ -114,16 +84,17 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 		err = errors.New("it does not say that it is " + Program)
 	}
 	if err != nil {
-		return nil, &Error{fmt.Errorf("try %s: %w", b.program, err), remedy}
+		p := companionOf()
+		return nil, p.Refuse(p.Remedy(), "try %s: %w", b.program, err)
 	}
 	return over(caps), nil
 }
 
 func (b *Backend) check() error {
 	if b.landlock < 2 {
-		return &Error{errors.New("this kernel has no Landlock, without which the pen refuses to trace"), "use Linux 5.19 or newer with lsm=…,landlock on its command line"}
+		return companionOf().Refuse("use Linux 5.19 or newer with lsm=…,landlock on its command line", "this kernel has no Landlock, without which the pen refuses to trace")
 	}
-	return checkProgram(b.program)
+	return companionOf().Check(b.program)
 }
 
 // Capabilities are those of the pen around, and gVisor's.
@@ -178,18 +149,8 @@ func (b *Backend) Prepare(s *sandbox.Spec) error {
 
 // guest is pure. The variables stay: the program hands on its own.
 func guest(s *sandbox.Spec, program string) {
-	mounts := make([]sandbox.Mount, 0, len(s.Mounts)+1)
-	for _, m := range s.Mounts {
-		m.Target = path.Join(Root, m.Target) // what a link says is read inside
-		mounts = append(mounts, m)
-	}
-	s.Mounts = append(mounts, sandbox.Mount{Source: program, Target: programPath})
-	files := make([]sandbox.File, 0, len(s.Files))
-	for _, f := range s.Files {
-		f.Target = path.Join(Root, f.Target)
-		files = append(files, f)
-	}
-	s.Files = files
+	s.Below(Root)
+	s.Mounts = append(s.Mounts, sandbox.Mount{Source: program, Target: programPath})
 	s.Argv = append([]string{
 		programPath, "run", "-root=" + Root, "-dir=" + s.Dir,
 		"-uid=" + strconv.Itoa(s.UID), "-gid=" + strconv.Itoa(s.GID), "-hostname=" + s.Hostname,

@@ -2,13 +2,10 @@ package gvisor
 
 import (
 	"context"
-	"debug/buildinfo"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -66,7 +63,7 @@ func TestUnavailable(t *testing.T) {
 		var h interface{ Hint() string }
 		return errors.As(err, &h) && h.Hint() != "" && strings.HasPrefix(err.Error(), "tier gvisor: ") && !strings.Contains(err.Error(), "\n")
 	}
-	if _, err := find(dir); !hinted(err) {
+	if _, err := New(plain{}, filepath.Join(dir, "penstock"), 7); !hinted(err) {
 		t.Errorf("no program: %v", err)
 	}
 	for name, text := range map[string]string{"wrong": "#!/bin/sh\necho something else\n", "no program": "text"} {
@@ -93,31 +90,6 @@ func TestUnavailable(t *testing.T) {
 	}
 	if _, err := b.Probe(t.Context()); !hinted(err) {
 		t.Errorf("without Landlock: %v", err)
-	}
-}
-
-// TestBuilt: a program of another name or for another machine is not it.
-func TestBuilt(t *testing.T) {
-	of := func(path string, settings ...string) *buildinfo.BuildInfo {
-		info := &buildinfo.BuildInfo{Path: path}
-		for i := 0; i < len(settings); i += 2 {
-			info.Settings = append(info.Settings, debug.BuildSetting{Key: settings[i], Value: settings[i+1]})
-		}
-		return info
-	}
-	for _, tt := range []struct {
-		info *buildinfo.BuildInfo
-		ok   bool
-	}{
-		{of(module, "CGO_ENABLED", "0", "GOARCH", runtime.GOARCH, "GOOS", runtime.GOOS), true},
-		{of("", "GOARCH", runtime.GOARCH), false},
-		{of(module+"/other", "GOARCH", runtime.GOARCH), false},
-		{of(module, "GOARCH", "vax", "GOOS", runtime.GOOS), false},
-		{of(module, "GOARCH", runtime.GOARCH, "GOOS", "hurd"), false},
-	} {
-		if err := built(tt.info); (err == nil) != tt.ok {
-			t.Errorf("%v: %v", tt.info, err)
-		}
 	}
 }
 
