@@ -27,6 +27,8 @@ func typeName(e Event) string {
 		name, ok = TypeSessionEnd, e != nil
 	case *Process:
 		name, ok = TypeProcess, e != nil
+	case *Access:
+		name, ok = TypeAccess, e != nil
 	case *Drop:
 		name, ok = TypeDrop, e != nil
 	case *Violation:
@@ -72,6 +74,8 @@ func (l *line) encode(e Event) {
 		l.sessionEnd(e)
 	case *Process:
 		l.process(e)
+	case *Access:
+		l.access(e)
 	case *Drop:
 		l.str("protocol", e.Protocol, maxName)
 		l.addrPort("destination", e.Destination)
@@ -144,6 +148,7 @@ func (l *line) flowOpen(e *FlowOpen) {
 	l.optInt("pid", e.PID)
 	l.optInt("tid", e.TID)
 	l.str("exe", e.Exe, maxText)
+	l.str("said_by", e.SaidBy, maxName)
 	l.hooks(e.Hooks)
 }
 
@@ -342,40 +347,6 @@ func (l *line) sessionEnd(e *SessionEnd) {
 	l.buf = append(l.buf[:at], l.buf[at+1:]...) // the comma before the first
 	l.buf = append(l.buf, '}')
 	l.hooks(e.Hooks)
-}
-
-func (l *line) process(e *Process) {
-	l.str("action", e.Action, maxName)
-	l.count("process", e.Number)
-	l.count("parent", e.Parent)
-	l.int("pid", e.PID)
-	l.optInt("ppid", e.PPID)
-	if (e.Number != 0 || e.Start != 0) && e.UID >= 0 {
-		l.int("uid", e.UID)
-	}
-	l.count("start_ns", e.Start)
-	l.str("exe", e.Exe, maxText)
-	if e.Ino != 0 {
-		l.device("dev", e.Dev)
-		l.uint("ino", e.Ino)
-	}
-	l.str("sha256", e.SHA256, maxName)
-	l.list("argv", e.Argv)
-	l.str("cgroup", e.Cgroup, maxText)
-	if e.Shared {
-		l.key("shared")
-		l.buf = append(l.buf, "true"...)
-	}
-	if e.Action == "exit" {
-		l.int("exit_code", e.ExitCode)
-		l.str("signal", e.Signal, maxName)
-		if e.OOM {
-			l.key("oom")
-			l.buf = append(l.buf, "true"...)
-		}
-		l.count("connections", e.Connections)
-		l.count("refusals", e.Refusals)
-	}
 }
 
 func (l *line) loss(e *Loss) {

@@ -20,6 +20,7 @@ const (
 	TypeSessionStart = "session_start"
 	TypeSessionEnd   = "session_end"
 	TypeProcess      = "process"
+	TypeAccess       = "access"
 	TypeDNS          = "dns"
 	TypeFlowOpen     = "flow_open"
 	TypeFlowClose    = "flow_close"
@@ -137,12 +138,27 @@ type Process struct {
 	Cgroup         string
 	// Shared says that processes running other programs held the connection too.
 	Shared bool
+	// SaidBy names who in the pen tells all this, in whose numbers of processes and
+	// users; "": it was seen from outside.
+	SaidBy string
 	// Of an exit: how the process ended, that the kernel chose it when memory ran
 	// out, and how many connections and refusals there were of it.
 	ExitCode              int
 	Signal                string
 	OOM                   bool
 	Connections, Refusals uint64
+}
+
+// Access is a file that a policy or the usual list hides or protects, which a process
+// of the pen opened or tried to. It is told by the tier's own kernel, see SaidBy.
+type Access struct {
+	Path    string
+	Write   bool   // to write to it
+	Error   string // name of the error, "" of a file that was opened
+	Process uint64 // number of the process, 0 if not known
+	PID     int
+	Exe     string
+	SaidBy  string
 }
 
 // DNS is a question of the pen and what it was told. No query has left for it.
@@ -187,6 +203,9 @@ type FlowOpen struct {
 	Process  uint64 // number of the process that opened it, 0 if not known
 	PID, TID int    // its number and its thread's as the host sees them, 0 if not known
 	Exe      string // its executable
+	// SaidBy names who in the pen tells these of the process; "": it was seen from
+	// outside. No verdict depends on what the pen tells.
+	SaidBy string
 	// Hooks are those that were asked, in their order; none when the policy denies.
 	Hooks []hooks.Trace
 }
@@ -248,7 +267,7 @@ type Limit struct {
 	// Kind is "oom-kill" (the kernel killed for want of memory), "memory" (none was
 	// left), "pids" (a process or thread could not be made), "time", "idle" or
 	// "capture" (something of a flow that a rule captures is not kept), "exit-records" (ends of processes, in the way that Detail says, which have no
-	// record each because too many did) or "budget" (of a rule of the policy).
+	// record each because too many did; "exec-records" and "access-records" are the same of executions and of watched files) or "budget" (of a rule of the policy).
 	Kind   string
 	Count  uint64 // times since the last record of this kind
 	Detail string
@@ -306,6 +325,7 @@ type Loss struct {
 func (*SessionStart) event()  {}
 func (*SessionEnd) event()    {}
 func (*Process) event()       {}
+func (*Access) event()        {}
 func (*DNS) event()           {}
 func (*FlowOpen) event()      {}
 func (*FlowClose) event()     {}

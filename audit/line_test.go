@@ -66,6 +66,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&FlowOpen{Flow: 1, Hooks: slices.Repeat([]hooks.Trace{{Hook: "a", Decision: "deny", Reason: strings.Repeat("x", 310), Duration: 1 << 40}}, 100)},
 		&Process{Action: "seen", Number: 1 << 62, Parent: 1 << 61, Exe: long, Dev: 1<<64 - 1, Ino: 1 << 50, Argv: repeat(long, 400), Cgroup: long, Start: 1 << 62},
 		&DNS{Name: long, Answer: netip.MustParseAddr("fe80::1%zone\"}"), Server: netip.MustParseAddrPort("[::ffff:1.2.3.4]:53")},
+		&Access{Path: long, Error: long, Exe: long, SaidBy: long},
 		&Violation{Kind: "x", Detail: long}, &Limit{Kind: "x", Detail: long}, &Control{Action: "x", Reason: long}, &Ask{Action: "asked", Method: long, Path: long, Rule: long, Approval: long, Scope: "once", By: long, Target: hooks.Target{Host: long, Port: 1}}, &Loss{Reason: "r", Torn: []byte(long)},
 	)
 	for _, e := range all {

@@ -45,6 +45,8 @@ type Record struct {
 	PID       int      `json:"pid"`
 	TID       int      `json:"tid"`
 	Exe       string   `json:"exe"`
+	SaidBy    string   `json:"said_by"` // also of process, access
+	Write     bool     `json:"write"`   // access
 	BytesUp   uint64   `json:"bytes_up"`
 	BytesDown uint64   `json:"bytes_down"`
 	Duration  int64    `json:"duration_us"` // microseconds

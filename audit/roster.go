@@ -38,10 +38,11 @@ type identity struct {
 	cgroup   string
 	parent   *hooks.Process
 	shared   bool
+	saidBy   string
 }
 
 func identify(p *hooks.Process) identity {
-	id := identity{pid: p.PID, uid: p.UID, start: p.Start, exe: p.Exe, count: len(p.Args), cgroup: p.Cgroup, parent: p.Parent, shared: p.Shared}
+	id := identity{pid: p.PID, uid: p.UID, start: p.Start, exe: p.Exe, count: len(p.Args), cgroup: p.Cgroup, parent: p.Parent, shared: p.Shared, saidBy: p.SaidBy}
 	if len(p.Args) > 0 {
 		id.args = &p.Args[0]
 	}
@@ -93,10 +94,20 @@ func (r *Roster) Exit(p *hooks.Process) Process {
 	return e
 }
 
+// Executed describes what p executes, with its number if it has one. It is not recorded
+// here.
+func (r *Roster) Executed(p *hooks.Process) Process {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.describe(p)
+	e.Action, e.Number = "exec", r.numbers[identify(p)]
+	return e
+}
+
 func (r *Roster) describe(p *hooks.Process) Process {
 	e := Process{
 		PID: p.PID, UID: p.UID, Start: p.Start,
-		Exe: p.Exe.Path, Dev: p.Exe.Dev, Ino: p.Exe.Ino, SHA256: p.Exe.SHA256, Argv: p.Args, Cgroup: p.Cgroup, Shared: p.Shared,
+		Exe: p.Exe.Path, Dev: p.Exe.Dev, Ino: p.Exe.Ino, SHA256: p.Exe.SHA256, Argv: p.Args, Cgroup: p.Cgroup, Shared: p.Shared, SaidBy: p.SaidBy,
 	}
 	if p.Parent != nil {
 		e.Parent, e.PPID = r.numbers[identify(p.Parent)], p.Parent.PID

@@ -19,6 +19,7 @@ const (
 	fdGofer  = 3 // the conversation between the two
 	fdStatus = 4 // where the sentry says how it went
 	fdStdio  = 5 // and the two after it: the command's streams
+	fdTrace  = 8 // the journal, if there is one
 )
 
 // gofer serves files below os.Args[2] until the sentry ends. It returns an error only.

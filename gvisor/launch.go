@@ -24,6 +24,11 @@ func begin(w *world) int {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	signal.Reset(syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE)
+	if w.trace > 0 {
+		// It came without: nothing but the sentry shall have it.
+		unix.CloseOnExec(w.trace)
+		w.journal = os.NewFile(uintptr(w.trace), "journal")
+	}
 	out, err := newStreams(w.terminal)
 	if err != nil {
 		return broken(err)
@@ -103,10 +108,15 @@ func attempt(w *world, platform string, out *streams, signals <-chan os.Signal) 
 	if err := files.Start(); err != nil {
 		return 0, fmt.Errorf("start the gofer: %w", err)
 	}
-	kernel := command(roleSentry, w.args(platform)...)
+	given := append([]*os.File{ends[1], status}, out.inner[:]...)
+	journal := 0
+	if w.trace > 0 {
+		given, journal = append(given, w.journal), fdTrace
+	}
+	kernel := command(roleSentry, w.args(platform, journal)...)
 	var last tail
 	kernel.Stderr = &last
-	kernel.ExtraFiles = append([]*os.File{ends[1], status}, out.inner[:]...)
+	kernel.ExtraFiles = given
 	if err := kernel.Start(); err != nil {
 		files.Process.Kill()
 		files.Wait() //nolint:errcheck // it was killed

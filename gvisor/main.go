@@ -48,6 +48,9 @@ type world struct {
 	hostname string
 	platform string // how the sentry gets hold of system calls; "": the best that works
 	terminal bool   // a stream is the pen's terminal
+	trace    int    // descriptor of the journal, 0: nobody wants to know
+	journal  *os.File
+	watch    string // file that lists what is watched
 	argv     []string
 }
 
@@ -93,6 +96,8 @@ func (w *world) flags() *flag.FlagSet {
 	f.StringVar(&w.hostname, "hostname", "pen", "host name")
 	f.StringVar(&w.platform, "platform", "", "systrap or ptrace")
 	f.BoolVar(&w.terminal, "terminal", false, "a stream is the pen's terminal")
+	f.IntVar(&w.trace, "trace", 0, "descriptor for what the command does")
+	f.StringVar(&w.watch, "watch", "", "file that lists paths whose opening is told")
 	return f
 }
 
@@ -109,10 +114,11 @@ func parse(args []string) (*world, error) {
 	return w, nil
 }
 
-// args is what parse reads.
-func (w *world) args(platform string) []string {
+// args is what parse reads. trace is the number of the journal's descriptor there.
+func (w *world) args(platform string, trace int) []string {
 	return append([]string{
 		"-root=" + w.root, "-dir=" + w.dir, fmt.Sprintf("-uid=%d", w.uid), fmt.Sprintf("-gid=%d", w.gid),
-		"-hostname=" + w.hostname, "-platform=" + platform, fmt.Sprintf("-terminal=%t", w.terminal), "--",
+		"-hostname=" + w.hostname, "-platform=" + platform, fmt.Sprintf("-terminal=%t", w.terminal),
+		fmt.Sprintf("-trace=%d", trace), "-watch=" + w.watch, "--",
 	}, w.argv...)
 }

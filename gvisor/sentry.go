@@ -59,6 +59,12 @@ func sentry(w *world) error {
 		tell(status{Error: err.Error()})
 		return err
 	}
+	if w.trace > 0 {
+		if err := trace(w.trace, w.watch); err != nil {
+			tell(status{Error: err.Error()})
+			return err
+		}
+	}
 	metric.Initialize()
 	go func() {
 		c, err := client.ConnectTo(ctl)

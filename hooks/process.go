@@ -22,6 +22,10 @@ type Process struct {
 	// Shared says that processes that run other programs held the connection too,
 	// so that it may be theirs: nothing may be allowed for the sake of this one.
 	Shared bool
+	// SaidBy is "" where the kernel, or somebody of ours outside of the pen, has told
+	// of the process. Otherwise it names who in the pen has, and the process is for
+	// the audit: no rule and no hook gets to see it.
+	SaidBy string
 }
 
 // Executable is the file that a process runs.

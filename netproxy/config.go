@@ -91,6 +91,9 @@ type Config struct {
 	// latest when ctx is done. The same process should be the same pointer. Nil:
 	// nobody knows.
 	Who func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
+	// Told is Who by the word of somebody in the pen, for the records alone: no verdict
+	// and no hook gets to see it. It is asked after Who. Nil: nobody tells.
+	Told func(ctx context.Context, client, server netip.AddrPort) *hooks.Process
 	// Still tells whether who, who opened the connection between the two addresses,
 	// executes what it did then. It is asked for each request when a rule names a
 	// process. Nil: what Who says stays so.

@@ -129,11 +129,11 @@ func (f *flow) begin() error {
 
 // recordProcess names who asked in the record, after that one's own.
 func (f *flow) recordProcess() (err error) {
-	who := f.req.Process
-	if who == nil {
+	who := f.binding.opener.named()
+	if who == nil || f.req.Process == nil && who.SaidBy == "" {
 		return nil
 	}
-	f.open.PID, f.open.TID, f.open.Exe = who.PID, who.TID, who.Exe.Path
+	f.open.PID, f.open.TID, f.open.Exe, f.open.SaidBy = who.PID, who.TID, who.Exe.Path, who.SaidBy
 	f.open.Process, err = f.binding.opener.recorded(f.p.roster)
 	return err
 }
@@ -215,8 +215,8 @@ func classOf(err error) string {
 func (p *Proxy) violation(b *binding, v audit.Violation) {
 	p.stats.violation()
 	if b != nil {
-		if who := b.opener.process(); who != nil {
-			v.PID = who.PID
+		if who := b.opener.named(); who != nil {
+			v.PID = who.PID                            // with the process's record
 			v.Process, _ = b.opener.recorded(p.roster) // the violation is worth recording all the same
 		}
 	}

@@ -15,9 +15,10 @@ import (
 // opener is who opened a connection of the pen: asked for once, when it was
 // accepted, and told to each request on it. A nil opener is nobody known.
 type opener struct {
-	known  chan struct{} // closed when process is set
+	known  chan struct{} // closed when who and told are set
 	who    *hooks.Process
-	number atomic.Uint64 // of its record, 0 until there is one
+	told   *hooks.Process // by somebody in the pen, for the records
+	number atomic.Uint64  // of its record, 0 until there is one
 
 	client, server netip.AddrPort
 }
@@ -25,7 +26,7 @@ type opener struct {
 // ask begins to find out who opened c, which was made to server. The answer is
 // waited for where it is needed first, after the bytes that are on their way.
 func (p *Proxy) ask(c *conn, server netip.AddrPort) {
-	if p.cfg.Who == nil {
+	if p.cfg.Who == nil && p.cfg.Told == nil {
 		return
 	}
 	o := &opener{known: make(chan struct{}), client: c.client, server: server}
@@ -39,7 +40,12 @@ func (p *Proxy) ask(c *conn, server netip.AddrPort) {
 		}()
 		ctx, cancel := context.WithTimeout(p.ending, p.limits.Who)
 		defer cancel()
-		o.who = p.cfg.Who(ctx, o.client, o.server)
+		if p.cfg.Who != nil {
+			o.who = p.cfg.Who(ctx, o.client, o.server)
+		}
+		if p.cfg.Told != nil {
+			o.told = p.cfg.Told(ctx, o.client, o.server)
+		}
 	}()
 }
 
@@ -77,18 +83,34 @@ func (o *opener) connect(p *policy.Policy, t hooks.Target) policy.Connect {
 	return p.ConnectBy(t, o.process())
 }
 
-// recorded returns the number of the process's record, and writes that if the
+// named is who a record names: whom the pen's own kernel tells, which knows more than
+// that a process of its own has opened the connection.
+func (o *opener) named() *hooks.Process {
+	who := o.process()
+	if o != nil && o.told != nil {
+		return o.told
+	}
+	return who
+}
+
+// recorded returns the number of the record of who is named, and writes that if the
 // session has none yet.
 func (o *opener) recorded(r *audit.Roster) (uint64, error) {
 	if n := o.number.Load(); n != 0 {
 		return n, nil
 	}
-	n, err := r.Number(o.who)
+	n, err := r.Number(o.named())
 	if err == nil {
 		o.number.Store(n)
 	}
 	return n, err
 }
+
+// Executed is what a record says of a process that executes a file.
+func (p *Proxy) Executed(who *hooks.Process) audit.Process { return p.roster.Executed(who) }
+
+// Number is the number of a process's record, which is written if there is none yet.
+func (p *Proxy) Number(who *hooks.Process) (uint64, error) { return p.roster.Number(who) }
 
 // Exit is what a record says of the end of a process that may have made
 // connections: named as their flows name it, if they do.

@@ -49,9 +49,9 @@ func (w *processPattern) matches(p *hooks.Process, deny bool) bool {
 }
 
 // certain says whether it is known which program opened a connection. Where
-// several hold it, any of them may have.
+// several hold it, any of them may have; what somebody in the pen tells is not known.
 func certain(p *hooks.Process) bool {
-	return p != nil && !p.Shared && (p.Exe.Dev != 0 || p.Exe.Ino != 0)
+	return p != nil && !p.Shared && p.SaidBy == "" && (p.Exe.Dev != 0 || p.Exe.Ino != 0)
 }
 
 // matchProcess says whether the rule's process matches.

@@ -96,6 +96,12 @@ type Spec struct {
 	// tier keeps from one session to the next; empty: nothing is kept.
 	Cache string
 
+	// Journal says that descriptor FirstGiven is where a tier that can tell what its
+	// processes do is to tell it. Watched are paths in the pen of which it tells who
+	// opens them.
+	Journal bool
+	Watched []Watched
+
 	Limits Limits
 	// Terminal is set when stdin, stdout or stderr of the command is a
 	// pseudo-terminal of the pen's own.
@@ -125,6 +131,16 @@ type Grant struct {
 	Path  string `json:"path"`
 	Write bool   `json:"write,omitempty"`
 }
+
+// Watched is a path in the pen and what is below it.
+type Watched struct {
+	Path    string `json:"path"`
+	Written bool   `json:"written,omitempty"` // it is opened to be written
+}
+
+// FirstGiven is the number of the first descriptor that a command gets beside its
+// streams. Commands of users get none.
+const FirstGiven = 20
 
 // ShimPath is where the pen sees this binary.
 const ShimPath = "/run/penstock/penstock"

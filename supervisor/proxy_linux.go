@@ -243,6 +243,7 @@ func (s *session) startProxy(ctx context.Context) error {
 	if cfg.HookModules, err = s.hookModules(); err != nil {
 		return err
 	}
+	s.tells(cfg, files)
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
 		if err != nil {

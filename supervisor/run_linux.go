@@ -64,6 +64,7 @@ type session struct {
 	stdioIDs [3]posture.FileID
 
 	hooks *hookHost // nil: no hook is a process
+	told  told
 	proxy *proxyProcess
 	book  *questions.Book // what a person is asked; nil: nobody is
 	line  *shim.Conn
@@ -267,6 +268,9 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	}
 	trusted := err
 	if trusted == nil {
+		trusted = s.openTold()
+	}
+	if trusted == nil {
 		trusted = s.planTrust()
 	}
 	if trusted == nil {
@@ -306,6 +310,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.told.close()
 	return sigs, s.serve(ctx)
 }
 
@@ -344,7 +349,8 @@ func (s *session) startSandbox() error {
 	s.line = line
 	s.undo.push(func() { line.Close() })
 	defer end.Close()
-	if err := line.Configure(s.shimConfig()); err != nil {
+	given, _ := s.given()
+	if err := line.Configure(s.shimConfig(), given...); err != nil {
 		return err
 	}
 	var alive *os.File

@@ -33,10 +33,11 @@ func (s *session) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, given := s.given()
 	expect := &posture.Expectation{
 		UID: s.spec.UID, GID: s.spec.GID, HostUID: s.cfg.Host.UID, HostGID: s.cfg.Host.GID,
 		Ours: ours, Net: outer.Net, Owner: outer.User, Filters: filters,
-		Control: ready.Socket, Stdio: s.stdioIDs,
+		Control: ready.Socket, Given: given, Stdio: s.stdioIDs,
 	}
 	seen, err := s.compare(ctx, expect, ready.PID)
 	var differs posture.Mismatch

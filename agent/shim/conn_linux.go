@@ -59,9 +59,11 @@ func Pair() (c *Conn, pen *os.File, err error) {
 // Close ends the line. A shim that has not been released ends too.
 func (c *Conn) Close() error { return c.f.Close() }
 
-// Configure sends the orders. It may be called before the pen exists: they wait
-// in the socket.
-func (c *Conn) Configure(cfg *Config) error {
+// Configure sends the orders, and what the command is given beside its streams. It
+// may be called before the pen exists: they wait in the socket. The caller closes
+// given.
+func (c *Conn) Configure(cfg *Config, given ...*os.File) error {
+	cfg.Given = len(given)
 	if err := cfg.check(); err != nil {
 		return fmt.Errorf("configure shim: %w", err)
 	}
@@ -84,7 +86,11 @@ func (c *Conn) Configure(cfg *Config) error {
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
 		return fmt.Errorf("configure shim: %w", err)
 	}
-	if err := c.send(message{Kind: kindOrders}, unix.UnixRights(fd)); err != nil {
+	fds := []int{fd}
+	for _, g := range given {
+		fds = append(fds, int(g.Fd()))
+	}
+	if err := c.send(message{Kind: kindOrders}, unix.UnixRights(fds...)); err != nil {
 		return fmt.Errorf("configure shim: %w", err)
 	}
 	return nil

@@ -21,8 +21,10 @@
 // Hazards. After release the process is hostile: the supervisor believes
 // nothing that came later than "ready" but an error of execve, and bounds what
 // it reads. A descriptor that survives execve would be a way out: all above 2
-// are closed before anything else happens, but for the runtime's own, which do not. The package runs in the pen
-// with the user's id, so it must not print what it was told.
+// are closed before anything else happens, but for the runtime's own, which do not.
+// What comes with the orders the command is meant to have (a tier's own program, never
+// a user's command): the supervisor has compared it with what it gave. The package
+// runs in the pen with the user's id, so it must not print what it was told.
 //
 // Only the supervisor and the role table of cmd import it.
 package shim

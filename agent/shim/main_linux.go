@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/confine"
 )
 
@@ -86,6 +87,12 @@ func Main(args []string) int {
 	if m, err := decode(buf[:n]); err != nil || m.Kind != kindGo {
 		return failed(stepOrders, "", errors.New("not released"))
 	}
+	// Last of all: who looked at this process before has seen that they would end.
+	for i := range cfg.Given {
+		if _, err := unix.FcntlInt(uintptr(sandbox.FirstGiven+i), unix.F_SETFD, 0); err != nil {
+			return failed(stepOrders, "descriptors", err)
+		}
+	}
 	return failed(stepExec, cfg.Argv[0], execute(cfg))
 }
 
@@ -103,7 +110,7 @@ func control() error {
 
 // orders reads the configuration.
 func orders(fd int) (*Config, error) {
-	buf, oob := make([]byte, maxMessage+1), make([]byte, 128)
+	buf, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*(1+maxGiven)))
 	var on int
 	n, err := retry(func() (n int, err error) {
 		n, on, _, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
@@ -120,7 +127,7 @@ func orders(fd int) (*Config, error) {
 		return nil, errors.New("no orders with the message")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
+	if err != nil || len(fds) == 0 {
 		return nil, errors.New("no orders with the message")
 	}
 	defer unix.Close(fds[0])
@@ -139,7 +146,29 @@ func orders(fd int) (*Config, error) {
 		}
 		at += n
 	}
-	return decodeConfig(doc)
+	cfg, err := decodeConfig(doc)
+	if err != nil {
+		return nil, err
+	}
+	if len(fds) != 1+cfg.Given {
+		return nil, fmt.Errorf("orders come with %d descriptors, and say %d", len(fds)-1, cfg.Given)
+	}
+	return cfg, place(fds[1:])
+}
+
+// place gives descriptors their numbers. They end with execve until the last moment.
+func place(fds []int) error {
+	for i, fd := range fds {
+		// What was inherited is closed, and the runtime has few: the number is free.
+		switch got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, sandbox.FirstGiven+i); {
+		case err != nil:
+			return err
+		case got != sandbox.FirstGiven+i:
+			return fmt.Errorf("descriptor %d is taken", sandbox.FirstGiven+i)
+		}
+		unix.Close(fd)
+	}
+	return nil
 }
 
 func retry(f func() (int, error)) (int, error) {

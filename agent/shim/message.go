@@ -22,6 +22,9 @@ type Config struct {
 	Terminal bool             `json:"terminal,omitempty"`
 	Rlimits  []Rlimit         `json:"rlimits,omitempty"`
 	Rules    confine.PenRules `json:"rules"`
+	// Given is how many descriptors come with the orders. The command has them from
+	// sandbox.FirstGiven on.
+	Given int `json:"given,omitempty"`
 }
 
 // Rlimit is one resource limit of setrlimit(2), soft and hard alike.
@@ -34,6 +37,7 @@ type Rlimit struct {
 const (
 	maxConfig  = 16 << 20 // more than the kernel lets execve take
 	maxMessage = 4096
+	maxGiven   = 4
 )
 
 // message is what goes over the socket, one per packet.
@@ -116,6 +120,9 @@ func (c *Config) check() error {
 	}
 	if !strings.HasPrefix(c.Dir, "/") {
 		return fmt.Errorf("directory %q is not absolute", clip(c.Dir))
+	}
+	if c.Given < 0 || c.Given > maxGiven {
+		return fmt.Errorf("%d descriptors are given, more than %d", c.Given, maxGiven)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func Pair() (*Conn, *os.File, error) { return nil, nil, errUnsupported }
 func (*Conn) Close() error { return nil }
 
 // Configure returns an error on this system.
-func (*Conn) Configure(*Config) error { return errUnsupported }
+func (*Conn) Configure(*Config, ...*os.File) error { return errUnsupported }
 
 // WaitReady returns an error on this system.
 func (*Conn) WaitReady(context.Context) (Process, error) { return Process{}, errUnsupported }

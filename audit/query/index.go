@@ -18,7 +18,7 @@ import (
 const (
 	indexFile = "index.db"
 	// indexVersion stands in the database as user_version. Another one: made anew.
-	indexVersion = 5
+	indexVersion = 6
 )
 
 const layout = `
@@ -31,7 +31,7 @@ CREATE TABLE sessions (
 ) WITHOUT ROWID;
 CREATE TABLE flows (
 	session TEXT, flow INTEGER, seq INTEGER, time TEXT, protocol TEXT, host TEXT, port INTEGER, method TEXT, path TEXT,
-	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, process INTEGER, pid INTEGER, tid INTEGER, exe TEXT,
+	verdict TEXT, rule TEXT, reason TEXT, mode TEXT, process INTEGER, pid INTEGER, tid INTEGER, exe TEXT, said_by TEXT,
 	status INTEGER, bytes_up INTEGER, bytes_down INTEGER, duration_us INTEGER, via TEXT, upstream TEXT, class TEXT, error TEXT,
 	hooks TEXT, hooks_after TEXT, -- what hooks did before the flow was let out, and after: JSON, '' for nothing
 	open_at INTEGER, close_at INTEGER,
@@ -44,7 +44,7 @@ CREATE INDEX flows_rule ON flows (rule);
 CREATE INDEX flows_exe ON flows (exe);
 CREATE TABLE processes (
 	session TEXT, process INTEGER, parent INTEGER, pid INTEGER, uid INTEGER, exe TEXT, dev TEXT, ino INTEGER, sha256 TEXT,
-	argv TEXT, cgroup TEXT, shared INTEGER, at INTEGER,
+	argv TEXT, cgroup TEXT, shared INTEGER, said_by TEXT, at INTEGER,
 	PRIMARY KEY (session, process)
 ) WITHOUT ROWID;
 `

@@ -20,6 +20,7 @@ type Process struct {
 	Argv    []string `json:"argv,omitempty"`
 	Cgroup  string   `json:"cgroup,omitempty"`
 	Shared  bool     `json:"shared,omitempty"`
+	SaidBy  string   `json:"said_by,omitempty"` // who in the pen tells all this; "": it was seen from outside
 
 	at int64 // of its record in the session's file
 }
@@ -38,7 +39,7 @@ type processKey struct {
 // Processes reads the processes of all sessions that have a chosen flow.
 func (x *Index) Processes(ctx context.Context, f Filter) (*Processes, error) {
 	cond, args := f.where()
-	rows, err := x.db.QueryContext(ctx, `SELECT session, process, parent, pid, uid, exe, dev, ino, sha256, argv, cgroup, shared, at FROM processes
+	rows, err := x.db.QueryContext(ctx, `SELECT session, process, parent, pid, uid, exe, dev, ino, sha256, argv, cgroup, shared, said_by, at FROM processes
 		WHERE session IN (SELECT DISTINCT session FROM flows WHERE `+cond+")", args...)
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
@@ -49,7 +50,7 @@ func (x *Index) Processes(ctx context.Context, f Filter) (*Processes, error) {
 		p := new(Process)
 		var session, argv string
 		var number, parent, ino int64
-		if err := rows.Scan(&session, &number, &parent, &p.PID, &p.UID, &p.Exe, &p.Dev, &ino, &p.SHA256, &argv, &p.Cgroup, &p.Shared, &p.at); err != nil {
+		if err := rows.Scan(&session, &number, &parent, &p.PID, &p.UID, &p.Exe, &p.Dev, &ino, &p.SHA256, &argv, &p.Cgroup, &p.Shared, &p.SaidBy, &p.at); err != nil {
 			return nil, fmt.Errorf("list processes: %w", err)
 		}
 		p.Process, p.Parent, p.Ino = uint64(number), uint64(parent), uint64(ino)

@@ -60,10 +60,12 @@ type Flow struct {
 	Mode     string    `json:"mode,omitempty"`
 	// Process is the number of the process that opened it, 0 if that is not known;
 	// see Index.Process. PID, TID and Exe are of the same.
-	Process   uint64 `json:"process,omitempty"`
-	PID       int    `json:"pid,omitempty"`
-	TID       int    `json:"tid,omitempty"`
-	Exe       string `json:"exe,omitempty"`
+	Process uint64 `json:"process,omitempty"`
+	PID     int    `json:"pid,omitempty"`
+	TID     int    `json:"tid,omitempty"`
+	Exe     string `json:"exe,omitempty"`
+	// SaidBy names who in the pen tells of the process; "": it was seen from outside.
+	SaidBy    string `json:"said_by,omitempty"`
 	Status    int    `json:"status,omitempty"`
 	BytesUp   uint64 `json:"bytes_up"`
 	BytesDown uint64 `json:"bytes_down"`
@@ -191,7 +193,7 @@ func (x *Index) Sessions(ctx context.Context, limit int) ([]Session, error) {
 // which they began, until each returns an error, which Flows returns.
 func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) error {
 	cond, args := f.where()
-	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at`
+	const columns = `session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, said_by, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at`
 	q := "SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time, session, seq"
 	if f.Limit > 0 {
 		q = "SELECT * FROM (SELECT " + columns + " FROM flows WHERE " + cond + " ORDER BY time DESC, session DESC, seq DESC LIMIT ?) ORDER BY time, session, seq"
@@ -205,7 +207,7 @@ func (x *Index) Flows(ctx context.Context, f Filter, each func(*Flow) error) err
 	for rows.Next() {
 		var l Flow
 		var when, before, after string
-		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.Process, &l.PID, &l.TID, &l.Exe,
+		if err := rows.Scan(&l.Session, &l.Flow, &l.Seq, &when, &l.Protocol, &l.Host, &l.Port, &l.Method, &l.Path, &l.Verdict, &l.Rule, &l.Reason, &l.Mode, &l.Process, &l.PID, &l.TID, &l.Exe, &l.SaidBy,
 			&l.Status, &l.BytesUp, &l.BytesDown, &l.Duration, &l.Via, &l.Upstream, &l.Class, &l.Error, &before, &after, &l.openAt, &l.closeAt); err != nil {
 			return fmt.Errorf("list flows: %w", err)
 		}

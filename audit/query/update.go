@@ -148,8 +148,8 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 		VALUES (?, '', '', '[]', '', '', '', '', '', '', '', 0, 0, '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)`, id); err != nil {
 		return err
 	}
-	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, ?, '', '', ?, '', ?, -1)`)
+	open, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO flows (session, flow, seq, time, protocol, host, port, method, path, verdict, rule, reason, mode, process, pid, tid, exe, said_by, status, bytes_up, bytes_down, duration_us, via, upstream, class, error, hooks, hooks_after, open_at, close_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, -1, ?, ?, '', '', ?, '', ?, -1)`)
 	if err != nil {
 		return err
 	}
@@ -185,14 +185,14 @@ func indexLines(ctx context.Context, tx *sql.Tx, f *os.File, id string, p place)
 			t.last = when
 			switch r.Type {
 			case audit.TypeFlowOpen:
-				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.Via, r.Upstream, hooksOf(r), at)
+				_, err = open.ExecContext(ctx, id, int64(r.Flow), int64(r.Seq), when, r.Protocol, r.Target(), r.Port, r.Method, r.Path, r.Verdict, r.Rule, r.Reason, r.Mode, int64(r.Process), r.PID, r.TID, r.Exe, r.SaidBy, r.Via, r.Upstream, hooksOf(r), at)
 			case audit.TypeFlowClose:
 				_, err = end.ExecContext(ctx, r.Status, int64(r.BytesUp), int64(r.BytesDown), r.Duration, r.Upstream, r.Class, r.Error, hooksOf(r), at, id, int64(r.Flow))
 			case audit.TypeProcess:
 				if r.Process != 0 {
 					argv, _ := json.Marshal(r.Argv)
-					_, err = tx.ExecContext(ctx, "INSERT OR IGNORE INTO processes (session, process, parent, pid, uid, exe, dev, ino, sha256, argv, cgroup, shared, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-						id, int64(r.Process), int64(r.Parent), r.PID, r.UID, r.Exe, r.Dev, int64(r.Ino), r.SHA256, string(argv), r.Cgroup, r.Shared, at)
+					_, err = tx.ExecContext(ctx, "INSERT OR IGNORE INTO processes (session, process, parent, pid, uid, exe, dev, ino, sha256, argv, cgroup, shared, said_by, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+						id, int64(r.Process), int64(r.Parent), r.PID, r.UID, r.Exe, r.Dev, int64(r.Ino), r.SHA256, string(argv), r.Cgroup, r.Shared, r.SaidBy, at)
 				}
 			case audit.TypeSessionStart:
 				argv, _ := json.Marshal(r.Argv)

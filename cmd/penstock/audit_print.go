@@ -362,7 +362,9 @@ func describe(r *audit.Record) (colour string, words []string) {
 		if r.Action == "exit" {
 			colour, end = endOf(r)
 		}
-		w = []string{r.Action, by("@", r.Process), "pid " + strconv.Itoa(r.PID), r.Exe, end, quoteArgs(r.Argv), by("by @", r.Parent)}
+		w = []string{r.Action, by("@", r.Process), "pid " + strconv.Itoa(r.PID), r.Exe, end, quoteArgs(r.Argv), by("by @", r.Parent), toldBy(r)}
+	case audit.TypeAccess:
+		colour, w = yellow, []string{"access", r.Path, attempt(r), r.Exe, by("by @", r.Process), toldBy(r)}
 	case audit.TypeSessionStart:
 		w = append([]string{"session", strings.Join(r.Argv, " "), r.Tier, r.Mode}, r.Warnings...)
 	case audit.TypeSessionEnd:

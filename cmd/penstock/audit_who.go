@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ func (p *painter) who(line []*query.Process) error {
 		if r.Shared {
 			sum += "  or another that held the connection"
 		}
+		if r.SaidBy != "" && i == 0 {
+			sum += "  as " + text.Clip(r.SaidBy, 20) + " in the pen says"
+		}
 		command := quoteArgs(r.Argv)
 		if command == "" {
 			command = r.Exe
@@ -37,6 +41,23 @@ func (p *painter) who(line []*query.Process) error {
 		}
 	}
 	return nil
+}
+
+// attempt says how a file was opened, or why it was not.
+func attempt(r *audit.Record) string {
+	how := "to read"
+	if r.Write {
+		how = "to write"
+	}
+	return how + ", " + cmp.Or(r.Error, "opened")
+}
+
+// toldBy tells whose word about a process it is that is none of ours.
+func toldBy(r *audit.Record) string {
+	if r.SaidBy == "" {
+		return ""
+	}
+	return "said by " + r.SaidBy
 }
 
 // by names a process by the number of its record, nothing if it has none.

@@ -7,6 +7,11 @@
 // and makes no bpf(2) call. The event of a connection is in the ring before its
 // SYN leaves, so Who drains the ring and looks; nobody waits and nobody polls.
 //
+// A tier with a kernel of its own in the pen tells the same, in the same form, over a
+// pipe (Follow). That is a process of the pen: what it tells is marked, and is for
+// records. It can flood, and be told of by numbers; it can end or break the stream,
+// which is counted once; it can't make more be kept than there are bounds for.
+//
 // Hazards. Names, paths and arguments in the events are any bytes that a tool
 // chose; they are bounded and are for people, and what is decided by them must
 // be decided by device and inode too. What a hostile tool would try: to flood

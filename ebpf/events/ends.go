@@ -42,11 +42,8 @@ const (
 
 // ends decides which ends are told one by one, and counts the rest.
 type ends struct {
-	sums Ends
-	told [causes]uint64
-	rest [causes]uint64 // not told of yet
-	all  [causes]uint64 // not told one by one, ever
-	at   [causes]uint64 // of all, when the rest is told next
+	sums  Ends
+	tally [causes]tally
 }
 
 const sigKill = 9
@@ -89,32 +86,26 @@ func (s *ends) take(x *Ended) (tell bool) {
 	if c == causeOther {
 		most = mostConnected
 	}
-	if s.told[c] < most {
-		s.told[c]++
+	if s.tally[c].one(most) {
 		return true
 	}
 	return s.more(x)
 }
 
-// more counts an end that is not told by itself. Of these is told when there are
-// 1, 10, 100 and so on, and at the end.
+// more counts an end that is not told by itself.
 func (s *ends) more(x *Ended) (tell bool) {
 	c := x.cause()
-	s.rest[c]++
-	s.all[c]++
-	if s.all[c] < s.at[c] {
+	if !s.tally[c].more() {
 		return false
 	}
-	s.at[c] = 10 * s.all[c]
 	*x = s.flush(c)
 	return true
 }
 
 func (s *ends) flush(c int) Ended {
-	x := Ended{Signal: c, More: s.rest[c]}
+	x := Ended{Signal: c, More: s.tally[c].flush()}
 	if c == causeOOM {
 		x.Signal, x.OOM = sigKill, true
 	}
-	s.rest[c] = 0
 	return x
 }

@@ -142,12 +142,7 @@ func TestManyEnds(t *testing.T) {
 	if w.missed != 0 {
 		t.Errorf("%d were missed", w.missed)
 	}
-	for c, n := range w.ends.rest {
-		if n > 0 {
-			x := w.ends.flush(c)
-			w.queue = append(w.queue, notice{ended: &x})
-		}
-	}
+	w.rest()
 	sum, single := uint64(0), uint64(0)
 	for _, x := range w.tellAll() {
 		sum += x.More

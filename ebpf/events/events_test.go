@@ -218,12 +218,12 @@ func TestBusy(t *testing.T) {
 	w := newTest()
 	exit, flow := exitOf(ID{1, 1}, 1), flowOf(ID{5, 50}, 1, "192.0.0.8:1", "1.2.3.4:443")
 	put := func(at int, b []byte, flags uint32) int {
-		binary.NativeEndian.PutUint32(w.ring.data[at:], uint32(len(b))|flags)
-		copy(w.ring.data[at+8:], b)
+		binary.NativeEndian.PutUint32(w.ring.(*mapping).data[at:], uint32(len(b))|flags)
+		copy(w.ring.(*mapping).data[at+8:], b)
 		return at + (8+len(b)+7)&^7
 	}
 	second := put(0, exit, recordBusy)
-	*w.ring.producer = uint64(put(second, flow, 0))
+	*w.ring.(*mapping).producer = uint64(put(second, flow, 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	ends := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -235,7 +235,7 @@ func TestBusy(t *testing.T) {
 	}
 	asked := make(chan *hooks.Process)
 	go func() { asked <- w.Who(t.Context(), ends("192.0.0.8:1"), ends("1.2.3.4:443")) }()
-	atomic.StoreUint32((*uint32)(unsafe.Pointer(&w.ring.data[0])), uint32(len(exit)))
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&w.ring.(*mapping).data[0])), uint32(len(exit)))
 	if p := <-asked; p == nil || p.PID != 5 {
 		t.Errorf("%+v", p)
 	}
@@ -247,6 +247,7 @@ func FuzzParse(f *testing.F) {
 		flowOf(ID{5, 50}, 2, "192.0.0.8:40000", "[2001:db8::1]:443"), forkOf(ID{5, 50}, 1, ID{6, 60}), exitOf(ID{5, 50}, 1),
 		execOf(ID{5, 50}, 2, ID{4, 40}, "/usr/bin/git", "git", "git", "fetch", ""),
 		head(Deny, ID{5, 50}, 1).u64(0).u64(0).u16(443).u16(1).u16(2).u16(3).u32(6).u32(0).b,
+		accessOf(ID{5, 50}, 1, "/a", false, 0),
 	} {
 		f.Add(b)
 	}
@@ -258,6 +259,8 @@ func FuzzParse(f *testing.F) {
 		w := newTest()
 		w.opts.Notify = func(Event, *hooks.Process) {}
 		w.opts.Ended = func(Ended) {}
+		w.opts.Executed = func(Executed) {}
+		w.opts.Opened = func(Opened) {}
 		w.take(b)
 		w.take(b)
 		if err == nil && e.Kind == Flow {

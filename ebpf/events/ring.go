@@ -31,6 +31,7 @@ type state int
 const (
 	empty state = iota
 	busy        // the next record is being written
+	more        // there may be some: somebody else may go first
 	broken
 )
 

@@ -24,6 +24,7 @@ type node struct {
 type tree struct {
 	nodes  map[int]*node
 	cgroup func(uint64) string
+	by     string         // who tells
 	first  *hooks.Process // the oldest process that we know
 	top    *node          // the same, as it is now or was last
 	// over: the pen ends. The first process outside of it has ended, which the one
@@ -72,7 +73,7 @@ func (t *tree) actor(e *Event) *node {
 }
 
 func (t *tree) bare(e *Event, parent *hooks.Process) *hooks.Process {
-	return &hooks.Process{PID: e.ID.PID, UID: e.UID, Start: e.ID.Start, Cgroup: t.cgroup(e.Cgroup), Parent: parent}
+	return &hooks.Process{PID: e.ID.PID, UID: e.UID, Start: e.ID.Start, Cgroup: t.cgroup(e.Cgroup), SaidBy: t.by, Parent: parent}
 }
 
 // fork adds a child that is for now the image of its parent.

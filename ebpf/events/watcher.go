@@ -27,6 +27,12 @@ type Options struct {
 	// made connections or been refused something: of each of the first ones, then
 	// of how many more. The same goroutine, in order with Notify.
 	Ended func(Ended)
+	// Executed and Opened, if not nil, are told of executions and of watched files,
+	// of the first ones by themselves. The same goroutine.
+	Executed func(Executed)
+	Opened   func(Opened)
+	// SaidBy is put into each process that is told of.
+	SaidBy string
 	// Lost, if not nil, is told how many events were lost since it was last
 	// told: in the ring, or because Notify was too slow. The same goroutine.
 	Lost func(n uint64)
@@ -42,10 +48,11 @@ type Watcher struct {
 	raw  syscall.RawConn
 
 	mu     sync.Mutex
-	ring   *mapping
+	ring   source
 	tree   *tree
 	flows  *flows
 	ends   ends
+	told   told
 	lost   uint64
 	bad    uint64
 	queue  []notice
@@ -56,10 +63,19 @@ type Watcher struct {
 	done sync.WaitGroup
 }
 
+// source is where records come from.
+type source interface {
+	drain(f func([]byte)) state
+	unmap() error
+}
+
+// notice is one of these.
 type notice struct {
-	event Event
-	who   *hooks.Process
-	ended *Ended // instead of the others
+	event    Event
+	who      *hooks.Process // of event
+	ended    *Ended
+	executed *Executed
+	opened   *Opened
 }
 
 // Open begins to follow the session whose ring f is, and takes f over.
@@ -69,20 +85,26 @@ func Open(f *os.File, o Options) (*Watcher, error) {
 		f.Close()
 		return nil, err
 	}
-	w := &Watcher{opts: o, ring: m, flows: newFlows(), kick: make(chan struct{}, 1)}
+	file, err := pollable(f)
+	if err != nil {
+		f.Close()
+		return nil, errors.Join(fmt.Errorf("watch ring of events: %w", err), m.unmap())
+	}
+	return begin(file, m, o)
+}
+
+// begin follows what comes from a source that is read when file can be.
+func begin(file *os.File, from source, o Options) (w *Watcher, err error) {
+	w = &Watcher{opts: o, file: file, ring: from, flows: newFlows(), kick: make(chan struct{}, 1)}
 	w.tree = newTree(func(id uint64) string {
 		if id == o.CgroupID {
 			return o.Cgroup
 		}
 		return ""
 	})
-	if w.file, err = pollable(f); err == nil {
-		w.raw, err = w.file.SyscallConn()
-	} else {
-		f.Close()
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("watch ring of events: %w", err), m.unmap())
+	w.tree.by = o.SaidBy
+	if w.raw, err = file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch events: %w", err), file.Close(), from.unmap())
 	}
 	w.done.Add(2)
 	go w.watch()
@@ -96,10 +118,14 @@ func (w *Watcher) watch() {
 	defer w.done.Done()
 	// Ends with an error when the file is closed.
 	_ = w.raw.Read(func(uintptr) bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.drain()
-		return w.closed
+		for {
+			w.mu.Lock()
+			st, closed := w.drain(), w.closed
+			w.mu.Unlock()
+			if st != more {
+				return closed
+			}
+		}
 	})
 }
 
@@ -113,9 +139,14 @@ func (w *Watcher) tell() {
 		w.queue = nil
 		w.mu.Unlock()
 		for _, n := range queue {
-			if n.ended != nil {
+			switch {
+			case n.ended != nil:
 				w.opts.Ended(*n.ended)
-			} else {
+			case n.executed != nil:
+				w.opts.Executed(*n.executed)
+			case n.opened != nil:
+				w.opts.Opened(*n.opened)
+			default:
 				w.opts.Notify(n.event, n.who)
 			}
 		}
@@ -163,6 +194,9 @@ func (w *Watcher) take(b []byte) {
 	case Exec:
 		w.tree.execute(&e)
 		w.ends.sums.Execs++
+		w.executed(&e)
+	case Access:
+		w.opened(&e)
 	case Exit:
 		w.exit(&e)
 	case Deny:
@@ -244,7 +278,7 @@ func (w *Watcher) Who(ctx context.Context, client, local netip.AddrPort) *hooks.
 		st := w.drain()
 		who, found := w.flows.take(k)
 		w.mu.Unlock()
-		if found || st != busy || wait > mostWait {
+		if found || st != busy && st != more || wait > mostWait {
 			return who
 		}
 		select {
@@ -286,14 +320,7 @@ func (w *Watcher) Close() error {
 		return nil
 	}
 	w.drain()
-	if w.opts.Ended != nil {
-		for c, n := range w.ends.rest {
-			if n > 0 {
-				x := w.ends.flush(c)
-				w.queue = append(w.queue, notice{ended: &x})
-			}
-		}
-	}
+	w.rest()
 	w.closed = true
 	w.mu.Unlock()
 	err := w.file.Close()

@@ -18,6 +18,9 @@ const (
 	Exec                 // a process has executed another file
 	Exit                 // the last thread of a process ends
 	Deny                 // the kernel refused something
+	// Access is a watched file that somebody opens, or tried to. No program of the
+	// kernel's tells of it.
+	Access Kind = 16
 )
 
 // Why says what was refused.
@@ -55,15 +58,16 @@ type Event struct {
 	OtherExec uint64 // Fork
 
 	Dev, Ino uint64 // Exec: the executable, as stat(2) names it
-	Path     string // Exec: in the process's own view of the file system
+	Path     string // Exec, Access: in the process's own view of the file system
 	Name     string // Exec: as given to execve; of a script the script's
 	Args     []string
 	PathCut  bool // Path lacks its beginning
 	Unlinked bool // the file had no name any more
 	ArgsCut  bool // there was more, or they could not be read
 
-	Code int  // Exit: as wait(2) gives it
-	OOM  bool // Exit: the kernel chose it when memory ran out
+	Write bool // Access: to write to it
+	Code  int  // Exit: as wait(2) gives it; Access: the error, 0 for none
+	OOM   bool // Exit: the kernel chose it when memory ran out
 
 	Why          Why // Deny
 	Family, Type int // Deny of a socket
@@ -78,6 +82,7 @@ const (
 	execSize = headSize + 40 // and what follows
 	exitSize = headSize + 8
 	denySize = headSize + 32
+	openSize = headSize + 8 // and the path
 )
 
 var (
@@ -136,6 +141,17 @@ func Parse(b []byte) (Event, error) {
 		e.Family = int(ne.Uint16(body[20:]))
 		e.Type = int(ne.Uint16(body[22:]))
 		e.Protocol = int(ne.Uint32(body[24:]))
+	case Access:
+		if len(b) < openSize {
+			return Event{}, errShort
+		}
+		e.Code = int(int32(ne.Uint32(body)))
+		e.Write = ne.Uint16(body[4:]) != 0
+		n := int(ne.Uint16(body[6:]))
+		if n > len(b)-openSize {
+			return Event{}, errParts
+		}
+		e.Path = string(body[8 : 8+n])
 	default:
 		return Event{}, errKind
 	}

@@ -12,24 +12,34 @@ type Attributed struct {
 	Who        []Record // empty: nobody
 }
 
-// Attributed reads the audit as penstock audit export gives it.
-func (p *Pen) Attributed() []Attributed {
+// Exported are the audit's records as penstock audit export gives them, from wherever
+// they are kept.
+func (p *Pen) Exported() (out []Record) {
 	p.T.Helper()
 	r := p.W.Run(p.Home, p.Opts, Penstock(p.T), "audit", "export", "--all")
 	if r.Code != 0 {
 		p.T.Fatal(r)
 	}
+	for line := range strings.Lines(r.Stdout) {
+		var v Record
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			p.T.Fatalf("%v: %s", err, line)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// Attributed are the flows of the audit.
+func (p *Pen) Attributed() []Attributed {
+	p.T.Helper()
 	type key struct {
 		session string
 		number  int
 	}
 	processes := map[key]Record{}
 	var out []Attributed
-	for line := range strings.Lines(r.Stdout) {
-		var v Record
-		if err := json.Unmarshal([]byte(line), &v); err != nil {
-			p.T.Fatalf("%v: %s", err, line)
-		}
+	for _, v := range p.Exported() {
 		switch v.Str("type") {
 		case "process":
 			if n := v.Num("process"); n != 0 {
@@ -40,7 +50,7 @@ func (p *Pen) Attributed() []Attributed {
 			for n := v.Num("process"); n != 0 && len(a.Who) < 100; {
 				up := processes[key{v.Str("session"), n}]
 				if up == nil {
-					p.T.Fatalf("process %d has no record before %s", n, line)
+					p.T.Fatalf("process %d has no record before %v", n, v)
 				}
 				a.Who = append(a.Who, up)
 				n = up.Num("parent")

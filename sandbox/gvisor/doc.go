@@ -15,5 +15,7 @@
 // are the pen's); and a bug of gVisor's. After that it is what a command of the tier
 // around is, with two filters. What it can do that others can't is be nobody: every
 // connection is gVisor's, so rules that ask for a process can't be kept, and a
-// session with such a rule is refused.
+// session with such a rule is refused. What gVisor's kernel tells of processes, over a
+// pipe that it is given, is bounded, marked as its word and believed for nothing: a
+// kernel that was taken over would tell what it likes, flood the pipe, or be silent.
 package gvisor

@@ -23,8 +23,11 @@ const Program = "penstock-gvisor"
 // Root is where the pen shows what is the command's root.
 const Root = "/guest"
 
-// programPath is where the pen sees the program.
-const programPath = "/run/penstock/gvisor"
+// Where the pen sees the program, and what it is to watch. The command sees neither.
+const (
+	programPath = "/run/penstock/gvisor"
+	watchedPath = "/run/penstock/watched"
+)
 
 // Backend is the tier. It is safe for concurrent use.
 type Backend struct {
@@ -60,6 +63,10 @@ func (*Backend) Any() bool { return true }
 // Programs returns the path of the program: who could replace it would decide what
 // the next session is.
 func (b *Backend) Programs() []string { return []string{b.program} }
+
+// Traces returns true: gVisor tells what its processes do, in the form that package
+// ebpf/events reads. It is the word of a process in the pen.
+func (*Backend) Traces() bool { return true }
 
 // Anonymous returns true: which program of the command opened a connection can't be
 // told from outside.
@@ -111,7 +118,7 @@ func over(caps []sandbox.Capability) []sandbox.Capability {
 		},
 		{
 			Control: "attribution", State: sandbox.Partial, By: "the sandbox as a whole",
-			Detail: "which program in it opened a connection can't be told; a rule with process is an error",
+			Detail: "which program in it opened a connection is gVisor's own word, for the audit; a rule with process is an error",
 		},
 	}
 	for _, c := range caps {
@@ -151,12 +158,30 @@ func (b *Backend) Prepare(s *sandbox.Spec) error {
 func guest(s *sandbox.Spec, program string) {
 	s.Below(Root)
 	s.Mounts = append(s.Mounts, sandbox.Mount{Source: program, Target: programPath})
-	s.Argv = append([]string{
+	run := []string{
 		programPath, "run", "-root=" + Root, "-dir=" + s.Dir,
 		"-uid=" + strconv.Itoa(s.UID), "-gid=" + strconv.Itoa(s.GID), "-hostname=" + s.Hostname,
-		"-terminal=" + strconv.FormatBool(s.Terminal), "--",
-	}, s.Argv...)
+		"-terminal=" + strconv.FormatBool(s.Terminal),
+	}
+	if s.Journal {
+		run = append(run, "-trace="+strconv.Itoa(sandbox.FirstGiven), "-watch="+watchedPath)
+		s.Files = append(s.Files, sandbox.File{Target: watchedPath, Content: watched(s.Watched)})
+	}
+	s.Argv = append(append(run, "--"), s.Argv...)
 	s.Dir = "/"
+}
+
+// watched lists paths for the program.
+func watched(list []sandbox.Watched) []byte {
+	var b []byte
+	for _, w := range list {
+		how := byte('r')
+		if w.Written {
+			how = 'w'
+		}
+		b = append(append(append(b, how), w.Path...), 0)
+	}
+	return b
 }
 
 // Command plans the pen around.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,6 +54,16 @@ func TestGuest(t *testing.T) {
 	}
 	if !reflect.DeepEqual(shown, before) {
 		t.Error("the caller's list was changed")
+	}
+}
+
+// TestGuestTells: what is watched is in a file that the command does not see.
+func TestGuestTells(t *testing.T) {
+	s := &sandbox.Spec{Argv: []string{"true"}, Dir: "/", Journal: true, Watched: []sandbox.Watched{{Path: "/home/a/.ssh"}, {Path: "/src/.git/config", Written: true}}}
+	guest(s, "/opt/"+Program)
+	want := []sandbox.File{{Target: "/run/penstock/watched", Content: []byte("r/home/a/.ssh\x00w/src/.git/config\x00")}}
+	if !reflect.DeepEqual(s.Files, want) || !slices.Contains(s.Argv, "-trace=20") || !slices.Contains(s.Argv, "-watch=/run/penstock/watched") || s.Argv[len(s.Argv)-1] != "true" {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
@@ -113,9 +114,11 @@ func (b *builder) hideAll() {
 			b.warn("%s is granted by name: the pen sees what is in it", p)
 			continue
 		}
+		b.watch(p)
 		b.conceal(p)
 	}
 	for _, p := range b.in.Hide {
+		b.watch(path.Clean(p))
 		b.conceal(path.Clean(p))
 	}
 	// A socket's path crosses network namespaces: whatever service listens on it
@@ -124,6 +127,13 @@ func (b *builder) hideAll() {
 		if path.IsAbs(p) && b.visible(p) {
 			b.conceal(p)
 		}
+	}
+}
+
+// watch has it told who opens p, which may not be there.
+func (b *builder) watch(p string) {
+	if w := (sandbox.Watched{Path: p}); !slices.Contains(b.plan.Watched, w) {
+		b.plan.Watched = append(b.plan.Watched, w)
 	}
 }
 

@@ -82,12 +82,13 @@ type Plan struct {
 	Files        []sandbox.File
 	Placeholders []sandbox.Placeholder
 	Links        []Link
-	Dir          string   // the work directory, links resolved
-	Home         string   // the pen's HOME
-	Path         []string // the directories of PATH that the pen has
-	Protected    []string // what is read-only inside something writable
-	Hidden       []string // what is covered
-	Warnings     []string // what of the input weakens the pen or could not be done, for people
+	Dir          string            // the work directory, links resolved
+	Home         string            // the pen's HOME
+	Path         []string          // the directories of PATH that the pen has
+	Protected    []string          // what is read-only inside something writable
+	Hidden       []string          // what is covered
+	Watched      []sandbox.Watched // what is hidden, or would be if it were there, and what is protected
+	Warnings     []string          // what of the input weakens the pen or could not be done, for people
 }
 
 // Places of ours in the pen.
@@ -230,8 +231,10 @@ func (b *builder) collect() {
 		switch m.rank {
 		case protect:
 			b.plan.Protected = append(b.plan.Protected, t)
+			b.plan.Watched = append(b.plan.Watched, sandbox.Watched{Path: t, Written: true})
 		case hide:
 			b.plan.Hidden = append(b.plan.Hidden, t)
+			b.watch(t)
 		}
 	}
 }

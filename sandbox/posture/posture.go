@@ -3,6 +3,7 @@ package posture
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -37,8 +38,9 @@ type Expectation struct {
 	// must have more.
 	Filters int
 	Stdio   [3]FileID
-	Control uint64 // inode of the shim's socket
-	Cgroup  string // path in the unified hierarchy; empty is not checked
+	Control uint64   // inode of the shim's socket
+	Given   []FileID // what the command gets beside its streams; it ends with execve until then
+	Cgroup  string   // path in the unified hierarchy; empty is not checked
 	Mounts  []Mount
 }
 
@@ -225,6 +227,7 @@ func checkFiles(e *Expectation, o *Observation) (m Mismatch) {
 				m.add(descriptors, "descriptor %d is a directory or socket: %q", f.FD, f.Name)
 			}
 		case f.Socket && f.ID.Ino == e.Control && f.CloseOnExec:
+		case f.CloseOnExec && slices.Contains(e.Given, f.ID):
 		case f.CloseOnExec && strings.HasPrefix(f.Name, "anon_inode:[event"):
 			// The runtime's poller, gone with execve like the socket.
 		default:

@@ -146,6 +146,8 @@ type Config struct {
 	Login *Login `json:"login,omitempty"`
 	// Who says that the supervisor answers OpWho.
 	Who bool `json:"who,omitempty"`
+	// Tier is the name of the tier that FileTold is of.
+	Tier string `json:"tier,omitempty"`
 	// Ask says that the supervisor takes OpAsk: there is somebody to answer.
 	Ask bool `json:"ask,omitempty"`
 	// Approvals are signed answers to what a person would be asked.
@@ -179,8 +181,10 @@ const (
 	FileExplicit = "explicit"
 	FileAudit    = "audit"
 	FileCapture  = "capture" // if a rule captures
-	FileCACert   = "ca-cert"
-	FileCAKey    = "ca-key"
+	// FileTold is there if the tier tells what its processes do; see ebpf/events.Follow.
+	FileTold   = "told"
+	FileCACert = "ca-cert"
+	FileCAKey  = "ca-key"
 	// FileHooks is there if a hook of the policy is a process, see hookctl.
 	FileHooks = "hooks"
 )

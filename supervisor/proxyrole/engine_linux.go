@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/capture"
+	"github.com/penstock/penstock/ebpf/events"
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/hooks/cel"
 	"github.com/penstock/penstock/hooks/exec"
@@ -56,6 +57,7 @@ type engine struct {
 	hooks    *hookctl.Client // nil: no hook is a process
 	desk     *desk.Desk      // nil: no person is asked
 	knows    atomic.Pointer[whoFunc]
+	told     *events.Watcher // nil: the tier tells nothing
 
 	mu      sync.Mutex
 	closers []io.Closer
@@ -183,6 +185,7 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		Roots:       func() (*x509.CertPool, error) { return roots(cfg.Roots) },
 		OriginalDst: netns.OriginalDst,
 		Who:         e.who,
+		Told:        e.teller(files),
 		Desk:        e.desk,
 		Still:       e.still,
 		Capture:     e.capture,
@@ -190,6 +193,11 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 	})
 	if err != nil {
 		return nil, err
+	}
+	if f := files[proxyctl.FileTold]; f != nil {
+		if err := e.hear(f, cfg.Tier); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range cfg.Publish {
 		pub, err := newPublisher(p, files[p.Name])
@@ -386,6 +394,9 @@ func (e *engine) closeFlows() {
 
 func (e *engine) close() {
 	e.closeFlows()
+	if e.told != nil {
+		e.told.Close()
+	}
 	for _, m := range e.modules {
 		m.Close()
 	}

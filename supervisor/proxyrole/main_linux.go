@@ -228,6 +228,9 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 	if e.supervised != nil && e.supervised.watcher != nil {
 		e.supervised.watcher.Close() // tells what is left in the ring
 	}
+	if e.told != nil {
+		e.told.Close() // tells what is left of it
+	}
 	ev.Counts = e.writer.Counts()
 	if e.supervised != nil && e.supervised.watcher != nil {
 		n := e.supervised.watcher.Ends()
