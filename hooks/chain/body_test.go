@@ -228,12 +228,20 @@ func TestInspectOver(t *testing.T) {
 					if tr := b.Traces(); (tr[0].Reason != "") == fits {
 						t.Errorf("%+v", tr)
 					}
-				case !errors.As(err, &denied) || !strings.Contains(denied.Decision.Reason, "longer than the hook's max_body") || int64(len(x.got)) > i.Max || !i.Stream && len(got) > 0:
+				case !errors.As(err, &denied) || !strings.Contains(denied.Decision.Reason, "longer than the hook's max_body") || int64(len(x.got)) > i.Max || !i.Stream && len(got) > 0 || len(beginning(encoding, got)) > len(x.got) || !bytes.HasPrefix(sent, got):
 					t.Errorf("%q %+v: passed %d, asked about %d: %v", encoding, i, len(got), len(x.got), err)
 				}
 			}
 		}
 	}
+}
+
+// beginning is what can be made of the beginning of a body.
+func beginning(encoding string, b []byte) []byte {
+	if encoding == "gzip" {
+		b, _ = unpacked(gzip.NewReader(bytes.NewReader(b))) // it ends somewhere
+	}
+	return b
 }
 
 // TestInspectUndecoded: what can't be decoded, or not in bounds, is denied.
@@ -340,6 +348,18 @@ func TestInspectNoRoomToDecode(t *testing.T) {
 		if !errors.As(err, &denied) || !strings.Contains(err.Error(), errHeld.Error()) || len(got) > 0 || x.asked > 0 {
 			t.Errorf("%+v: %q, %v, asked %d times", i, got, err, x.asked)
 		}
+	}
+}
+
+// TestInspectNoRoomForWhatIsDecoded: so do the bytes that were decoded, which stay until the
+// hook has been asked about what they are.
+func TestInspectNoRoomForWhatIsDecoded(t *testing.T) {
+	x := &reader{t: t}
+	sent := packed(t, "gzip", noise(100_000))
+	got, err := io.ReadAll(inspect(t, bytes.NewReader(sent), "gzip", &Held{Max: decoderSize + hooks.MaxPart + 6<<10}, Entry{Hook: x, Inspect: hooks.Inspect{Stream: true}}))
+	var denied *Denied
+	if !errors.As(err, &denied) || !strings.Contains(err.Error(), errHeld.Error()) || !bytes.HasPrefix(sent, got) || len(got) == len(sent) {
+		t.Errorf("%d of %d bytes, %v", len(got), len(sent), err)
 	}
 }
 

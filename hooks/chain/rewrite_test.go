@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -122,6 +123,44 @@ func TestChangedBodyDenied(t *testing.T) {
 	for _, i := range []hooks.Inspect{{Change: true, Stream: true}, {Change: true, Over: true, Max: 1}, {Change: true, Raw: true}} {
 		if _, err := New([]Entry{{Name: "a", Hook: &maker{}, On: []hooks.Point{hooks.PointRequestBody}, Inspect: i}}); err == nil {
 			t.Errorf("%+v is taken", i)
+		}
+	}
+}
+
+// TestChangedBodyOfAPart: a part of another body has no other one in its place, and a change
+// of a body is nothing but that.
+func TestChangedBodyOfAPart(t *testing.T) {
+	body := &hooks.Change{Body: []byte("b")}
+	for name, tt := range map[string]struct {
+		change *hooks.Change
+		as     func(*hooks.Request)
+		why    string
+	}{
+		"a body":         {body, func(*hooks.Request) {}, ""},
+		"a part is sent": {body, func(r *hooks.Request) { r.Header = http.Header{"Content-Range": {"bytes 0-1/9"}} }, errBodyRange.Error()},
+		"206":            {body, func(r *hooks.Request) { r.Response = &hooks.Response{Status: 206} }, errBodyRange.Error()},
+		"226":            {body, func(r *hooks.Request) { r.Response = &hooks.Response{Status: 226} }, errBodyRange.Error()},
+		"a part comes": {body, func(r *hooks.Request) {
+			r.Response = &hooks.Response{Status: 200, Header: http.Header{"Content-Range": {"bytes 0-1/9"}}}
+		}, errBodyRange.Error()},
+		"the asked range": {body, func(r *hooks.Request) {
+			r.Header, r.Response = http.Header{"Content-Range": {"bytes 0-1/9"}}, &hooks.Response{Status: 200}
+		}, ""},
+		"and a field":  {&hooks.Change{Body: []byte("b"), Set: map[string]string{"X-A": "b"}}, func(*hooks.Request) {}, errChange.Error()},
+		"and one less": {&hooks.Change{Body: []byte("b"), Remove: []string{"X-A"}}, func(*hooks.Request) {}, errChange.Error()},
+		"a field":      {&hooks.Change{Set: map[string]string{"X-A": "b"}}, func(*hooks.Request) {}, errChange.Error()},
+	} {
+		q := *request
+		q.Point = hooks.PointResponseBody
+		tt.as(&q)
+		c := newChain(t, Entry{Name: "h", On: []hooks.Point{q.Point}, Inspect: changing, Hook: says(hooks.Decision{Action: hooks.Next, Change: tt.change}, nil)})
+		b := c.Inspect(t.Context(), &q, strings.NewReader("a"), "", nil, &Held{Max: 1 << 20})
+		err := b.Begin()
+		got, _ := io.ReadAll(b)
+		b.Close()
+		var denied *Denied
+		if tt.why == "" && (err != nil || string(got) != "b") || tt.why != "" && (!errors.As(err, &denied) || !strings.Contains(err.Error(), tt.why) || len(got) > 0) {
+			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
 }
