@@ -11,11 +11,11 @@ import (
 
 // part is a field that holds a message or a text, number one that holds a number.
 func part(field int, b string) string {
-	return string(binary.AppendUvarint([]byte{byte(field<<3 | bytesT)}, uint64(len(b)))) + b
+	return string(binary.AppendUvarint([]byte{byte(field<<3 | 2)}, uint64(len(b)))) + b
 }
 
 func number(field int, n uint64) string {
-	return string(binary.AppendUvarint([]byte{byte(field<<3 | varint)}, n))
+	return string(binary.AppendUvarint([]byte{byte(field << 3)}, n))
 }
 
 // TestDecode: what no library writes is no answer, in whichever part it stands.
