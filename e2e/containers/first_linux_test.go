@@ -85,6 +85,7 @@ func TestFirst(t *testing.T) {
 // TestImage: the same files make the same bytes, skopeo reads them, and what they start
 // is penstock, as a user.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	needRoot(t, "skopeo")
 	first, err := os.ReadFile(image.path)
 	if err != nil {
@@ -116,6 +117,7 @@ func TestImage(t *testing.T) {
 
 // TestNested: pens in namespaces that were made by hand, and in pens.
 func TestNested(t *testing.T) {
+	t.Parallel()
 	needRoot(t, "setpriv")
 	penstock := world.Penstock(t)
 	dir := t.TempDir()
