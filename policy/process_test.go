@@ -109,6 +109,12 @@ func TestProcess(t *testing.T) {
 			if v := p.Decide(r); v.Action == hooks.Allow {
 				t.Errorf("%s and others, %s: %v, %s", tt.who, c.what, v.Action, v.Reason)
 			}
+			said := *by(req(t, "https://a.example/x"), tt.exe).Process
+			said.SaidBy = "somebody in the pen"
+			r.Process = &said
+			if v := p.Decide(r); v.Action == hooks.Allow {
+				t.Errorf("%s, as the pen says, %s: %v, %s", tt.who, c.what, v.Action, v.Reason)
+			}
 			if !p.NeedsProcess() || p.NeedsHash() != strings.Contains(c.what, "content") {
 				t.Errorf("%s: needs process %t, hash %t", c.what, p.NeedsProcess(), p.NeedsHash())
 			}
