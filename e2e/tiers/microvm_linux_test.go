@@ -15,8 +15,7 @@ import (
 	"github.com/penstock/penstock/internal/world"
 )
 
-// microvmPens calls f with a pen of the tier for each kind of user that is named, or for
-// all.
+// microvmPens calls f for each kind of user with a pen of the tier.
 func microvmPens(t *testing.T, f func(t *testing.T, p *world.Pen)) {
 	if world.Bare() {
 		t.Skip("no tier without a pen")
@@ -67,7 +66,7 @@ ps -e -o comm= | grep -c qemu; ls /guest /run/penstock/microvm 2>/dev/null; exit
 			{[]string{"no-such-command"}, "", 127},
 			{[]string{"./notes"}, "", 126},
 		} {
-			if r := p.Run(tt.argv...); r.Stdout != tt.want || r.Code != tt.code || tt.code > 100 && tt.code < 128 && !strings.Contains(r.Stderr, "penstock: ") {
+			if r := p.Run(tt.argv...); r.Stdout != tt.want || r.Code != tt.code || tt.code > 100 && tt.code < 128 && !strings.Contains(r.Stderr, "penstock: "+tt.argv[0]+": ") {
 				t.Errorf("%v: %s", tt.argv, r)
 			}
 		}
@@ -165,6 +164,40 @@ P
 		}
 		if !p.W.Reached(api) || p.W.Reached(denied) || p.W.Asked("denied.example.com") {
 			t.Error("an allowed request did not leave, or a denied one did")
+		}
+	})
+}
+
+// A limit of memory is the machine's, and too small a one is an error before there is any.
+func TestMicrovmMemory(t *testing.T) {
+	microvmPens(t, func(t *testing.T, p *world.Pen) {
+		limit := func(size string) {
+			p.Flags = []string{"--sandbox", "microvm", "--policy", p.Home.Write(t, "limits.yaml", "version: 1\nsandbox: {memory: "+size+"}\n")}
+			p.Home.Own(t)
+		}
+		limit("300MiB")
+		if r := p.Run("echo", "ran"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "300 MiB of memory is too little") || !strings.Contains(r.Stderr, "hint: ") {
+			t.Error(r)
+		}
+		limit("640MiB")
+		r := p.Run("python3", "-c", "x = bytearray(100 << 20); print('some', flush=True); y = bytearray(1 << 30); print('all')")
+		if r.Stdout != "some\n" || r.Code == 0 || r.Code == 125 {
+			t.Errorf("1.1 GiB were had, or not 100 MiB: %s", r)
+		}
+	})
+}
+
+// A machine that is killed is the end of the session, and it says so; nothing of it is left.
+func TestMicrovmKilled(t *testing.T) {
+	microvmPens(t, func(t *testing.T, p *world.Pen) {
+		script := `"$@" >../said 2>../why & pid=$!
+mkfifo ../wait; until grep -q ready ../said; do read -t 0.05 _ <> ../wait; done
+holder=$(grep -lsz -e "^-dir=$PWD$" /proc/[0-9]*/cmdline | cut -d/ -f3 | while read -r p; do grep -qz penstock/microvm /proc/$p/cmdline && tr '\0' '\n' </proc/$p/cmdline | head -1 | grep -q '^/run/penstock/microvm' && echo $p; done | tail -1)
+qemu=$(for p in /proc/[0-9]*; do [ "$(awk '/^PPid/ {print $2}' $p/status 2>/dev/null)" = "$holder" ] && echo ${p#/proc/}; done)
+kill -KILL $qemu; wait $pid; echo $?; cat ../why; test -e /proc/$qemu && echo left`
+		r := p.W.Run(p.Home, p.Opts, "bash", "-c", script, "sh", world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy(), "--sandbox", "microvm", "--", "sh", "-c", "echo ready; exec sleep 1000")
+		if !strings.HasPrefix(r.Stdout, "125\npenstock: tier microvm: the machine ended: QEMU ended") || strings.Contains(r.Stdout, "left") {
+			t.Error(r)
 		}
 	})
 }

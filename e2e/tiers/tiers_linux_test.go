@@ -31,6 +31,8 @@ func TestTiersThatCannotRun(t *testing.T) {
 			return func() { must(os.WriteFile(program, []byte(content), mode)); must(os.Chmod(program, mode)) }
 		}
 		gvisor := []string{"--sandbox", "gvisor", "--", "touch", ran}
+		machine := filepath.Join(filepath.Dir(program), "penstock-microvm")
+		microvm := []string{"--sandbox", "microvm", "--", "touch", ran}
 		policy := func(name, text string) []string {
 			return []string{"--policy", p.Home.Write(t, name, "version: 1\n"+text+"\n"), "--", "touch", ran}
 		}
@@ -61,6 +63,10 @@ func TestTiersThatCannotRun(t *testing.T) {
 			{"half of it", put(whole[:len(whole)/2], 0o755), gvisor, "tier gvisor: " + program + " is not penstock-gvisor: ", 125},
 			{"a directory", func() { must(os.Mkdir(program, 0o755)) }, gvisor, "tier gvisor: " + program + " is no regular file", 125},
 			{"a pipe", func() { must(unix.Mkfifo(program, 0o777)) }, gvisor, "tier gvisor: " + program + " is no regular file", 125},
+
+			{"no machine", func() { must(os.RemoveAll(machine)) }, microvm, "tier microvm: penstock-microvm is not in " + filepath.Dir(program), 125},
+			{"a script for a machine", func() { must(os.WriteFile(machine, []byte(script), 0o755)) }, microvm, "tier microvm: " + machine + " is not penstock-microvm: ", 125},
+			{"another tier's program for a machine", func() { must(os.WriteFile(machine, []byte(whole), 0o755)) }, microvm, "tier microvm: " + machine + " is not penstock-microvm: it is built from ", 125},
 
 			{"firecracker", nil, []string{"--sandbox", "firecracker", "--", "touch", ran}, `sandbox tier "firecracker" is not available`, 125},
 			{"darwin", nil, []string{"--sandbox", "darwin", "--", "touch", ran}, `sandbox tier "darwin" is not available`, 125},

@@ -173,6 +173,8 @@ func (s *session) join(c *wire.Command) {
 		switch {
 		case c.Closed[i], c.Terminal[i] && shown, i == 0 && !c.Terminal[0]:
 			continue
+		case i == 2 && !c.Terminal[2]:
+			to = kept{f} // for what is said of the session's end
 		case c.Terminal[i]:
 			to = kept{f}
 			if i == 0 && (c.Terminal[1] || c.Terminal[2]) {
@@ -185,7 +187,7 @@ func (s *session) join(c *wire.Command) {
 	}
 }
 
-// kept is the terminal, which stays.
+// kept is a stream that stays.
 type kept struct{ io.Writer }
 
 func (kept) Close() error { return nil }

@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
@@ -67,6 +68,9 @@ type Dialer struct {
 // New returns the end of a link over a stream of frames, each behind its length (QEMU's
 // netdev stream). The stream is closed with it.
 func New(rw io.ReadWriteCloser, d Dialer) (*Stack, error) {
+	// What gVisor says of a machine's packets is the machine's to choose, and standard
+	// error the command's.
+	log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	s := &Stack{
 		ends: stack.New(stack.Options{
 			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
