@@ -21,6 +21,8 @@ func typeName(e Event) string {
 		name, ok = TypeSecretUse, e != nil
 	case *SecretRenewal:
 		name, ok = TypeRenewal, e != nil
+	case *PACFile:
+		name, ok = TypePACFile, e != nil
 	case *SessionStart:
 		name, ok = TypeSessionStart, e != nil
 	case *SessionEnd:
@@ -67,6 +69,11 @@ func (l *line) encode(e Event) {
 	case *SecretRenewal:
 		l.str("name", e.Name, maxName)
 		l.str("action", e.Action, maxName)
+		l.str("reason", e.Reason, maxText)
+	case *PACFile:
+		l.str("upstream", e.Upstream, maxName)
+		l.str("action", e.Action, maxName)
+		l.str("sha256", e.SHA256, maxName)
 		l.str("reason", e.Reason, maxText)
 	case *SessionStart:
 		l.sessionStart(e)

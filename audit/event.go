@@ -27,6 +27,7 @@ const (
 	TypeDrop         = "drop"
 	TypeSecretUse    = "secret_use"
 	TypeRenewal      = "secret_renewal"
+	TypePACFile      = "pac_file"
 	TypeViolation    = "violation"
 	TypeLimit        = "limit"
 	TypeControl      = "control"
@@ -248,6 +249,15 @@ type SecretRenewal struct {
 	Reason string // why it failed
 }
 
+// PACFile says what became of a PAC file that is got from a URL: it chooses by which
+// proxy hosts are reached.
+type PACFile struct {
+	Upstream string
+	Action   string // "read" when the session began, "renewed", or "failed" (the old one is kept)
+	SHA256   string // of the file, but when it failed
+	Reason   string // why it failed
+}
+
 // Violation is something that no honest tool does: a placeholder sent to a
 // wrong host, a name that changes within a connection, a malformed message.
 type Violation struct {
@@ -332,6 +342,7 @@ func (*FlowClose) event()     {}
 func (*Drop) event()          {}
 func (*SecretUse) event()     {}
 func (*SecretRenewal) event() {}
+func (*PACFile) event()       {}
 func (*Violation) event()     {}
 func (*Limit) event()         {}
 func (*Control) event()       {}

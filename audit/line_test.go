@@ -52,7 +52,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&Ask{Action: "refused", Flow: 9, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Count: 100},
 		// The zero value and everything over its bounds must be records too.
 		&SessionStart{}, &SessionEnd{}, &Process{Action: "exec"}, &Process{Action: "exit", ExitCode: 7, UID: -1}, &Process{Action: "seen", Number: 1, UID: -1}, &DNS{}, &FlowOpen{Flow: 1}, &FlowClose{Flow: 1}, &Drop{},
-		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Publish{Action: "close"}, &Ask{Action: "withdrawn"}, &Loss{Reason: "r"},
+		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &PACFile{Upstream: "u", Action: "read", SHA256: strings.Repeat("a", 64)}, &PACFile{Upstream: "u", Action: "failed", Reason: "r"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Publish{Action: "close"}, &Ask{Action: "withdrawn"}, &Loss{Reason: "r"},
 		&SessionStart{Argv: repeat(long, 400), Dir: long, User: long, Host: long, Mode: ModeAudit, Warnings: repeat("w", 400),
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/penstock/penstock/internal/world"
@@ -119,5 +122,124 @@ func TestUpstreamPACGuard(t *testing.T) {
 	r := p.Sh("curl -sS https://inner.example.net/")
 	if strings.Contains(r.Stdout, "inner\n") || !strings.Contains(r.Stdout, "a private address") || strings.Contains(one.asked(t), "inner") {
 		t.Error(r)
+	}
+}
+
+// TestUpstreamPACURL: a file by its URL, which the proxy gets past its own guard, before
+// anything runs and again while it does; what the pen serves, or asks, is none of it.
+func TestUpstreamPACURL(t *testing.T) {
+	if world.Bare() {
+		t.Skip("the hosts are behind a proxy")
+	}
+	world.Tool(t, "curl")
+	w := world.New(t)
+	org := w.HTTPS("www.corp.example", world.Text("org"))
+	w.Name(org.Name)
+	one, two := squid(t, w, "one.pac.example", "http", squidLogin{}, org), squid(t, w, "two.pac.example", "http", squidLogin{}, org)
+	by := func(p *proxyServer) string {
+		return fmt.Sprintf("function FindProxyForURL(url, host) { return 'PROXY %s:3128' }", p.Name)
+	}
+	var mu sync.Mutex
+	var said *awaited
+	var file string
+	served := make(chan string, 1000)
+	set := func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		file = text
+	}
+	wpad := w.HTTPS("wpad.corp.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if file == "" {
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprint(rw, file)
+		served <- file
+	}))
+	w.HTTPS("steer.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/two":
+			set(by(two))
+			// When it is asked for once more, the first answer is in force.
+			for n := 0; n < 2; {
+				select {
+				case text := <-served:
+					if text == by(two) {
+						n++
+					}
+				case <-r.Context().Done():
+					return
+				}
+			}
+		case "/break":
+			set("<html>")
+			select {
+			case <-said.told:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	runs := 0
+	for name, o := range world.Users() {
+		t.Run(name, func(t *testing.T) {
+			w.Name(wpad.Name, wpad.Addr)
+			set(by(one))
+			said = &awaited{line: "the old PAC file is kept: ", told: make(chan struct{})}
+			p := &pen{&world.Pen{T: t, W: w, Opts: o, Home: w.NewHome(o)}}
+			p.Allow = []string{`{host: www.corp.example, via: auto}`, `{host: steer.example.com}`}
+			p.Egress = fmt.Sprintf("  upstreams:\n    one: {url: \"http://%s:3128\"}\n    two: {url: \"http://%s:3128\"}\n    auto: {pac: \"https://wpad.corp.example/proxy.pac\", among: [one, two], refresh: 1s}\n", one.Name, two.Name)
+			var out bytes.Buffer
+			cmd := w.Command(p.Home, p.Opts, world.Penstock(t), "run", "--policy", p.WritePolicy(), "--", "/bin/bash", "-c", `
+ask() { curl -sS -o /dev/null -w '%{http_code} ' "$1"; }
+ask https://www.corp.example/
+ask https://wpad.corp.example/proxy.pac
+ask https://wpad.corp.example:443/
+ask https://steer.example.com/two
+ask https://www.corp.example/
+ask https://steer.example.com/break
+ask https://www.corp.example/`)
+			cmd.Stdout, cmd.Stderr = &out, said
+			if err := world.Start(cmd); err != nil {
+				t.Fatal(err)
+			}
+			cmd.Wait() //nolint:errcheck // the exit code tells
+			r := world.Result{Code: cmd.ProcessState.ExitCode(), Stdout: out.String(), Stderr: said.all.String()}
+			if r.Code != 0 || r.Stdout != "200 403 403 200 200 200 200 " {
+				t.Error(r)
+			}
+			runs++
+			first, second := one.asked(t), two.asked(t)
+			if strings.Count(first, "CONNECT www.corp.example:443") != runs || strings.Count(second, "CONNECT www.corp.example:443") < runs || strings.Contains(first+second, "wpad") || w.Reached(org) {
+				t.Errorf("not by the two, or the file by a proxy:\n%s\n%s", first, second)
+			}
+			show := w.Run(p.Home, p.Opts, world.Penstock(t), "audit", "show", "--events")
+			recorded := strings.Join(strings.Fields(show.Stdout), " ")
+			for _, want := range []string{"pac auto read ", "pac auto renewed ", "pac auto failed use the PAC file of upstream auto ("} {
+				if !strings.Contains(recorded, want) {
+					t.Errorf("not recorded: %q\n%s", want, show)
+				}
+			}
+			if v := w.Run(p.Home, p.Opts, world.Penstock(t), "audit", "verify"); v.Code != 0 {
+				t.Error(v)
+			}
+			// None at the start: nothing runs, and it is said where and what to do.
+			set("")
+			r = p.Sh("echo started")
+			if r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "pac: https://wpad.corp.example:443/proxy.pac: the answer has status 503") || !strings.Contains(r.Stderr, "policy.yaml:") {
+				t.Error(r)
+			}
+			if !strings.Contains(r.Stderr, "keep the file on this machine and name its path: pac: PATH") {
+				t.Errorf("no remedy: %s", r)
+			}
+			// A private address is one that the policy names, in a supervised session for the
+			// kernel's guard, too.
+			set(by(one))
+			private := w.PrivateAddress()
+			w.Name(wpad.Name, private)
+			if r := p.Sh("echo started"); r.Code != 125 || !strings.Contains(r.Stderr, "refused: it resolves to "+private.String()+", a private address") || !strings.Contains(r.Stderr, `addresses: ["`+private.String()+`"] in egress.upstreams.auto would allow it`) {
+				t.Error(r)
+			}
+		})
 	}
 }

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,6 +71,24 @@ func TestProxyGuideNTLM(t *testing.T) {
 	s.pen.Opts.Env = append(s.pen.Opts.Env, "CORP_PROXY_PASSWORD="+s.password)
 	s.works(t)
 	if log := p.asked(t); !strings.Contains(log, `CONNECT www.example.org:443 CORP\\agent `) {
+		t.Error(log)
+	}
+}
+
+func TestProxyGuidePACURL(t *testing.T) {
+	s := newGuideScene(t, "A PAC file by its URL")
+	p := s.proxy(t, "proxy.corp.example", "http", squidLogin{})
+	const name = "wpad.corp.example"
+	private := s.w.PrivateAddress()
+	s.w.Name(name, private)
+	server := &http.Server{
+		Handler:   world.Text(`function FindProxyForURL(url, host) { return "PROXY proxy.corp.example:3128" }`),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.w.Certificate(name)}},
+	}
+	go server.ServeTLS(s.w.ListenAt(private, 443), "", "") //nolint:errcheck // ends with Close
+	t.Cleanup(func() { server.Close() })
+	s.works(t)
+	if log := p.asked(t); !strings.Contains(log, "CONNECT www.example.org:443 ") || strings.Contains(log, name) {
 		t.Error(log)
 	}
 }

@@ -61,7 +61,8 @@ type Config struct {
 	Leaves     Leaves
 	Secrets    *secrets.Set    // nil: none
 	Logins     *secrets.Logins // for upstream proxies; nil: none
-	// PACs are the files of upstreams that choose among others, by their names.
+	// PACs are the files of upstreams that choose among others, by their names, but for
+	// those that are got from a URL, see Proxy.GetPACs.
 	PACs map[string]*pac.Program
 	// ClientCerts are shown to upstream proxies and webhooks; nil: none.
 	ClientCerts *secrets.ClientCerts

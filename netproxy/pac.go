@@ -45,17 +45,20 @@ func (g *generation) ways(t *hooks.Target, by string) ([]*upstream.Upstream, err
 		return []*upstream.Upstream{g.upstream(u)}, nil
 	}
 	g.mu.Lock()
-	ways := g.chosen[key]
+	ways, program := g.chosen[key], g.p.pacs.program(u.Name)
 	g.mu.Unlock()
 	if ways != nil {
 		return ways, nil
 	}
-	ways, err := g.choose(u, t)
+	ways, err := g.choose(u, t, program)
 	if err != nil {
 		return nil, &upstream.Error{Upstream: u.Name, Proxy: "its PAC file", Target: *t, Err: err}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.p.pacs.program(u.Name) != program {
+		return ways, nil // it is another file's word by now
+	}
 	if known := g.chosen[key]; known != nil {
 		return known, nil // connections to a target are all of one way
 	}
@@ -68,8 +71,7 @@ func (g *generation) ways(t *hooks.Target, by string) ([]*upstream.Upstream, err
 
 // choose asks a PAC file. It is told the target and nothing of a request, and looks
 // nothing up; what it says must be declared.
-func (g *generation) choose(u *policy.Upstream, t *hooks.Target) ([]*upstream.Upstream, error) {
-	program := g.p.cfg.PACs[u.Name]
+func (g *generation) choose(u *policy.Upstream, t *hooks.Target, program *pac.Program) ([]*upstream.Upstream, error) {
 	if program == nil {
 		return nil, errors.New("it was not read")
 	}

@@ -346,6 +346,9 @@ func (r *records) add(e audit.Event) {
 	case *audit.SecretRenewal:
 		c := *e
 		r.list = append(r.list, &c)
+	case *audit.PACFile:
+		c := *e
+		r.list = append(r.list, &c)
 	case *audit.Limit:
 		c := *e
 		r.list = append(r.list, &c)

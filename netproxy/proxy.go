@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -49,6 +50,7 @@ type Proxy struct {
 	checked   verified
 	roster    *audit.Roster
 	tokens    *tokens.Keeper // nil: no secret is somebody else's
+	pacs      pacFiles
 
 	ending context.Context // done when the proxy is closed
 	end    context.CancelFunc
@@ -90,6 +92,7 @@ func New(c Config) (*Proxy, error) {
 		live:        make(map[io.Closer]struct{}),
 	}
 	p.ending, p.end = context.WithCancel(context.Background())
+	p.pacs.programs = maps.Clone(c.PACs)
 	p.roster = audit.NewRoster(c.Record, p.redact)
 	p.sweeper = newSweeper(p)
 	p.tls = p.serverTLS()

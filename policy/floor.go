@@ -197,7 +197,7 @@ func (c *claims) upstreams() {
 		if f == nil {
 			continue
 		}
-		if err := u.finish(); err != nil || u.File != "" && !plainPath(u.File) || !u.Client.plain() || u.IsPAC() && !plainPath(u.PAC) {
+		if err := u.finish(); err != nil || u.File != "" && !plainPath(u.File) || !u.Client.plain() || u.IsPAC() && !isURL(u.PAC) && !plainPath(u.PAC) {
 			c.fail(u.From, "upstream %s can't be in a policy", quote(u.Name))
 			continue
 		}

@@ -291,7 +291,9 @@ func (r *resolver) clone(f *File, errs *ErrorList) *File {
 	c.upstreams = slices.Clone(f.upstreams)
 	for i := range c.upstreams {
 		value(&c.upstreams[i].File, c.upstreams[i].From)
-		value(&c.upstreams[i].PAC, c.upstreams[i].From)
+		if !isURL(c.upstreams[i].PAC) {
+			value(&c.upstreams[i].PAC, c.upstreams[i].From)
+		}
 		value(&c.upstreams[i].Client.Cert, c.upstreams[i].From)
 		value(&c.upstreams[i].Client.Key, c.upstreams[i].From)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -11,10 +12,48 @@ import (
 // IsPAC says whether its way is chosen by a file, among other upstreams.
 func (u *Upstream) IsPAC() bool { return u.PAC != "" }
 
+// PACSource is where the file is got from, nil if it is one of this machine.
+func (u *Upstream) PACSource() *Proxy { return u.source }
+
+// RefreshEvery is how often a file that is got is got again.
+func (u *Upstream) RefreshEvery() time.Duration {
+	if u.Refresh == 0 {
+		return time.Hour
+	}
+	return u.Refresh
+}
+
+// Bounds of refresh.
+const (
+	minRefresh = time.Second
+	maxRefresh = 24 * time.Hour
+)
+
+// isURL says whether a pac is no path.
+func isURL(pac string) bool { return strings.Contains(pac, "://") }
+
+// hintPAC is for a URL that can't be one of a file.
+const hintPAC = "write the path of a file, or a URL of https: what is got in clear anybody on the way could change"
+
 // pacFields are the keys of an upstream whose way a file chooses.
 func (p *parser) pacFields(u *Upstream) []field {
 	return []field{
-		{"pac", func(n *yaml.Node) { u.PAC = p.certPath(n, "pac") }},
+		{"pac", func(n *yaml.Node) {
+			if s, ok := p.text(n, "pac"); !ok || !isURL(s) {
+				u.PAC = p.certPath(n, "pac")
+			} else if w, msg, _ := webhookOf(s); msg != "" {
+				p.fail(n, hintPAC, "pac: %s", msg)
+			} else {
+				u.PAC = w.URL
+			}
+		}},
+		{"refresh", func(n *yaml.Node) {
+			if d, ok := p.duration(n, "refresh"); ok {
+				if u.Refresh = d; d < minRefresh || d > maxRefresh {
+					p.fail(n, "for example refresh: 1h", "refresh is not from %s to %s", minRefresh, "24h")
+				}
+			}
+		}},
 		{"among", func(n *yaml.Node) {
 			p.texts(n, "among", func(c *yaml.Node, _ string) {
 				if s, ok := p.via(c, "among"); ok {
@@ -36,11 +75,15 @@ func (p *parser) pacFields(u *Upstream) []field {
 // checkPAC says why a file can't choose.
 func (u *Upstream) checkPAC() (msg, hint string) {
 	switch {
-	case !u.IsPAC() && (len(u.Among) > 0 || u.MyAddress.IsValid()):
-		return "has among or my_address and no pac", "they are for pac: FILE"
+	case !u.IsPAC() && (len(u.Among) > 0 || u.MyAddress.IsValid() || u.Refresh != 0):
+		return "has among, my_address or refresh and no pac", "they are for pac: FILE"
 	case !u.IsPAC():
 		return "", ""
-	case len(u.URLs) > 0 || u.User != "" || u.LogsIn() || u.Auth != "" || len(u.KDC) > 0 || u.Client != (ClientCert{}) || len(u.Addresses) > 0:
+	case !isURL(u.PAC) && u.Refresh != 0:
+		return "has refresh and a pac of this machine", "it is for pac: https://…: a file is read when the session begins"
+	case u.Refresh != 0 && (u.Refresh < minRefresh || u.Refresh > maxRefresh):
+		return "has a refresh that is too short or too long", ""
+	case len(u.URLs) > 0 || u.User != "" || u.LogsIn() || u.Auth != "" || len(u.KDC) > 0 || u.Client != (ClientCert{}) || len(u.Addresses) > 0 && !isURL(u.PAC):
 		return "has a pac and keys of a proxy", "a file chooses among other upstreams: give each proxy an entry of its own, with its url and login, and name it in among"
 	case len(u.Among) == 0 || len(u.Among) > maxProxies:
 		return "has a pac and nothing to choose", "add among: [NAME, direct], the upstreams that the file's proxies are"
@@ -62,6 +105,9 @@ func (u *Upstream) checkPAC() (msg, hint string) {
 // pacText is a file's upstream as YAML.
 func (u *Upstream) pacText() string {
 	t := "{pac: " + quoteYAML(u.PAC) + ", among: [" + strings.Join(u.Among, ", ") + "]"
+	if u.Refresh != 0 {
+		t += ", refresh: " + timeText(u.Refresh)
+	}
 	if u.MyAddress.IsValid() {
 		t += ", my_address: " + quoteYAML(u.MyAddress.String())
 	}
@@ -70,6 +116,20 @@ func (u *Upstream) pacText() string {
 
 // Proxy returns the upstream of that name, nil if there is none.
 func (p *Policy) Proxy(name string) *Upstream { return p.upstream(name) }
+
+// finishPAC completes where the file is got from.
+func (u *Upstream) finishPAC() bool {
+	u.source = nil
+	if !isURL(u.PAC) {
+		return true
+	}
+	w, msg, _ := webhookOf(u.PAC)
+	if msg != "" || w.URL != u.PAC {
+		return false
+	}
+	u.source = &Proxy{Target: w.target, Dial: u.dial(w.target)}
+	return true
+}
 
 // checkAmong holds what a file chooses among to upstreams that are proxies, of its
 // own layer or one above.

@@ -33,7 +33,7 @@ func (p *Policy) Reach() []Reach {
 		}
 	}
 	for i := range p.d.Upstreams {
-		for _, x := range slices.Concat(p.d.Upstreams[i].Proxies(), p.d.Upstreams[i].KDCs()) {
+		for _, x := range p.d.Upstreams[i].contacts() {
 			if x.Dial == nil {
 				continue
 			}

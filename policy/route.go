@@ -165,6 +165,9 @@ func (p *Policy) compileRoutes() error {
 		for j := range u.kdcs {
 			u.kdcs[j].Dial = p.unions.intern(p.staticDial(&u.kdcs[j]))
 		}
+		if u.source != nil {
+			u.source.Dial = p.unions.intern(p.staticDial(u.source))
+		}
 	}
 	lookUp := func(name string) (*Upstream, error) {
 		u := p.upstream(name)

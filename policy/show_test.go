@@ -29,6 +29,7 @@ egress:
     krb: {url: "https://krb.corp.example:3129", auth: negotiate, from: "env:KRB5CCNAME", kdc: [kdc.corp.example, "kdc2.corp.example:8888"]}
     mtls: {url: "https://m.corp.example:3129", client_cert: /etc/m.pem, client_key: /etc/m.key}
     auto: {pac: /etc/corp.pac, among: [corp, krb, direct], my_address: 10.1.2.3}
+    got: {pac: "https://wpad.corp.example/proxy.pac", refresh: 10m, among: [corp], addresses: [10.0.0.0/8]}
     nt: {url: "http://nt.corp.example:3128", auth: ntlm, user: 'CORP\me', from: "env:PROXY_PASSWORD"}
     ring: {url: "http://ring.corp.example:3128", user: me, from: "keyring:service=proxy"}
     run: {url: "http://run.corp.example:3128", from: {command: [pass, show, proxy]}}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/penstock/penstock/hooks"
 )
@@ -37,16 +38,19 @@ type Upstream struct {
 	// Except is what is dialled directly although a rule goes this way. It allows
 	// nothing.
 	Except []LimitPattern `json:"except,omitempty"`
-	// PAC is a proxy auto-configuration file, an absolute path, that chooses Among
-	// other upstreams and Direct; MyAddress is what it takes for this machine's.
-	PAC       string     `json:"pac,omitempty"`
-	Among     []string   `json:"among,omitempty"`
-	MyAddress netip.Addr `json:"my_address,omitzero"`
-	From      Source     `json:"from"`
+	// PAC is a proxy auto-configuration file, an absolute path or a URL of https, that
+	// chooses Among other upstreams and Direct; MyAddress is what it takes for this
+	// machine's. Refresh is how often a URL is asked again, 0 for the usual.
+	PAC       string        `json:"pac,omitempty"`
+	Among     []string      `json:"among,omitempty"`
+	MyAddress netip.Addr    `json:"my_address,omitzero"`
+	Refresh   time.Duration `json:"refresh,omitempty"`
+	From      Source        `json:"from"`
 
 	scheme  string
 	proxies []Proxy
 	kdcs    []Proxy
+	source  *Proxy // of PAC
 }
 
 // Words of auth: Kerberos, and NTLM of version 2.
@@ -70,6 +74,15 @@ func (u *Upstream) Proxies() []Proxy { return u.proxies }
 
 // KDCs returns where tickets for the proxy are.
 func (u *Upstream) KDCs() []Proxy { return u.kdcs }
+
+// contacts are all that is dialled for it.
+func (u *Upstream) contacts() []Proxy {
+	out := slices.Concat(u.proxies, u.kdcs)
+	if u.source != nil {
+		out = append(out, *u.source)
+	}
+	return out
+}
 
 // LogsIn says whether the proxy gets credentials.
 func (u *Upstream) LogsIn() bool { return u.Origin.set() }
@@ -146,6 +159,9 @@ func (u *Upstream) finish() error {
 		if msg, _ := u.checkPAC(); msg != "" {
 			return errors.New("the upstream " + msg)
 		}
+		if !u.finishPAC() {
+			return errors.New("this is no URL of a PAC file")
+		}
 		return nil
 	case len(u.URLs) == 0 || len(u.URLs) > maxProxies:
 		return errors.New("an upstream has from 1 to " + strconv.Itoa(maxProxies) + " URLs")
@@ -157,7 +173,7 @@ func (u *Upstream) finish() error {
 	if msg, _ := u.check(); msg != "" {
 		return errors.New("the upstream " + msg)
 	}
-	u.proxies, u.kdcs = nil, nil
+	u.proxies, u.kdcs, u.source = nil, nil, nil
 	for _, s := range u.KDC {
 		t, ok := parseKDC(s)
 		if !ok || t.String() != s {

@@ -119,7 +119,7 @@ func (m *merge) checkUpstream(u *Upstream) {
 		return // said by the parser
 	}
 	m.checkAmong(u)
-	for i, p := range slices.Concat(u.Proxies(), u.KDCs()) {
+	for i, p := range u.contacts() {
 		for _, r := range m.d.Rules {
 			switch {
 			case !r.matchHost(&p.Target) || !r.matchFlow(hooks.ProtocolTCP, p.Target.Port):
@@ -220,9 +220,16 @@ func (m *merge) limitVia(l *Limits, low *File) {
 func (m *merge) boundProxies(l *Limits, low *File) {
 	for i := range low.upstreams {
 		u := &low.upstreams[i]
-		for _, s := range slices.Concat(u.URLs, u.KDC) {
+		at := slices.Concat(u.URLs, u.KDC)
+		if isURL(u.PAC) {
+			at = append(at, u.PAC)
+		}
+		for _, s := range at {
 			_, t, _, msg, _ := parseProxy(s)
-			if msg != "" {
+			if msg != "" && s == u.PAC {
+				w, _, _ := webhookOf(s)
+				t = w.target
+			} else if msg != "" {
 				t, _ = parseKDC(s)
 			}
 			if t.Host == "" && !l.rangeAllowed(netip.PrefixFrom(t.Addr, t.Addr.BitLen())) || t.Host != "" && !l.hostAllowed(hostPattern{name: t.Host}) {

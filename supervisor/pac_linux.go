@@ -10,12 +10,12 @@ import (
 const maxPAC = 1 << 20
 
 // pacs reads the files that choose ways, as the caller. It is the proxy role that
-// parses them.
+// parses them, and that gets those of a URL.
 func (s *session) pacs() (map[string][]byte, error) {
 	var out map[string][]byte
 	writable := append(paths(s.cfg.Policy.Filesystem().Write), s.cfg.Workdir)
 	for _, u := range s.cfg.Policy.Upstreams() {
-		if !u.IsPAC() {
+		if !u.IsPAC() || u.PACSource() != nil {
 			continue
 		}
 		fail := func(err error) error {

@@ -345,6 +345,8 @@ func describe(r *audit.Record) (colour string, words []string) {
 		colour, w = yellow, []string{"secret", r.Name, "to " + r.Host, r.Header}
 	case audit.TypeRenewal:
 		colour, w = yellow, []string{"secret", r.Name, r.Action, r.Reason}
+	case audit.TypePACFile:
+		colour, w = yellow, []string{"pac", r.Upstream, r.Action, r.SHA256, r.Reason}
 	case audit.TypeViolation:
 		colour, w = red, []string{"VIOLATION", r.Kind, r.Detail, r.Target(), r.Action, by("by @", r.Process)}
 	case audit.TypeLimit:

@@ -87,7 +87,19 @@ func (p *Program) Find(url, host string, env Env) (result string, err error) {
 		}
 		return s, nil
 	}
-	return "", &Error{What: "it has no function FindProxyForURL"}
+	return "", &Error{What: noFunction}
+}
+
+const noFunction = "it has no function FindProxyForURL"
+
+// Check says whether the file has the function that is asked. What that does for a
+// host is not looked at: it may fail for one that nobody has.
+func (p *Program) Check() error {
+	_, err := p.Find("https://pac.invalid/", "pac.invalid", Env{Now: time.Now()})
+	if e, ok := err.(*Error); ok && e.What == noFunction {
+		return e
+	}
+	return nil
 }
 
 // said is what was thrown, if that is short plain text.

@@ -10,7 +10,8 @@
 //
 // Proxies are logged in to by Basic, by SOCKS5's password (RFC 1929), by NTLM of
 // version 2, which logs in a connection, or by Negotiate with Kerberos, for which a
-// KDC is asked that the policy names.
+// KDC is asked that the policy names. The file by which another upstream chooses among
+// them is got here, too, where it has a URL.
 //
 // Its hazard is the login, which is in the bytes that are sent to the proxy and
 // nowhere else: no error quotes what was sent, nor the text of an answer.
@@ -28,7 +29,9 @@
 // are canonical; Delegate of the guard looks once more), a Host that differs from
 // the URL (the request line is made of the target). To go round the proxy: by
 // another port, method or address of the same host (the way depends on the host
-// only). To hold resources: every step has a deadline, every answer a bound. All
+// only). To be asked for the PAC file that an upstream has by its URL: its host is
+// resolved on the host, by nothing that the pen can change, verified by its
+// certificate, and reached by no rule of the pen's. To hold resources: every step has a deadline, every answer a bound. All
 // of these have tests.
 //
 // Only netproxy imports it.

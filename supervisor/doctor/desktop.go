@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,9 +154,15 @@ func (x *examination) pacFile(p *policy.Policy, a automatic, file string) {
 	login := u.User != nil
 	u.User = nil
 	shown := text.Escape(u.String())
-	if slices.ContainsFunc(p.Upstreams(), func(up policy.Upstream) bool { return up.PAC == target }) {
-		x.ok("files", name, "%s: the policy has it as %s", shown, text.Escape(target))
-		return
+	where := target // what a policy names
+	if u.Scheme == "https" && !login {
+		where = u.String()
+	}
+	for _, up := range p.Upstreams() {
+		if up.PAC == target || up.PACSource() != nil && up.PAC == canonicalPAC(where) {
+			x.ok("files", name, "%s: the policy has it as %s", shown, text.Escape(up.PAC))
+			return
+		}
 	}
 	b, err := os.ReadFile(target)
 	if errors.Is(err, fs.ErrNotExist) && u.Scheme != "file" {
@@ -165,7 +170,11 @@ func (x *examination) pacFile(p *policy.Policy, a automatic, file string) {
 		if login {
 			curl += "--user USER:PASSWORD "
 		}
-		warn(shown+", which pens don't use: a policy names a file of this machine", "fetch it: "+curl+"-o "+quoted(target)+" "+quoted(shown)+", and run penstock doctor again, which then has the lines of a policy")
+		says := ": a policy names a file of this machine"
+		if where != target {
+			says = ": no policy names it"
+		}
+		warn(shown+", which pens don't use"+says, "fetch it: "+curl+"-o "+quoted(target)+" "+quoted(shown)+", and run penstock doctor again, which then has the lines of a policy")
 		return
 	}
 	if err == nil {
@@ -175,12 +184,25 @@ func (x *examination) pacFile(p *policy.Policy, a automatic, file string) {
 		x.bad(Warn, "files", name, fmt.Errorf("%s: %w", text.Escape(target), err), "see docs/proxies.md for PAC files")
 		return
 	}
-	offer, err := pacProposal(target, string(b))
+	offer, err := pacProposal(where, string(b))
 	if err != nil {
 		x.bad(Warn, "files", name, fmt.Errorf("%s: %w", text.Escape(target), err), "name the proxies that it gives under egress.upstreams; see docs/proxies.md for PAC files")
 		return
 	}
 	warn(shown+" is at "+text.Escape(target)+", which pens don't use: no policy names it", "if pens are to use it, in "+file+": "+offer)
+}
+
+// canonicalPAC is a URL as a policy has it, "" if it can't have it.
+func canonicalPAC(url string) string {
+	f, err := policy.Parse("found", policy.User, []byte("version: 1\negress: {upstreams: {auto: {pac: "+strconv.Quote(url)+", among: [direct]}}}\n"))
+	if err != nil {
+		return ""
+	}
+	p, err := policy.New([]*policy.File{f})
+	if err != nil {
+		return ""
+	}
+	return p.Upstreams()[0].PAC
 }
 
 // pacProposal is the line of a policy with a PAC file and the proxies that stand in its

@@ -199,13 +199,22 @@ func (x *examination) proxies(p *policy.Policy, root, file string) {
 // upstream connects to the proxies of one entry, and to nothing by them.
 func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 	name := "upstream " + u.Name
+	guard := &dialguard.Guard{Hosts: p.Host}
 	if u.IsPAC() {
-		b, err := os.ReadFile(u.PAC)
-		if err == nil {
-			_, err = pac.Parse(b)
+		var err error
+		if u.PACSource() != nil {
+			_, _, err = upstream.PACFile(x.ctx, upstream.Config{Proxy: u, Dial: guard.Dial, Roots: func() (*x509.CertPool, error) { return proxyRoots(p) }})
+		} else {
+			var b []byte
+			if b, err = os.ReadFile(u.PAC); err == nil {
+				_, err = pac.Parse(b)
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", u.PAC, err)
+			}
 		}
 		if err != nil {
-			x.bad(Fail, "files", name, fmt.Errorf("%s: %w", u.PAC, err), "see docs/proxies.md")
+			x.bad(Fail, "files", name, err, "see docs/proxies.md")
 			return
 		}
 		x.ok("files", name, "%s is understood, and chooses among %s", u.PAC, strings.Join(u.Among, ", "))
@@ -216,7 +225,6 @@ func (x *examination) upstream(p *policy.Policy, u *policy.Upstream) {
 		x.bad(Fail, "files", name, err, "see docs/proxies.md")
 		return
 	}
-	guard := &dialguard.Guard{Hosts: p.Host}
 	certs, err := secrets.ResolveClientCerts([]policy.Upstream{*u}, nil, func(path string, _ bool) ([]byte, error) { return os.ReadFile(path) })
 	if err != nil {
 		x.bad(Fail, "files", name, err, "see docs/proxies.md")

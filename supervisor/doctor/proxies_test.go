@@ -66,6 +66,15 @@ func TestProxyValues(t *testing.T) {
 	}
 }
 
+// A PAC file that a policy has by its URL is got, by the guard.
+func TestPACSource(t *testing.T) {
+	found := proxyFindings(t, "egress: {upstreams: {auto: {pac: 'https://wpad.example/p.pac', among: [direct]}}, hosts: {wpad.example: 127.0.0.1}}\n", nil, "auto_proxy=https://WPAD.example/p.pac")
+	if len(found) != 2 || found[0].State != OK || !strings.Contains(found[0].Detail, "the policy has it as https://wpad.example:443/p.pac") ||
+		found[1].State != Fail || !strings.Contains(found[1].Detail, "use the PAC file of upstream auto (p.yaml:2): pac: https://wpad.example:443/p.pac: ") {
+		t.Errorf("%+v", found)
+	}
+}
+
 func TestProxiesAreOffered(t *testing.T) {
 	for name, tt := range map[string]struct {
 		environ []string

@@ -1,6 +1,7 @@
 package proxyrole
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,6 +65,9 @@ func serve() error {
 		return err
 	}
 	defer e.close()
+	if err := e.proxy.GetPACs(context.Background()); err != nil {
+		return err
+	}
 	return e.converse(conn)
 }
 
@@ -185,7 +189,13 @@ func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 		}
 		*decided = e.starts(start)
 	}
-	return e.writer.Append(ev)
+	if err := e.writer.Append(ev); err != nil {
+		return err
+	}
+	if m.Kind == audit.TypeSessionStart {
+		e.proxy.KeepPACs()
+	}
+	return nil
 }
 
 // renew is the supervisor's OpRenew.

@@ -12,7 +12,7 @@ import (
 func pacPrograms(cfg *proxyctl.Config) (map[string]*pac.Program, error) {
 	out := map[string]*pac.Program{}
 	for _, u := range cfg.Policy.Upstreams() {
-		if !u.IsPAC() {
+		if !u.IsPAC() || u.PACSource() != nil {
 			continue
 		}
 		program, err := pac.Parse(cfg.PACs[u.Name])

@@ -1,6 +1,7 @@
 package proxyrole
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -77,7 +78,12 @@ func serveSupervised(f *os.File) error {
 	conn := proxyctl.NewConn(control)
 	e, err := s.configure(control, files, conn)
 	if err != nil {
-		conn.Send(&proxyctl.Message{Op: proxyctl.OpConfigured, Error: clip(err.Error())}) //nolint:errcheck // the caller may be gone
+		said := err.Error()
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			said += " (" + h.Hint() + ")" // it travels as text
+		}
+		conn.Send(&proxyctl.Message{Op: proxyctl.OpConfigured, Error: clip(said)}) //nolint:errcheck // the caller may be gone
 		return err
 	}
 	defer e.close()
@@ -138,6 +144,9 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 	if err == nil {
 		s.onViolation = cfg.Policy.Sandbox().OnViolation.V
 		err = s.guard(cfg.Policy)
+	}
+	if err == nil { // now the kernel lets it
+		err = e.proxy.GetPACs(context.Background())
 	}
 	if err == nil && s.watcher != nil { // else nobody would hear of what is refused
 		err = s.deny(cfg.Policy.Denied(bossctl.MaxDenied, e.names.Ranges()...))
