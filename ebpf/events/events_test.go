@@ -241,6 +241,15 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+func accessOf(id ID, exec uint64, path string, write bool, errno uint32) []byte {
+	flags := uint16(0)
+	if write {
+		flags = 1
+	}
+	r := head(Access, id, exec).u32(errno).u16(flags).u16(uint16(len(path)))
+	return append(r.b, path...)
+}
+
 // FuzzParse: whatever is in a record, it is read or refused, and the tree holds.
 func FuzzParse(f *testing.F) {
 	for _, b := range [][]byte{

@@ -11,15 +11,6 @@ import (
 	"testing"
 )
 
-func accessOf(id ID, exec uint64, path string, write bool, errno uint32) []byte {
-	flags := uint16(0)
-	if write {
-		flags = 1
-	}
-	r := head(Access, id, exec).u32(errno).u16(flags).u16(uint16(len(path)))
-	return append(r.b, path...)
-}
-
 // framed puts records behind their lengths.
 func framed(records ...[]byte) (b []byte) {
 	for _, r := range records {
