@@ -77,7 +77,7 @@ func TestWebhook(t *testing.T) {
 			}
 			// Without the key nothing starts.
 			p.Opts.Env = o.Env
-			if r := p.Sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the key of hook soc") || !strings.Contains(r.Stderr, "SOC_KEY is not set") {
+			if r := p.Sh("echo started"); r.Code != 125 || strings.Contains(r.Stdout, "started") || !strings.Contains(r.Stderr, "use the key of hook soc") || !strings.Contains(r.Stderr, "variable SOC_KEY is empty or not set") {
 				t.Error(r)
 			}
 		})

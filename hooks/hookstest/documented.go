@@ -17,6 +17,8 @@ func Documented(t *testing.T, root string) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Another python3 that comes first in PATH has not the packages of the distribution.
+	const debian = "/usr/bin/python3"
 	const command, listens = "protoc -I docs/schema --python_out=. penstock/hook/v1/hook.proto", `server.add_insecure_port("127.0.0.1:9192")`
 	_, after, _ := strings.Cut(string(text), "\n## Services in Penstock's own protocol\n")
 	_, program, _ := strings.Cut(after, "```python\n")
@@ -24,7 +26,7 @@ func Documented(t *testing.T, root string) (address string) {
 	if !ok || !strings.Contains(after, "\n"+command+"\n") || !strings.Contains(program, listens) {
 		t.Fatalf("no program in hooks.md, no %s or no %s", command, listens)
 	}
-	for _, need := range [][]string{{"protoc", "--version"}, {"python3", "-c", "import grpc, google.protobuf"}} {
+	for _, need := range [][]string{{"protoc", "--version"}, {debian, "-c", "import grpc, google.protobuf"}} {
 		if out, err := exec.Command(need[0], need[1:]...).CombinedOutput(); err != nil {
 			if os.Getenv("CI") == "true" {
 				t.Fatalf("%v: %s", err, out)
@@ -40,7 +42,7 @@ func Documented(t *testing.T, root string) (address string) {
 	}
 	// Any port, which it says.
 	program = strings.Replace(program, listens, `print(server.add_insecure_port("127.0.0.1:0"), flush=True)`, 1)
-	cmd := exec.Command("python3", "-c", program)
+	cmd := exec.Command(debian, "-c", program)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
