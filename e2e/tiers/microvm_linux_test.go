@@ -140,20 +140,22 @@ print("own", c.recv(3))
 P
 `, denied.Addr.String())
 		var said, recorded []string
+		before := 0
 		for _, tier := range []string{"bwrap", "microvm"} {
 			p.Flags = []string{"--sandbox", tier}
-			before := len(p.Audit())
 			r := p.Sh(script)
 			if r.Code != 0 {
 				t.Errorf("%s: %s", tier, r)
 			}
 			said = append(said, r.Stdout)
 			var flows []string
-			for _, rec := range p.Audit()[before:] {
+			records := p.Exported()
+			for _, rec := range records[before:] {
 				if rec.Str("type") == "flow_open" {
 					flows = append(flows, strings.Join([]string{rec.Str("host"), fmt.Sprint(rec.Num("port")), rec.Str("protocol"), rec.Str("method"), rec.Str("path"), rec.Str("verdict"), rec.Str("reason")}, " "))
 				}
 			}
+			before = len(records)
 			recorded = append(recorded, strings.Join(flows, "\n"))
 		}
 		if said[0] != said[1] || strings.Count(said[0], "\n") < 12 {
