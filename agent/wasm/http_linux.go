@@ -40,6 +40,7 @@ const (
 	BadCall  = -2 // an argument makes no sense
 	TooMany  = -3 // maxResponses are open
 	notThere = -4 // no such response
+	Unlisted = -5 // the module's manifest does not list the host
 )
 
 // Bounds of a module's requests.
@@ -66,6 +67,7 @@ type Head struct {
 // web makes a module's requests. Modules have one thread.
 type web struct {
 	transport http.RoundTripper
+	manifest  *wasm.Manifest // nil: none
 	open      map[uint32]*http.Response
 	last      uint32
 }
@@ -127,6 +129,9 @@ func (w *web) send(ctx context.Context, m api.Module, head, headLen, body, bodyL
 	r, err := http.NewRequestWithContext(ctx, q.Method, q.URL, bytes.NewReader(bytes.Clone(content)))
 	if err != nil || r.URL.Scheme != "http" && r.URL.Scheme != "https" || r.URL.Host == "" {
 		return BadCall
+	}
+	if w.manifest != nil && !w.manifest.Host(r.URL.Hostname()) {
+		return Unlisted
 	}
 	for k, list := range q.Headers {
 		for _, v := range list {

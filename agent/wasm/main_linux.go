@@ -30,6 +30,7 @@ const (
 	exitBroken        = 125
 	exitNotExecutable = 126
 	exitNotFound      = 127
+	exitTime          = 124 // as of timeout(1)
 	exitTrap          = 134 // as of a program that aborts
 	exitQuit          = 131
 )
@@ -90,12 +91,27 @@ func run(ctx context.Context, cfg *wasm.Config, argv []string) (int, error) {
 	if err != nil {
 		return exitBroken, err
 	}
-	rt, module, err := compile(ctx, cfg, code, digest)
+	memory := forModule(cfg.Memory)
+	if web.manifest, err = wasm.ReadManifest(cfg.Module); err != nil {
+		return exitNotExecutable, &fault{err.Error(), "put the manifest right, see penstock tool show --help, or remove it"}
+	}
+	if m := web.manifest; m != nil {
+		if err := m.Check(argv[1:]); err != nil {
+			return exitBroken, &fault{err.Error(), "penstock tool show " + argv[0] + " says what each is"}
+		}
+		memory = m.Memory(memory)
+	}
+	rt, module, err := compile(ctx, cfg, code, digest, pages(memory))
 	if err != nil {
 		return exitNotExecutable, err
 	}
 	if err := confine.Guest(rules(cfg.Grants)); err != nil {
 		return exitBroken, err
+	}
+	if web.manifest != nil {
+		if err := narrow(cfg, web.manifest, argv[0]); err != nil {
+			return exitBroken, err
+		}
 	}
 	if _, err := wasi_snapshot_preview1.Instantiate(ctx, rt); err != nil {
 		return exitBroken, err
@@ -104,6 +120,11 @@ func run(ctx context.Context, cfg *wasm.Config, argv []string) (int, error) {
 		return exitBroken, err
 	}
 	ctx = experimental.WithMemoryAllocator(ctx, experimental.MemoryAllocatorFunc(reserve))
+	if web.manifest != nil {
+		if err := endAfter(web.manifest.Limit(), argv[0]); err != nil {
+			return exitBroken, err
+		}
+	}
 	_, err = rt.InstantiateModule(ctx, module, world(cfg, argv))
 	var exit *sys.ExitError
 	switch {
@@ -147,8 +168,8 @@ func read(path string) (code []byte, digest string, err error) {
 }
 
 // compile makes the module native code, or takes what was made of it before.
-func compile(ctx context.Context, cfg *wasm.Config, code []byte, digest string) (wazero.Runtime, wazero.CompiledModule, error) {
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(pages(cfg.Memory))
+func compile(ctx context.Context, cfg *wasm.Config, code []byte, digest string, pages uint32) (wazero.Runtime, wazero.CompiledModule, error) {
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(pages)
 	if cfg.Cache == digest {
 		// One that can't be read or written is done without.
 		if cache, err := wazero.NewCompilationCacheWithDir(wasm.CachePath); err == nil {
@@ -170,14 +191,15 @@ func compile(ctx context.Context, cfg *wasm.Config, code []byte, digest string) 
 // ownMemory is what this process needs beside the module's, in bytes.
 const ownMemory = 128 << 20
 
-// pages is how much memory a module may have in a pen with a limit, 0 for none.
-func pages(limit int64) uint32 {
-	most := int64(wasm.DefaultMemory)
+// forModule is how much memory a module may have in a pen with a limit, 0 for none.
+func forModule(limit int64) int64 {
 	if limit > 0 {
-		most = max(limit-ownMemory, limit/4)
+		return max(limit-ownMemory, limit/4)
 	}
-	return uint32(min(max(most/pageSize, 1), 1<<16))
+	return wasm.DefaultMemory
 }
+
+func pages(memory int64) uint32 { return uint32(min(max(memory/pageSize, 1), 1<<16)) }
 
 // rules are the paths that the process keeps.
 func rules(grants []sandbox.Grant) (out []confine.PathRule) {

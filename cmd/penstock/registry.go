@@ -22,6 +22,7 @@ func commands() []*cobra.Command {
 		newKillCmd(),
 		newFreezeCmd(),
 		newResumeCmd(),
+		newToolCmd(),
 		newWorktreeCmd(),
 		newPolicyCmd(),
 		newAuditCmd(),

@@ -202,13 +202,19 @@ func TestWASMExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Home.Write(t, "project/"+name, string(code))
+		p.Home.Write(t, "project/"+name+".json", example("json"))
+		p.Home.Write(t, "project/data/x", "")
+		p.Home.Write(t, "project/out/x", "")
 		p.Home.Own(t)
 		p.Opts.Dir = filepath.Join(p.Home.Path, "project")
 		// What the first session compiled serves the second.
 		for range 2 {
-			if r := p.Run("./" + name); r.Stdout != "models at /v1/models" || r.Code != 0 {
+			if r := p.Run("./"+name, "7"); r.Stdout != "models at /v1/models" || r.Code != 0 {
 				t.Errorf("%s: %s", name, r)
 			}
+		}
+		if r := p.Run("./"+name, "seven"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, `argument 1 (count) is "seven": give an integer`) {
+			t.Errorf("%s: %s", name, r)
 		}
 	}
 	cached, err := filepath.Glob(filepath.Join(p.Home.Path, ".cache/penstock/wasm/*/*/*"))

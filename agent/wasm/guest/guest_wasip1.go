@@ -73,6 +73,8 @@ func failure(n int32) error {
 		return errors.New("penstock: too many responses are open")
 	case -4:
 		return errors.New("penstock: the response is closed")
+	case -5:
+		return errors.New("penstock: the module's manifest does not list the host")
 	}
 	return errors.New("penstock: no answer")
 }

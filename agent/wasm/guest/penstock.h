@@ -14,6 +14,7 @@
 #define PENSTOCK_BAD_CALL (-2)  /* an argument makes no sense */
 #define PENSTOCK_TOO_MANY (-3)  /* too many responses are open */
 #define PENSTOCK_NOT_THERE (-4) /* no such response */
+#define PENSTOCK_UNLISTED (-5)  /* the module's manifest does not list the host */
 
 /* Makes one request; the number of its response, or one of the above. */
 PENSTOCK_IMPORT("http_send") int32_t penstock_http_send(const char *head, uint32_t head_len, const void *body, uint32_t body_len);
