@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 const method = "/a.B/C"
@@ -42,6 +43,8 @@ func TestReply(t *testing.T) {
 		"an end by two":     {func(r *http.Response) { r.Trailer.Add("Grpc-Status", "0") }, 2, "status 0"},
 		"an end before":     {func(r *http.Response) { r.Header.Set("Grpc-Status", "0") }, 2, "status 0"},
 		"refused, in words": {func(r *http.Response) { r.Trailer = http.Header{"Grpc-Status": {"7"}, "Grpc-Message": {"not%20today"}} }, 2, "status 7 of gRPC: not today"},
+		"cut off":           {func(r *http.Response) { r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)) }, 2, "does not end well"},
+		"no message":        {func(r *http.Response) { r.Body = http.NoBody }, 2, "no message"},
 		"compressed":        {func(r *http.Response) { r.Body = io.NopCloser(strings.NewReader("\x01\x00\x00\x00\x00")) }, 2, "compressed"},
 		"more behind it":    {func(r *http.Response) { r.Body = io.NopCloser(strings.NewReader("\x00\x00\x00\x00\x00\x00")) }, 2, "not one message"},
 	} {
