@@ -384,7 +384,7 @@ func wait[T any](t testing.TB, r *records, ok func(*T) bool) *T {
 	for {
 		for _, e := range r.list {
 			if e == nil {
-				t.Fatalf("no such record in time:\n%s", r.dump())
+				t.Fatalf("no such record in time:\n%s", r.text())
 			}
 			if v, is := e.(any).(*T); is && ok(v) {
 				return v
@@ -395,6 +395,13 @@ func wait[T any](t testing.TB, r *records, ok func(*T) bool) *T {
 }
 
 func (r *records) dump() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text()
+}
+
+// text is dump for who holds the lock.
+func (r *records) text() string {
 	var b strings.Builder
 	for _, e := range r.list {
 		fmt.Fprintf(&b, "%T %+v\n", e, e)

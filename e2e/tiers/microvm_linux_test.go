@@ -181,7 +181,7 @@ func TestMicrovmMemory(t *testing.T) {
 		if r := p.Run("echo", "ran"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "300 MiB of memory is too little") || !strings.Contains(r.Stderr, "hint: ") {
 			t.Error(r)
 		}
-		limit("640MiB")
+		limit("768MiB")
 		r := p.Run("python3", "-c", "x = bytearray(100 << 20); print('some', flush=True); y = bytearray(1 << 30); print('all')")
 		if r.Stdout != "some\n" || r.Code == 0 || r.Code == 125 {
 			t.Errorf("1.1 GiB were had, or not 100 MiB: %s", r)

@@ -32,7 +32,16 @@ func Microvm(t testing.TB, h *Home) []string {
 	if list, _ := filepath.Glob("/boot/vmlinuz-*"); len(list) == 0 {
 		Missing(t, "a kernel", "run .ci/install")
 	}
-	dir := filepath.Join(filepath.Dir(Penstock(t)), fmt.Sprintf("cache-%d", h.uid))
+	// Beside the binary only root may write.
+	base := rigDir()
+	if os.Getuid() != 0 {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		base = cache
+	}
+	dir := filepath.Join(base, fmt.Sprintf("penstock-machine-%d", h.uid))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

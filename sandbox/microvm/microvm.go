@@ -31,11 +31,13 @@ const (
 )
 
 // Memory in bytes: of a machine for which no limit says how much, of the least one that
-// is of use, and what is left of a limit for QEMU and the program.
+// is of use, and what is left of a limit for QEMU and the program: QEMU begins with 180 MiB,
+// and each of 128 requests to the shared files may cost it a stack of 1 MiB, each of the
+// 64 threads that serve them another.
 const (
 	defaultMemory = 1 << 30
 	leastMemory   = 256 << 20
-	ownMemory     = 256 << 20
+	ownMemory     = 384 << 20
 )
 
 // leastPIDs is the least limit of processes under which QEMU's own threads can run.

@@ -88,9 +88,9 @@ func TestSize(t *testing.T) {
 		want   int64
 	}{
 		{sandbox.Limits{}, 1 << 30},
-		{sandbox.Limits{Memory: 2 << 30}, 2<<30 - 256<<20},
-		{sandbox.Limits{Memory: 512<<20 + 5}, 256 << 20},
-		{sandbox.Limits{Memory: 512<<20 - 1}, 0},
+		{sandbox.Limits{Memory: 2 << 30}, 2<<30 - 384<<20},
+		{sandbox.Limits{Memory: 640<<20 + 5}, 256 << 20},
+		{sandbox.Limits{Memory: 640<<20 - 1}, 0},
 		{sandbox.Limits{PIDs: 96}, 1 << 30},
 		{sandbox.Limits{PIDs: 95}, 0},
 	} {
