@@ -16,7 +16,7 @@ type module struct {
 	memory   []byte   // the section, nil: pages
 	extra    [][]byte // further functions ()->(), from index 3 on
 	start    int      // index of the start function, 0: none
-	names    []string // exports of alloc, decide, version in place of their own; "-": none
+	names    []string // exports of version, alloc, decide in place of their own, then again; "-": none
 	alloc    []byte   // bodies; nil: the usual
 	decide   []byte
 	version  []byte
@@ -105,7 +105,7 @@ func (m module) bytes() []byte {
 	}
 	for i, s := range names {
 		if s != "-" {
-			exports, n = cat(exports, name(s), []byte{0}, leb(uint64(i+m.foreign))), n+1
+			exports, n = cat(exports, name(s), []byte{0}, leb(uint64(i%len(bodies)+m.foreign))), n+1
 		}
 	}
 	out = cat(out, sec(7, n, exports))

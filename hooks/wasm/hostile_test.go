@@ -68,6 +68,7 @@ func TestModulesRefused(t *testing.T) {
 		"other types":        {module{names: []string{exportAlloc, exportVersion, exportDecide}}.bytes(), "it does not export penstock_version() i32, penstock_alloc(i32) i32"},
 		"a program":          {module{extra: [][]byte{{}}, names: []string{exportVersion, exportAlloc, exportDecide, "_start"}}.bytes(), "-buildmode=c-shared"},
 		"odd _initialize":    {module{names: []string{exportVersion, "_initialize", exportDecide}, extra: [][]byte{{}}}.bytes(), "it does not export penstock_alloc(i32) i32"},
+		"its results":        {module{names: []string{exportVersion, exportAlloc, exportDecide, "_initialize"}}.bytes(), "its _initialize has parameters or results"},
 		"another version":    {module{version: i32(2)}.bytes(), "version 2 of the interface, not 1"},
 		"no end of version":  {module{version: cat(spin(), i32(1))}.bytes(), interrupted},
 		"trap in version":    {module{version: []byte{0}}.bytes(), "unreachable"},
