@@ -22,6 +22,8 @@ import (
 	"github.com/penstock/penstock/hooks/chain"
 	"github.com/penstock/penstock/hooks/exec"
 	"github.com/penstock/penstock/hooks/extauthz"
+	"github.com/penstock/penstock/hooks/hookpb"
+	"github.com/penstock/penstock/hooks/service"
 	"github.com/penstock/penstock/hooks/webhook"
 )
 
@@ -32,6 +34,13 @@ type yes struct {
 
 func (yes) Check(context.Context, *auth.CheckRequest) (*auth.CheckResponse, error) {
 	return &auth.CheckResponse{Status: &rpc.Status{}}, nil
+}
+
+// next is a hook in Penstock's own protocol that says so.
+type next struct{ hookpb.UnimplementedHookServer }
+
+func (next) Decide(_ context.Context, q *hookpb.Question) (*hookpb.Decision, error) {
+	return &hookpb.Decision{Version: 1, Id: q.GetId(), Decision: hookpb.Action_ACTION_NEXT}, nil
 }
 
 // runners are hooks that say next, one of each kind that asks somebody.
@@ -64,12 +73,14 @@ func runners(b *testing.B) map[string]hooks.Hook {
 	}
 	s := grpc.NewServer()
 	auth.RegisterAuthorizationServer(s, yes{})
+	hookpb.RegisterHookServer(s, next{})
 	go s.Serve(l) //nolint:errcheck // it is stopped
 	b.Cleanup(s.Stop)
 	t := &http.Transport{Protocols: new(http.Protocols)}
 	t.Protocols.SetUnencryptedHTTP2(true)
 	b.Cleanup(t.CloseIdleConnections)
 	out["grpc"] = made(extauthz.New("h", "http://"+l.Addr().String(), t))
+	out["grpc-penstock"] = made(service.New("h", "http://"+l.Addr().String(), t))
 
 	stays := exec.New("h", func(context.Context) (*exec.Process, error) {
 		cmd := osexec.Command(need(b, "python3"), "-c", `
