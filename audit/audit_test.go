@@ -40,6 +40,8 @@ func events() []Event {
 		&Violation{Kind: "secret-misuse", Detail: "placeholder of KEY", Flow: 3, Target: hooks.Target{Host: "evil.example", Port: 443}, Process: 2, PID: 1, Action: "denied"},
 		&Limit{Kind: "oom-kill", Count: 2, Detail: "cgroup v2 memory.max", Action: "killed"},
 		&Control{Action: "freeze", Reason: "violation: secret-misuse"},
+		&Exec{Action: "start", Exec: 1, Argv: []string{"make", "test"}, Dir: "/work", By: 12},
+		&Exec{Action: "end", Exec: 1, ExitCode: 2, Duration: time.Second},
 		&Publish{Action: "open", Listen: ap("127.0.0.1:8080"), Port: 3000},
 		&Publish{Action: "connect", Listen: ap("127.0.0.1:8080"), Port: 3000, Peer: ap("127.0.0.1:55555")},
 		&Ask{Action: "allowed", Question: 1, Flow: 4, Protocol: hooks.ProtocolHTTPS, Target: hooks.Target{Host: "new.example", Port: 443}, Method: "GET", Path: "/", Approval: "{host: new.example}", Scope: "for", For: 10 * time.Minute, By: "anna (uid 1000)", Waiting: 2},

@@ -39,6 +39,8 @@ func typeName(e Event) string {
 		name, ok = TypeLimit, e != nil
 	case *Control:
 		name, ok = TypeControl, e != nil
+	case *Exec:
+		name, ok = TypeExec, e != nil
 	case *Publish:
 		name, ok = TypePublish, e != nil
 	case *Ask:
@@ -104,6 +106,8 @@ func (l *line) encode(e Event) {
 	case *Control:
 		l.str("action", e.Action, maxName)
 		l.str("reason", e.Reason, maxText)
+	case *Exec:
+		l.exec(e)
 	case *Publish:
 		l.str("action", e.Action, maxName)
 		l.addrPort("listen", e.Listen)

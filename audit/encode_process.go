@@ -47,3 +47,19 @@ func (l *line) access(e *Access) {
 	l.str("exe", e.Exe, maxText)
 	l.str("said_by", e.SaidBy, maxName)
 }
+
+func (l *line) exec(e *Exec) {
+	l.str("action", e.Action, maxName)
+	l.uint("exec", e.Exec)
+	if len(e.Argv) > 0 {
+		l.list("argv", e.Argv)
+	}
+	l.str("dir", e.Dir, maxPath)
+	l.optInt("pid", e.By)
+	if e.Action == "end" {
+		l.int("exit_code", e.ExitCode)
+		l.duration("duration_us", e.Duration)
+	}
+	l.str("reason", e.Reason, maxText)
+	l.hooks(e.Hooks)
+}

@@ -31,6 +31,7 @@ const (
 	TypeViolation    = "violation"
 	TypeLimit        = "limit"
 	TypeControl      = "control"
+	TypeExec         = "exec"
 	TypePublish      = "publish"
 	TypeAsk          = "ask"
 	TypeLoss         = "loss"
@@ -290,6 +291,24 @@ type Control struct {
 	Reason string
 }
 
+// Exec is a further command that somebody outside has started in a session that runs,
+// recorded before it does, and again when it has ended.
+type Exec struct {
+	Action string // "start", "end" or "failed"
+	Exec   uint64 // its number in the session, from 1
+	Argv   []string
+	Dir    string // working directory in the pen
+	By     int    // the caller's process; "pid" in the record
+
+	// Of "end".
+	ExitCode int
+	Duration time.Duration
+	// Reason is of "failed": why it did not run, or how it ended is not known.
+	Reason string
+	// Hooks are those that were asked whether it may start.
+	Hooks []hooks.Trace
+}
+
 // Publish is a port of the pen made reachable from the host, or a connection to it.
 type Publish struct {
 	Action string         // "open", "connect" or "close"
@@ -346,6 +365,7 @@ func (*PACFile) event()       {}
 func (*Violation) event()     {}
 func (*Limit) event()         {}
 func (*Control) event()       {}
+func (*Exec) event()          {}
 func (*Publish) event()       {}
 func (*Ask) event()           {}
 func (*Loss) event()          {}

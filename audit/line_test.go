@@ -52,7 +52,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&Ask{Action: "refused", Flow: 9, Protocol: hooks.ProtocolTCP, Target: hooks.Target{Addr: netip.MustParseAddr("2001:db8::1"), Port: 22}, Count: 100},
 		// The zero value and everything over its bounds must be records too.
 		&SessionStart{}, &SessionEnd{}, &Process{Action: "exec"}, &Process{Action: "exit", ExitCode: 7, UID: -1}, &Process{Action: "seen", Number: 1, UID: -1}, &DNS{}, &FlowOpen{Flow: 1}, &FlowClose{Flow: 1}, &Drop{},
-		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &PACFile{Upstream: "u", Action: "read", SHA256: strings.Repeat("a", 64)}, &PACFile{Upstream: "u", Action: "failed", Reason: "r"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Publish{Action: "close"}, &Ask{Action: "withdrawn"}, &Loss{Reason: "r"},
+		&SecretUse{Name: "k", Host: "h"}, &SecretRenewal{Name: "k", Action: "failed", Reason: "r"}, &SecretRenewal{Name: "k", Action: "renewed"}, &PACFile{Upstream: "u", Action: "read", SHA256: strings.Repeat("a", 64)}, &PACFile{Upstream: "u", Action: "failed", Reason: "r"}, &Violation{Kind: "k"}, &Limit{Kind: "k"}, &Limit{Kind: "exit-records", Count: 568, Detail: "SIGABRT", Action: "counted"}, &Control{Action: "a"}, &Exec{Action: "start", Exec: 1}, &Exec{Action: "end", Exec: 1, ExitCode: 3}, &Publish{Action: "close"}, &Ask{Action: "withdrawn"}, &Loss{Reason: "r"},
 		&SessionStart{Argv: repeat(long, 400), Dir: long, User: long, Host: long, Mode: ModeAudit, Warnings: repeat("w", 400),
 			PolicyFiles: make([]PolicyFile, 100), Capabilities: repeatCap(Capability{long, long, long, long, long}, 100)},
 		&FlowOpen{Flow: 1, Via: long, Path: long, Query: strings.Repeat(long+"&", 50), Method: long, Rule: long, Reason: long, Exe: long, Target: hooks.Target{Host: long, Port: 1}},
@@ -67,7 +67,7 @@ func TestRecordsAreOfTheSchema(t *testing.T) {
 		&Process{Action: "seen", Number: 1 << 62, Parent: 1 << 61, Exe: long, Dev: 1<<64 - 1, Ino: 1 << 50, Argv: repeat(long, 400), Cgroup: long, Start: 1 << 62},
 		&DNS{Name: long, Answer: netip.MustParseAddr("fe80::1%zone\"}"), Server: netip.MustParseAddrPort("[::ffff:1.2.3.4]:53")},
 		&Access{Path: long, Error: long, Exe: long, SaidBy: long},
-		&Violation{Kind: "x", Detail: long}, &Limit{Kind: "x", Detail: long}, &Control{Action: "x", Reason: long}, &Ask{Action: "asked", Method: long, Path: long, Rule: long, Approval: long, Scope: "once", By: long, Target: hooks.Target{Host: long, Port: 1}}, &Loss{Reason: "r", Torn: []byte(long)},
+		&Violation{Kind: "x", Detail: long}, &Limit{Kind: "x", Detail: long}, &Control{Action: "x", Reason: long}, &Exec{Action: "failed", Exec: 1 << 60, Argv: repeat(long, 400), Dir: long, Reason: long, Hooks: []hooks.Trace{{Hook: "a", Point: hooks.PointSessionStart, Decision: "deny", Reason: long}}}, &Ask{Action: "asked", Method: long, Path: long, Rule: long, Approval: long, Scope: "once", By: long, Target: hooks.Target{Host: long, Port: 1}}, &Loss{Reason: "r", Torn: []byte(long)},
 	)
 	for _, e := range all {
 		line := encoded(e)

@@ -59,6 +59,9 @@ type Record struct {
 	Action    string   `json:"action"`
 	Hooks     []Asked  `json:"hooks"` // also of sessions
 
+	// exec
+	Exec uint64 `json:"exec"`
+
 	// ask
 	Question uint64 `json:"question"`
 	Hook     string `json:"hook"`

@@ -83,7 +83,7 @@ func (r *Result) link(n int, h header, seq uint64, prev [32]byte) {
 func checkRecord(h header, raw []byte, session string) error {
 	switch h.Type {
 	case TypeSessionStart, TypeSessionEnd, TypeProcess, TypeDNS, TypeFlowOpen, TypeFlowClose, TypeDrop,
-		TypeAccess, TypeSecretUse, TypeRenewal, TypePACFile, TypeViolation, TypeLimit, TypeControl, TypePublish, TypeAsk, TypeLoss:
+		TypeAccess, TypeSecretUse, TypeRenewal, TypePACFile, TypeViolation, TypeLimit, TypeControl, TypeExec, TypePublish, TypeAsk, TypeLoss:
 	default:
 		return fmt.Errorf("unknown type %q", h.Type)
 	}

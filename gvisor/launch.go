@@ -29,7 +29,10 @@ func begin(w *world) int {
 		unix.CloseOnExec(w.trace)
 		w.journal = os.NewFile(uintptr(w.trace), "journal")
 	}
-	out, err := newStreams(w.terminal)
+	if w.further > 0 {
+		unix.CloseOnExec(w.further)
+	}
+	out, err := openStreams([3]*os.File{os.Stdin, os.Stdout, os.Stderr}, w.terminal)
 	if err != nil {
 		return broken(err)
 	}
@@ -128,6 +131,15 @@ func attempt(w *world, platform string, out *streams, signals <-chan os.Signal) 
 	started, done := make(chan struct{}), make(chan struct{})
 	early := make(chan int, 1)
 	go func() { early <- pass(kernel.Process, signals, started, done) }()
+	if w.further > 0 {
+		go func() {
+			select {
+			case <-started:
+				(&further{w, controlName(kernel.Process.Pid)}).serve(w.further)
+			case <-done:
+			}
+		}()
+	}
 	end := listen(said, started)
 	werr := kernel.Wait()
 	close(done)
@@ -208,7 +220,7 @@ func listen(r io.Reader, started chan<- struct{}) (all status) {
 // classify tells a command that can't be executed from a kernel that can't start.
 func classify(said string) error {
 	said = strings.ReplaceAll(said, "\n", " ")
-	_, failed, ok := strings.Cut(said, "creating process: failed to load ")
+	_, failed, ok := strings.Cut(said, "failed to load ")
 	switch {
 	case !ok && !strings.Contains(said, "error finding executable"):
 		return errors.New(said)

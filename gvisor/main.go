@@ -1,8 +1,8 @@
 // Command penstock-gvisor runs a command on gVisor's kernel, without any privilege,
 // in a pen that is built already. It is the command of a pen of the tier gvisor.
 //
-// It is three processes. The first passes on streams, signals and the exit code, and
-// starts the others: the sentry, which is the kernel that the command sees, and the
+// It is three processes. The first passes on streams, signals and the exit code, starts
+// further commands when penstock asks for them, and has started the others: the sentry, which is the kernel that the command sees, and the
 // gofer, which opens files for it. Both put gVisor's own seccomp filters on themselves
 // before the first instruction of the command. gVisor's launcher, runsc, is not used:
 // it makes namespaces and mounts, for which it wants to be root in one; here the pen
@@ -13,7 +13,9 @@
 // The command is hostile, and the sentry with it once a bug of it is used. Then it
 // is a process of the pen like any of the tier bwrap: without capabilities, network
 // or other files, under the pen's seccomp filter and Landlock domain, and under the
-// sentry's filter. So nothing of the host's is handed to it but three streams, which
+// sentry's filter, and it can be the first process, by tracing it: then it has the streams
+// of further commands, which would have been theirs, and can tell what it likes of
+// their end. So nothing of the host's is handed to it but three streams, which
 // are made or opened anew (a flag that it sets on them is not the caller's), and the
 // directory that is the command's root. What it says of itself is bounded and
 // escaped by whoever prints it.
@@ -38,6 +40,7 @@ const (
 	roleRun    = "run"
 	roleSentry = "sentry"
 	roleGofer  = "gofer"
+	roleKeys   = "keys"
 )
 
 // world is what the command sees.
@@ -50,6 +53,7 @@ type world struct {
 	terminal bool   // a stream is the pen's terminal
 	trace    int    // descriptor of the journal, 0: nobody wants to know
 	journal  *os.File
+	further  int    // descriptor over which further commands are asked for, 0: nobody does
 	watch    string // file that lists what is watched
 	argv     []string
 }
@@ -63,6 +67,8 @@ func run(args []string) int {
 	switch args[0] {
 	case roleGofer:
 		return broken(gofer())
+	case roleKeys:
+		return broken(hearKeys())
 	case roleRun, roleSentry:
 		w, err := parse(args[1:])
 		if err != nil {
@@ -97,6 +103,7 @@ func (w *world) flags() *flag.FlagSet {
 	f.StringVar(&w.platform, "platform", "", "systrap or ptrace")
 	f.BoolVar(&w.terminal, "terminal", false, "a stream is the pen's terminal")
 	f.IntVar(&w.trace, "trace", 0, "descriptor for what the command does")
+	f.IntVar(&w.further, "further", 0, "descriptor over which further commands are asked for")
 	f.StringVar(&w.watch, "watch", "", "file that lists paths whose opening is told")
 	return f
 }

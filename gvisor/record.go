@@ -71,6 +71,14 @@ func (j *journal) executions(s *subject) uint64 {
 	return 0
 }
 
+// knows says whether anything was told of a process.
+func (j *journal) knows(s *subject) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e, ok := j.execs[s.pid]
+	return ok && e.start == s.start
+}
+
 func (j *journal) remember(pid int32, start int64, n uint64) {
 	if len(j.execs) >= mostProcesses {
 		clear(j.execs)

@@ -82,15 +82,20 @@ func sentry(w *world) error {
 	if err := l.Run(); err != nil {
 		return err
 	}
-	ws := unix.WaitStatus(l.WaitExit())
-	code := ws.ExitStatus()
-	if ws.Signaled() {
-		code = 128 + int(ws.Signal())
-	}
-	tell(status{Ended: true, Code: code})
+	tell(status{Ended: true, Code: exitCode(unix.WaitStatus(l.WaitExit()))})
 	os.Exit(0)
 	return nil
 }
+
+func exitCode(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// controlName is the address of the control socket of the sentry with a process number.
+func controlName(pid int) string { return "\x00penstock-gvisor-" + strconv.Itoa(pid) }
 
 // configuration is gVisor's defaults, and what differs.
 func configuration(w *world) (*config.Config, error) {
@@ -114,7 +119,7 @@ func configuration(w *world) (*config.Config, error) {
 
 // load makes the kernel, and the socket by which it is told to start.
 func load(w *world, conf *config.Config, env []string) (*boot.Loader, string, error) {
-	ctl := "\x00penstock-gvisor-" + strconv.Itoa(os.Getpid())
+	ctl := controlName(os.Getpid())
 	ctlFD, err := server.CreateSocket(ctl)
 	if err != nil {
 		return nil, "", fmt.Errorf("make the control socket: %w", err)

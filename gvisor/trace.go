@@ -18,6 +18,7 @@ import (
 	pb "gvisor.dev/gvisor/pkg/sentry/seccheck/points/points_go_proto"
 	"gvisor.dev/gvisor/pkg/sentry/socket"
 	slinux "gvisor.dev/gvisor/pkg/sentry/syscalls/linux"
+	"gvisor.dev/gvisor/pkg/sentry/vfs"
 )
 
 // tracer hears of gVisor's trace points, on the goroutine of the task that each is
@@ -97,8 +98,9 @@ func (t *tracer) ContainerStart(_ context.Context, _ seccheck.FieldSet, info *pb
 }
 
 // Clone tells of a new process, not of a thread.
-func (t *tracer) Clone(_ context.Context, _ seccheck.FieldSet, info *pb.CloneInfo) error {
+func (t *tracer) Clone(ctx context.Context, _ seccheck.FieldSet, info *pb.CloneInfo) error {
 	if info.CreatedThreadId == info.CreatedThreadGroupId {
+		t.meet(kernel.TaskFromContext(ctx))
 		t.journal.fork(subjectOf(info.ContextData), info.CreatedThreadGroupId, info.CreatedThreadStartTimeNs)
 	}
 	return nil
@@ -118,8 +120,50 @@ func (t *tracer) Execve(ctx context.Context, _ seccheck.FieldSet, info *pb.Execv
 	if file == "" {
 		file = info.Execfn
 	}
+	t.meet(task)
 	t.journal.exec(about(task), parent, file, info.Execfn, info.Argv)
 	return nil
+}
+
+// meet tells of a further command before anything else is told of it: gVisor itself
+// does not tell when it starts one. The caller runs on the task's goroutine.
+func (t *tracer) meet(task *kernel.Task) {
+	if task == nil {
+		return
+	}
+	if s := about(task); !t.journal.knows(s) {
+		args := arguments(task)
+		t.journal.exec(s, &subject{}, executable(task, args[0]), args[0], args)
+	}
+}
+
+// executable is the path of the file that a task's process has executed, or else name.
+func executable(task *kernel.Task, name string) string {
+	if mm := task.MemoryManager(); mm != nil {
+		if file := mm.Executable(); file != nil {
+			defer file.DecRef(task)
+			return pathOf(task, file)
+		}
+	}
+	return name
+}
+
+// arguments are those of a task's process, as it shows them.
+func arguments(task *kernel.Task) []string {
+	mm := task.MemoryManager()
+	if mm == nil {
+		return []string{task.Name()}
+	}
+	start, end := mm.ArgvStart(), mm.ArgvEnd()
+	if end <= start {
+		return []string{task.Name()}
+	}
+	b := make([]byte, min(int(end-start), mostArgs))
+	n, _ := task.CopyInBytes(start, b)
+	if args := strings.Split(strings.TrimRight(string(b[:n]), "\x00"), "\x00"); args[0] != "" {
+		return args
+	}
+	return []string{task.Name()}
 }
 
 // ExitNotifyParent tells of a process that has ended. The kernel's lock is held.
@@ -135,6 +179,7 @@ func (t *tracer) RawSyscall(ctx context.Context, _ seccheck.FieldSet, info *pb.S
 	if task == nil || info.Exit == nil {
 		return nil
 	}
+	t.meet(task)
 	if info.Sysno == unix.SYS_CONNECT {
 		t.connect(task, info)
 	} else {
@@ -265,6 +310,10 @@ func fileName(task *kernel.Task, fd int32) string {
 		return ""
 	}
 	defer file.DecRef(task)
+	return pathOf(task, file)
+}
+
+func pathOf(task *kernel.Task, file *vfs.FileDescription) string {
 	root := task.MountNamespace().Root(task)
 	defer root.DecRef(task)
 	name, err := task.Kernel().VFS().PathnameWithDeleted(task, root, file.VirtualDentry())

@@ -102,6 +102,10 @@ type Spec struct {
 	Journal bool
 	Watched []Watched
 
+	// Further says that the next descriptor, FirstGiven if there is no journal, is where
+	// a tier that can start further commands is asked for them.
+	Further bool
+
 	Limits Limits
 	// Terminal is set when stdin, stdout or stderr of the command is a
 	// pseudo-terminal of the pen's own.

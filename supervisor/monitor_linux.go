@@ -278,6 +278,7 @@ func (m *monitor) control(kill func()) registry.Control {
 		}
 		return m.freeze(on, reason)
 	}}
+	c.Exec = m.s.takeFurther
 	if b := m.s.book; b != nil {
 		c.Questions, c.Answer = b.List, b.Answer
 	}

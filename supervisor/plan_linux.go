@@ -158,7 +158,7 @@ func (s *session) layOut() error {
 		Argv:     c.Command, Dir: plan.Dir, UID: c.Host.UID, GID: c.Host.GID, Penstock: c.Host.Self,
 		Mounts: plan.Mounts, Files: plan.Files, Hostname: "pen",
 		Grants: grants(in), Cache: c.Paths.Cache,
-		Journal: s.told.pen != nil, Watched: plan.Watched,
+		Journal: s.told.pen != nil, Watched: plan.Watched, Further: s.further.pen != nil,
 	}
 	// For programs that add roots to their own: reading all of them again costs
 	// node a third of its start.

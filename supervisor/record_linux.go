@@ -70,6 +70,7 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 		defer s.daemon.end(s, exit)
 	}
 	s.ended = true
+	s.further.finish()
 	ev := &audit.SessionEnd{ExitCode: exit, Signal: signal, Reason: s.reason, Duration: time.Since(s.started)}
 	var sum *proxyctl.Summary
 	if s.proxy != nil && s.proxy.running() {

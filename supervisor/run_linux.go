@@ -65,11 +65,13 @@ type session struct {
 
 	hooks *hookHost // nil: no hook is a process
 	told  told
-	proxy *proxyProcess
-	book  *questions.Book // what a person is asked; nil: nobody is
-	line  *shim.Conn
-	pen   pen
-	net   *netns.Building // the pen, where it has a network of its own
+	// further are the commands that are started beside it.
+	further further
+	proxy   *proxyProcess
+	book    *questions.Book // what a person is asked; nil: nobody is
+	line    *shim.Conn
+	pen     pen
+	net     *netns.Building // the pen, where it has a network of its own
 	// explicit is how requests come to the proxy where it has not.
 	explicit *explicit
 	owner    uint64 // user namespace that all of a bare command is in, see KillWithin
@@ -271,6 +273,9 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		trusted = s.openTold()
 	}
 	if trusted == nil {
+		trusted = s.openFurther()
+	}
+	if trusted == nil {
 		trusted = s.planTrust()
 	}
 	if trusted == nil {
@@ -311,6 +316,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 		return nil, err
 	}
 	s.told.close()
+	s.further.pen.Close() // nil is fine
 	return sigs, s.serve(ctx)
 }
 

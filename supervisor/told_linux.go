@@ -49,6 +49,9 @@ func (s *session) given() (files []*os.File, ids []posture.FileID) {
 	if s.told.pen != nil {
 		files, ids = append(files, s.told.pen), append(ids, s.told.id)
 	}
+	if s.further.pen != nil {
+		files, ids = append(files, s.further.pen), append(ids, s.further.id)
+	}
 	return files, ids
 }
 

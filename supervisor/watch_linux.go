@@ -91,6 +91,7 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 		return nil, s.abandon(err)
 	}
 	s.ran = true
+	s.further.begin()
 	var wall <-chan time.Time
 	if d := s.spec.Limits.Wall; d > 0 {
 		t := time.NewTimer(d)

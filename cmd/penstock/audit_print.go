@@ -353,6 +353,8 @@ func describe(r *audit.Record) (colour string, words []string) {
 		colour, w = yellow, []string{"limit", r.Kind, times(r.Count), r.Detail, r.Action}
 	case audit.TypeControl:
 		colour, w = yellow, []string{r.Action, r.Reason}
+	case audit.TypeExec:
+		w = execWords(r)
 	case audit.TypeLoss:
 		colour, w = red, []string{"LOST", fmt.Sprintf("%d records", r.Count), r.Reason, r.Detail}
 	case audit.TypePublish:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/audit/query"
@@ -99,4 +100,13 @@ func endOf(r *audit.Record) (colour, words string) {
 		return red, "ended by " + r.Signal
 	}
 	return "", "exit " + strconv.Itoa(r.ExitCode)
+}
+
+// execWords says what became of a further command.
+func execWords(r *audit.Record) []string {
+	w := []string{"exec", by("#", r.Exec), r.Action, quoteArgs(r.Argv), r.Reason, audit.Changes(r.Hooks)}
+	if r.Action == "end" {
+		w = append(w, "exit "+strconv.Itoa(r.ExitCode), (time.Duration(r.Duration) * time.Microsecond).Round(time.Millisecond).String())
+	}
+	return w
 }

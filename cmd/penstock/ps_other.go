@@ -8,6 +8,10 @@ func newPsCmd() *cobra.Command   { return elsewhere("ps", "List the running sess
 func newKillCmd() *cobra.Command { return elsewhere("kill", "End running sessions") }
 func newTopCmd() *cobra.Command  { return elsewhere("top", "Watch the running sessions") }
 
+func newExecCmd() *cobra.Command {
+	return elsewhere("exec", "Run a further command in a running session")
+}
+
 func newApproveCmd() *cobra.Command {
 	return elsewhere("approve", "Answer what running sessions ask")
 }

@@ -15,6 +15,7 @@ import (
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newRunCmd(),
+		newExecCmd(),
 		newPsCmd(),
 		newTopCmd(),
 		newApproveCmd(),

@@ -386,7 +386,22 @@ func TestGvisorTerminal(t *testing.T) {
 // terminal runs a session of a tier on a terminal.
 func terminal(t *testing.T, p *world.Pen, tier string) {
 	t.Helper()
-	r := p.W.Run(p.Home, p.Opts, world.Tool(t, "python3"), "-c", `
+	r := onTerminal(t, p, `
+for text, keys in (b"33 101\r\n", b"typed\n"), (b"got typed\r\n", b""), (b"ready\r\n", b"\x03"):
+    until(text)
+    os.write(fd, keys)
+`, world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy(), "--sandbox", tier, "--", "sh", "-c",
+		`stty size; read x; echo got $x; trap "exit 4" INT; echo ready; while :; do sleep 0.05; done`)
+	if r.Stdout != "4\n" {
+		t.Error(r)
+	}
+}
+
+// onTerminal runs a program on a terminal of 33 lines, of which script is who sits at it:
+// until waits for what is shown, os.write(fd) types. Its output is the exit code.
+func onTerminal(t *testing.T, p *world.Pen, script string, argv ...string) world.Result {
+	t.Helper()
+	return p.W.Run(p.Home, p.Opts, append([]string{world.Tool(t, "python3"), "-c", `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
 if pid == 0:
@@ -398,18 +413,12 @@ def until(text):
     while text not in out:
         out += os.read(fd, 4096)
     out = out[out.index(text) + len(text):]
-for text, keys in (b"33 101\r\n", b"typed\n"), (b"got typed\r\n", b""), (b"ready\r\n", b"\x03"):
-    until(text)
-    os.write(fd, keys)
+` + script + `
 try:
     while os.read(fd, 4096): pass
 except OSError: pass
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`, world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy(), "--sandbox", tier, "--", "sh", "-c",
-		`stty size; read x; echo got $x; trap "exit 4" INT; echo ready; while :; do sleep 0.05; done`)
-	if r.Stdout != "4\n" {
-		t.Error(r)
-	}
+`}, argv...)...)
 }
 
 // A limit of memory holds the command, or there is no session.

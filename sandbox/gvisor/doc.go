@@ -17,5 +17,8 @@
 // connection is gVisor's, so rules that ask for a process can't be kept, and a
 // session with such a rule is refused. What gVisor's kernel tells of processes, over a
 // pipe that it is given, is bounded, marked as its word and believed for nothing: a
-// kernel that was taken over would tell what it likes, flood the pipe, or be silent.
+// kernel that was taken over would tell what it likes, flood the pipe, or be silent. The
+// program starts further commands when it is asked to, over a socket that nothing is read
+// from outside of the pen: the command has no descriptor of it, and a kernel that was
+// taken over gets at most the streams of commands that it would have run.
 package gvisor

@@ -68,6 +68,9 @@ func (b *Backend) Programs() []string { return []string{b.program} }
 // ebpf/events reads. It is the word of a process in the pen.
 func (*Backend) Traces() bool { return true }
 
+// Further returns true: the program starts further commands when it is asked to.
+func (*Backend) Further() bool { return true }
+
 // Anonymous returns true: which program of the command opened a connection can't be
 // told from outside.
 func (*Backend) Anonymous() bool { return true }
@@ -163,9 +166,14 @@ func guest(s *sandbox.Spec, program string) {
 		"-uid=" + strconv.Itoa(s.UID), "-gid=" + strconv.Itoa(s.GID), "-hostname=" + s.Hostname,
 		"-terminal=" + strconv.FormatBool(s.Terminal),
 	}
+	given := sandbox.FirstGiven
 	if s.Journal {
-		run = append(run, "-trace="+strconv.Itoa(sandbox.FirstGiven), "-watch="+watchedPath)
+		run = append(run, "-trace="+strconv.Itoa(given), "-watch="+watchedPath)
 		s.Files = append(s.Files, sandbox.File{Target: watchedPath, Content: watched(s.Watched)})
+		given++
+	}
+	if s.Further {
+		run = append(run, "-further="+strconv.Itoa(given))
 	}
 	s.Argv = append(append(run, "--"), s.Argv...)
 	s.Dir = "/"

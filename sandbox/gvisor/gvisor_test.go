@@ -67,6 +67,18 @@ func TestGuestTells(t *testing.T) {
 	}
 }
 
+// TestGuestTakesFurther: who asks for further commands has a descriptor behind the
+// journal's, or in its place.
+func TestGuestTakesFurther(t *testing.T) {
+	for journal, want := range map[bool]string{false: "-further=20", true: "-further=21"} {
+		s := &sandbox.Spec{Argv: []string{"true"}, Dir: "/", Journal: journal, Further: true}
+		guest(s, "/opt/"+Program)
+		if !slices.Contains(s.Argv, want) || s.Argv[len(s.Argv)-1] != "true" {
+			t.Errorf("%q", s.Argv)
+		}
+	}
+}
+
 // TestUnavailable: where it can't run, there is a cause and a remedy, and no plan.
 func TestUnavailable(t *testing.T) {
 	dir := t.TempDir()

@@ -21,7 +21,7 @@ import (
 const headSize = 5
 
 // Stream is one end of a conversation over a stream socket, for systems whose unix
-// sockets have no packets (macOS): each message goes as a frame. Send may be called
+// sockets have no packets (macOS), and for messages that are too long for one: each message goes as a frame. Send may be called
 // concurrently, Recv by one goroutine. After an error of either, but for a message that
 // can't be sent as it is, the conversation is over: nobody knows where the next frame
 // begins.

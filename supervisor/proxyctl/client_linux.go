@@ -203,7 +203,8 @@ func (c *Client) Listen(ctx context.Context) error {
 	return err
 }
 
-// DeniedError says that a hook denies the session, whose start is recorded.
+// DeniedError says that a hook denies the session, or a further command of it, whose
+// start is recorded.
 type DeniedError struct{ Reason, Rule string }
 
 // Error returns one line.
@@ -213,7 +214,7 @@ func (e *DeniedError) Error() string { return "the session may not start: " + e.
 func (e *DeniedError) Hint() string { return "the hook stands at " + e.Rule }
 
 // Record returns after event, of the given kind, is in the audit file. The error of
-// a session's start that a hook denies is a *DeniedError.
+// a start that a hook denies is a *DeniedError.
 func (c *Client) Record(ctx context.Context, kind string, event any) error {
 	raw, err := json.Marshal(event)
 	if err != nil {

@@ -71,7 +71,7 @@ type Message struct {
 	Event json.RawMessage `json:"event,omitempty"` // OpRecord, OpEnd
 	Error string          `json:"error,omitempty"` // OpConfigured, OpListening, OpRecorded, OpRenewed, OpEnded
 	Text  string          `json:"text,omitempty"`  // OpNotice, OpViolation
-	// Denied is in OpRecorded of a session's start that a hook denies: why, with Rule,
+	// Denied is in OpRecorded of a start that a hook denies: why, with Rule,
 	// where the hook stands.
 	Denied string `json:"denied,omitempty"`
 	Rule   string `json:"rule,omitempty"`

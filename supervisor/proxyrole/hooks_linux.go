@@ -54,6 +54,25 @@ func (e *engine) starts(ev *audit.SessionStart) hooks.Decision {
 	return d
 }
 
+// further asks the hooks about a further command of the session: who may refuse the
+// first by its name may refuse each.
+func (e *engine) further(ev *audit.Exec) hooks.Decision {
+	e.finishing.Lock()
+	started := e.run
+	e.finishing.Unlock()
+	ev.Hooks = nil
+	if started == nil {
+		return hooks.Decision{Action: hooks.Deny, Reason: "the session has not started"}
+	}
+	run := *started
+	run.Command, run.Dir = ev.Argv, ev.Dir
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	var d hooks.Decision
+	d, ev.Hooks = e.proxy.AskSession(ctx, hooks.PointSessionStart, &run)
+	return d
+}
+
 // admitted says whether a supervised session may be served: its caller might leave out
 // to ask the administrator's hooks, or not listen to them.
 func (e *engine) admitted() error {

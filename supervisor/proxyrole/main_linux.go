@@ -144,9 +144,9 @@ func clip(s string) string {
 
 // recorded appends one event of the supervisor's and says how that went.
 func (e *engine) recorded(m *proxyctl.Message) *proxyctl.Message {
-	var denied hooks.Decision
+	denied := hooks.Decision{Action: hooks.Next}
 	reply := answer(proxyctl.OpRecorded, e.record(m, &denied))
-	if reply.Error == "" && denied.Action != hooks.Next && m.Kind == audit.TypeSessionStart {
+	if reply.Error == "" && denied.Action != hooks.Next {
 		reply.Denied, reply.Rule = clip(denied.Reason), denied.Rule
 		if reply.Denied == "" {
 			reply.Denied = "a hook denies it"
@@ -155,8 +155,8 @@ func (e *engine) recorded(m *proxyctl.Message) *proxyctl.Message {
 	return reply
 }
 
-// record appends one event of the supervisor's. Of a session's start it also says
-// what the hooks decided.
+// record appends one event of the supervisor's. Of a session's start, and of that of a
+// further command, it also says what the hooks decided.
 func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 	var ev audit.Event
 	switch m.Kind {
@@ -170,6 +170,8 @@ func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 		ev = &audit.Limit{}
 	case audit.TypeControl:
 		ev = &audit.Control{}
+	case audit.TypeExec:
+		ev = &audit.Exec{}
 	case audit.TypePublish:
 		ev = &audit.Publish{}
 	case audit.TypeRenewal:
@@ -188,6 +190,9 @@ func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 			e.supervised.attest(start)
 		}
 		*decided = e.starts(start)
+	}
+	if further, ok := ev.(*audit.Exec); ok && further.Action == "start" {
+		*decided = e.further(further)
 	}
 	if err := e.writer.Append(ev); err != nil {
 		return err

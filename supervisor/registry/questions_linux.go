@@ -8,8 +8,6 @@ import (
 	"os/user"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/penstock/penstock/policy/ask"
 )
 
@@ -69,7 +67,7 @@ func askedFor(c *net.UnixConn, uid int, r *request, s *Status, control Control) 
 		return answer{Error: "malformed request"}
 	}
 	if err := near(c); err != nil {
-		return answer{Error: err.Error()}
+		return answer{Error: "an answer is not taken " + err.Error() + ": run penstock approve where the session was started"}
 	}
 	r.Answer.By = who(uid)
 	if err := control.Answer(r.Answer); err != nil {
@@ -79,28 +77,21 @@ func askedFor(c *net.UnixConn, uid int, r *request, s *Status, control Control) 
 }
 
 // near refuses a caller in other namespaces than the session's own: nothing that
-// runs in a pen may answer what it asked, whatever socket it was given.
+// runs in a pen may answer what it asked, or start something in another, whatever
+// socket it was given.
 func near(c *net.UnixConn) error {
-	raw, err := c.SyscallConn()
+	cred, err := peer(c)
 	if err != nil {
 		return err
-	}
-	var cred *unix.Ucred
-	var cerr error
-	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if cerr != nil {
-		return cerr
 	}
 	for _, ns := range []string{"user", "net", "pid"} {
 		ours, err := os.Readlink("/proc/self/ns/" + ns)
 		if err != nil {
-			return errors.New("an answer is not taken: where it comes from can't be told")
+			return errors.New("from a place that can't be told")
 		}
 		theirs, err := os.Readlink("/proc/" + strconv.Itoa(int(cred.Pid)) + "/ns/" + ns)
 		if err != nil || theirs != ours {
-			return errors.New("an answer is not taken from another container or pen: run penstock approve where the session was started")
+			return errors.New("from another container or pen")
 		}
 	}
 	return nil

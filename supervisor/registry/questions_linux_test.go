@@ -24,6 +24,7 @@ func asks(t *testing.T, id string) (Status, chan ask.Answer) {
 		Live:      func(s *Status) { s.Questions = 1 },
 		Questions: func() []ask.Question { return []ask.Question{q} },
 		Answer:    func(a *ask.Answer) error { answers <- *a; return nil },
+		Exec:      func(int) (func(*net.UnixConn), error) { return func(c *net.UnixConn) { c.Close() }, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +60,8 @@ func TestQuestionsAndAnswer(t *testing.T) {
 }
 
 // TestAnswerFromElsewhere: whoever runs in other namespaces than the session, as
-// all of a pen does, can't answer, not even over a socket that he was given.
+// all of a pen does, can't answer, nor start a command, not even over a socket that he
+// was given.
 func TestAnswerFromElsewhere(t *testing.T) {
 	if who := os.Getenv("PENSTOCK_TEST_ANSWER"); who != "" {
 		// In a user namespace of its own, but still in the host's network.
@@ -72,6 +74,16 @@ func TestAnswerFromElsewhere(t *testing.T) {
 		c.Write(append(b, '\n'))
 		line, err := readLine(c, maxAnswer)
 		if err != nil || !strings.Contains(string(line), "an answer is not taken") && !strings.Contains(string(line), "another user") {
+			t.Errorf("%s, %v", line, err)
+		}
+		d, err := net.Dial("unix", who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		d.Write([]byte(`{"op":"exec"}` + "\n"))
+		line, err = readLine(d, maxAnswer)
+		if err != nil || !strings.Contains(string(line), "a command is not taken from another container or pen") && !strings.Contains(string(line), "another user") {
 			t.Errorf("%s, %v", line, err)
 		}
 		return

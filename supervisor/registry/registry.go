@@ -1,17 +1,18 @@
 // Package registry lets a user list, freeze and end the sessions that are running
-// on this machine.
+// on this machine, and ask for a further command in one.
 //
 // Each session listens on an abstract unix socket, so that it is listed exactly
 // as long as its supervisor lives and a SIGKILL leaves nothing behind. Abstract
 // sockets belong to a network namespace: a tool in a pen, which has another,
 // can neither see nor reach one, and so can't answer its own questions. The hazard
 // is another user of the machine: peer credentials are checked on both ends, and a
-// name that somebody else has taken is an error; an answer is taken only from the
-// session's own namespaces, in which nothing of a pen is. What a session says of itself is its user's word, and escaped
+// name that somebody else has taken is an error; an answer, or a further command, is
+// taken only from the session's own namespaces, in which nothing of a pen is. What a session says of itself is its user's word, and escaped
 // where root looks at it. Only supervisor and cmd import it.
 package registry
 
 import (
+	"net"
 	"time"
 
 	"github.com/penstock/penstock/policy/ask"
@@ -56,11 +57,15 @@ type Control struct {
 	// asked.
 	Questions func() []ask.Question
 	Answer    func(*ask.Answer) error
+	// Exec returns who goes on with a caller that wants to start a further command,
+	// and closes the connection; or why there is none. pid is the caller's process. nil:
+	// there never is anybody.
+	Exec func(pid int) (func(*net.UnixConn), error)
 }
 
 // request is one line of JSON; the answer is one line of JSON too.
 type request struct {
-	Op     string      `json:"op"`               // status | kill | freeze | resume | questions | answer
+	Op     string      `json:"op"`               // status | kill | freeze | resume | questions | answer | exec
 	Answer *ask.Answer `json:"answer,omitempty"` // whose By is the session's to say
 }
 

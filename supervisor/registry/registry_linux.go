@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,8 @@ const freezing = 15 * time.Second
 
 func prefix(uid int) string { return "@penstock/" + strconv.Itoa(uid) + "/" }
 
-// ending bounds how long Kill waits for a session's end.
-const ending = 20 * time.Second
+// endTime bounds how long Kill waits for a session's end.
+const endTime = 20 * time.Second
 
 // waitersMax bounds the callers that may wait for one session's end.
 const waitersMax = 64
@@ -36,6 +37,7 @@ type Entry struct {
 	l       *net.UnixListener
 	done    chan struct{}
 	waiters []*net.UnixConn // who asked for the end, and waits for it; serve's until done
+	told    sync.Once
 }
 
 // Register lists the session until Close.
@@ -50,14 +52,15 @@ func Register(s Status, control Control) (*Entry, error) {
 }
 
 // Close removes the session from the registry, and tells those who asked for its
-// end that it has ended. It may be called twice.
+// end that it has ended. It may be called twice, and at once.
 func (e *Entry) Close() error {
 	err := e.l.Close()
 	<-e.done
-	for _, c := range e.waiters {
-		c.Close()
-	}
-	e.waiters = nil
+	e.told.Do(func() {
+		for _, c := range e.waiters {
+			c.Close()
+		}
+	})
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -72,20 +75,31 @@ func (e *Entry) serve(s Status, control Control) {
 		if err != nil {
 			return
 		}
-		if !e.answer(c, s, control) {
+		switch e.answer(c, s, control) {
+		case done:
 			c.Close()
-			continue
-		}
-		e.waiters = append(e.waiters, c)
-		if !killed {
-			killed = true
-			control.Kill()
+		case taken: // somebody else's now
+		case ending:
+			e.waiters = append(e.waiters, c)
+			if !killed {
+				killed = true
+				control.Kill()
+			}
 		}
 	}
 }
 
-// answer handles one caller and tells whether it asked for the session's end.
-func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
+// What becomes of a caller's connection.
+type outcome uint8
+
+const (
+	done   outcome = iota // it is answered
+	taken                 // it is a conversation of its own now
+	ending                // it waits for the session's end
+)
+
+// answer handles one caller.
+func (e *Entry) answer(c *net.UnixConn, s Status, control Control) outcome {
 	c.SetDeadline(time.Now().Add(patience))
 	reply := func(a answer) {
 		b, _ := json.Marshal(a)
@@ -94,17 +108,28 @@ func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 	uid, err := peerUID(c)
 	if err != nil || uid != s.UID && uid != 0 {
 		reply(answer{Error: "this session belongs to another user"})
-		return false
+		return done
 	}
 	line, err := readLine(c, maxRequest)
 	var r request
 	if err != nil || json.Unmarshal(line, &r) != nil {
 		reply(answer{Error: "malformed request"})
-		return false
+		return done
 	}
 	if r.Op == "questions" || r.Op == "answer" {
 		reply(askedFor(c, uid, &r, &s, control))
-		return false
+		return done
+	}
+	if r.Op == "exec" {
+		serve, err := further(c, uid, &s, control)
+		if err != nil {
+			reply(answer{Error: err.Error()})
+			return done
+		}
+		reply(answer{Status: &s})
+		c.SetDeadline(time.Time{})
+		go serve(c)
+		return taken
 	}
 	if control.Live != nil {
 		control.Live(&s)
@@ -120,7 +145,7 @@ func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 		}
 		if err != nil {
 			reply(answer{Error: err.Error()})
-			return false
+			return done
 		}
 		s.State = Running
 		if r.Op == "freeze" {
@@ -130,14 +155,14 @@ func (e *Entry) answer(c *net.UnixConn, s Status, control Control) (kill bool) {
 	case "kill":
 		if len(e.waiters) == waitersMax {
 			reply(answer{Error: "it has been told to end, and too many wait for that"})
-			return false
+			return done
 		}
 		reply(answer{Status: &s})
-		return true
+		return ending
 	default:
 		reply(answer{Error: "unknown request"})
 	}
-	return false
+	return done
 }
 
 // List returns the caller's running sessions, or everybody's for root, oldest
@@ -230,12 +255,17 @@ func query(name, op string, within time.Duration) (*Status, error) {
 // running session.
 func exchange(name string, r *request, within time.Duration) (*answer, error) {
 	a, err := converse(name, r, within)
+	return a, orGone(name, err)
+}
+
+// orGone says of an error that there was nobody that no session has the name.
+func orGone(name string, err error) error {
 	for _, gone := range []error{unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF} {
 		if errors.Is(err, gone) {
-			return nil, &NoSessionError{Session: name[strings.LastIndexByte(name, '/')+1:]}
+			return &NoSessionError{Session: name[strings.LastIndexByte(name, '/')+1:]}
 		}
 	}
-	return a, err
+	return err
 }
 
 func converse(name string, r *request, within time.Duration) (*answer, error) {
@@ -244,6 +274,11 @@ func converse(name string, r *request, within time.Duration) (*answer, error) {
 		return nil, fmt.Errorf("ask session: %w", err)
 	}
 	defer c.Close()
+	return put(c, name, r, within)
+}
+
+// put asks one thing over c.
+func put(c *net.UnixConn, name string, r *request, within time.Duration) (*answer, error) {
 	c.SetDeadline(time.Now().Add(within))
 	// The name says whose session it is; the kernel says who answers.
 	want, err := strconv.Atoi(strings.Split(name, "/")[1])
@@ -270,9 +305,9 @@ func converse(name string, r *request, within time.Duration) (*answer, error) {
 	}
 	if r.Op == "kill" {
 		// The end of the connection is the session's.
-		c.SetDeadline(time.Now().Add(ending))
+		c.SetDeadline(time.Now().Add(endTime))
 		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, fmt.Errorf("the session was told to end, and has not within %s", ending)
+			return nil, fmt.Errorf("the session was told to end, and has not within %s", endTime)
 		}
 	}
 	// What it says of itself is for show; whose it is, and which, is not its to say.
@@ -315,17 +350,23 @@ func names() ([]string, error) {
 }
 
 func peerUID(c *net.UnixConn) (int, error) {
-	raw, err := c.SyscallConn()
+	cred, err := peer(c)
 	if err != nil {
 		return -1, err
+	}
+	return int(cred.Uid), nil
+}
+
+// peer is who the kernel says is at the other end.
+func peer(c *net.UnixConn) (*unix.Ucred, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var cerr error
 	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return -1, err
+		return nil, err
 	}
-	if cerr != nil {
-		return -1, cerr
-	}
-	return int(cred.Uid), nil
+	return cred, cerr
 }

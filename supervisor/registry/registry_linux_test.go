@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -101,6 +102,51 @@ func TestLiveAndFreeze(t *testing.T) {
 	other := register(t, named("cold"), func() {})
 	if _, err := Freeze(other.Session, true); err == nil {
 		t.Error("a session that can't be frozen was")
+	}
+}
+
+// TestExec: who takes further commands goes on with the connection, and nobody waits
+// for that; who does not says why.
+func TestExec(t *testing.T) {
+	name := named("exec")
+	var open atomic.Bool
+	taken := make(chan *net.UnixConn, 1)
+	e, err := Register(Status{Session: name, UID: os.Getuid()}, Control{Exec: func(int) (func(*net.UnixConn), error) {
+		if !open.Load() {
+			return nil, errors.New("not now")
+		}
+		return func(c *net.UnixConn) { taken <- c }, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, _, err := Exec(name); err == nil || !strings.Contains(err.Error(), "not now") {
+		t.Error(err)
+	}
+	open.Store(true)
+	c, s, err := Exec(name)
+	if err != nil || s.Session != name {
+		t.Fatal(s, err)
+	}
+	defer c.Close()
+	theirs := <-taken
+	defer theirs.Close()
+	if _, err := List(); err != nil {
+		t.Error(err)
+	}
+	c.Write([]byte("x"))
+	theirs.SetDeadline(time.Now().Add(time.Minute))
+	if n, err := theirs.Read(make([]byte, 2)); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	other := register(t, named("noexec"), func() {})
+	if _, _, err := Exec(other.Session); err == nil || !strings.Contains(err.Error(), "takes no further command") {
+		t.Error(err)
+	}
+	var none *NoSessionError
+	if _, _, err := Exec(named("nosuch")); !errors.As(err, &none) {
+		t.Error(err)
 	}
 }
 
