@@ -15,6 +15,7 @@ import (
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/wasm"
 	"github.com/penstock/penstock/supervisor/config"
+	"github.com/penstock/penstock/supervisor/doctor"
 )
 
 // backends are the tiers that this build has, the one that auto chooses first.
@@ -56,6 +57,19 @@ func newMachine(pen sandbox.Backend, self string) (sandbox.Backend, error) {
 	return microvm.New(pen, microvm.Options{
 		Self: self, Cache: config.DefaultPaths(host).Cache, Filter: filter, Relay: []uint16{netns.DNSPort, netns.ExplicitPort},
 	})
+}
+
+// trials are of what is no tier yet.
+func trials() []doctor.Trial {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	host, err := thisHost()
+	if err != nil {
+		return nil
+	}
+	return []doctor.Trial{microvm.NewFirecracker(microvm.Options{Self: self, Cache: config.DefaultPaths(host).Cache})}
 }
 
 // missing is a tier whose program is not there: whoever asks for it, or for

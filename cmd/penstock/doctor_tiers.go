@@ -26,6 +26,9 @@ made of.
 
 What a command without a sandbox has (--sandbox none) is printed beside them, and is no tier.
 
+Firecracker, in which no session runs yet, is tried: where it and KVM are, it boots a
+machine that has nothing to do. What is missing is said, and what to do about it.
+
 The exit code is 1 if no tier can run.`,
 		Example: `  penstock doctor tiers
   penstock doctor tiers --json`,
@@ -35,7 +38,7 @@ The exit code is 1 if no tier can run.`,
 			if err != nil {
 				return err
 			}
-			tiers, err := doctor.Tiers(cmd.Context(), doctor.Options{Host: host, Backends: append(backends(), none.Backend{})})
+			tiers, err := doctor.Tiers(cmd.Context(), doctor.Options{Host: host, Backends: append(backends(), none.Backend{}), Trials: trials()})
 			if err != nil {
 				return err
 			}

@@ -5,7 +5,8 @@
 // In the pen it is one process beside QEMU's: it makes the machine's network (package
 // stack), passes on the command's streams, signals and exit code (package wire), and
 // ends QEMU when the command has ended. Outside of the pen it makes the image that a
-// machine boots (package image), before there is a machine.
+// machine boots (package image), before there is a machine, and tries whether one boots: in
+// QEMU, or in Firecracker (package firecracker), in which no command runs yet.
 //
 // # Hazards
 //
@@ -61,8 +62,12 @@ func run(args []string) int {
 		switch {
 		case err != nil:
 			return broken(err)
+		case args[0] == roleTry && m.fire != "":
+			return trial(m)
 		case args[0] == roleTry:
 			return try(m)
+		case m.fire != "":
+			return broken(errors.New("no command runs in a machine of Firecracker's"))
 		case m.root == "" || len(m.argv) == 0:
 			return broken(errors.New("no root or no command"))
 		}
@@ -90,6 +95,8 @@ func broken(err error) int {
 // machine is what the command sees, and what it runs on.
 type machine struct {
 	qemu    string // path of the program
+	fire    string // Firecracker's, for a trial of it in QEMU's place
+	jailer  string // its jailer's; "": it runs as this user
 	image   string // directory with what it boots
 	root    string // directory that is the command's root
 	accel   string // tcg or kvm
@@ -111,6 +118,8 @@ func parse(args []string) (*machine, error) {
 	m := &machine{}
 	f := flag.NewFlagSet("penstock-microvm", flag.ContinueOnError)
 	f.StringVar(&m.qemu, "qemu", "", "QEMU's path")
+	f.StringVar(&m.fire, "firecracker", "", "Firecracker's path, in place of QEMU's, to try only")
+	f.StringVar(&m.jailer, "jailer", "", "path of Firecracker's jailer")
 	f.StringVar(&m.image, "image", "", "directory with what it boots")
 	f.StringVar(&m.root, "root", "", "directory that is the command's root")
 	f.StringVar(&m.accel, "accel", "tcg", "tcg or kvm")
@@ -129,8 +138,11 @@ func parse(args []string) (*machine, error) {
 		return nil, err
 	}
 	m.argv = f.Args()
-	if m.qemu == "" || m.image == "" {
+	if (m.qemu == "") == (m.fire == "") || m.image == "" {
 		return nil, errors.New("no QEMU or no image")
+	}
+	if m.fire == "" && m.jailer != "" {
+		return nil, errors.New("a jailer without Firecracker")
 	}
 	return m, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,13 +48,14 @@ func arguments(m *machine) []string {
 	}
 }
 
-// vm is QEMU, running.
+// vm is a machine's monitor, running.
 type vm struct {
+	name    string // of the program, for people
 	cmd     *exec.Cmd
 	port    *os.File // the serial port
 	link    *os.File // the network
 	console tail     // what the kernel said
-	errors  tail     // what QEMU said
+	errors  tail     // what the monitor said
 	done    chan struct{}
 	err     error // after done
 }
@@ -63,7 +63,7 @@ type vm struct {
 // start starts QEMU in a session of its own: what the terminal's keys send is for the
 // command.
 func start(m *machine) (*vm, error) {
-	v := &vm{done: make(chan struct{})}
+	v := &vm{name: "QEMU", done: make(chan struct{})}
 	port, inner, err := pair()
 	if err != nil {
 		return nil, err
@@ -92,17 +92,24 @@ func start(m *machine) (*vm, error) {
 		link.Close()
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
-	go func() {
-		defer close(v.done)
-		v.err = v.cmd.Wait()
-	}()
+	go v.wait()
 	return v, nil
 }
 
-// close ends the machine, whatever it does.
-func (v *vm) close() {
+func (v *vm) wait() {
+	defer close(v.done)
+	v.err = v.cmd.Wait()
+}
+
+// end ends the monitor, whatever it does.
+func (v *vm) end() {
 	v.cmd.Process.Kill() //nolint:errcheck // it has ended
 	<-v.done
+}
+
+// close ends the machine.
+func (v *vm) close() {
+	v.end()
 	v.port.Close()
 	v.link.Close()
 }
@@ -155,10 +162,10 @@ func (v *vm) why() error {
 		return fmt.Errorf("it said %s", console)
 	}
 	if text := v.errors.last(3); text != `""` {
-		return fmt.Errorf("QEMU ended (%v): %s", v.err, text)
+		return fmt.Errorf("%s ended (%v): %s", v.name, v.err, text)
 	}
 	if strings.Contains(console, "Kernel panic") || v.err == nil {
 		return fmt.Errorf("its kernel ended: %s", console)
 	}
-	return errors.New("QEMU ended: " + v.err.Error())
+	return fmt.Errorf("%s ended: %w", v.name, v.err)
 }

@@ -48,8 +48,8 @@ func (h *host) emulator() (string, error) {
 // kernel is one of the host's, with its modules.
 type kernel struct{ file, modules string }
 
-// kernel finds the newest one that can be read and has what a machine needs.
-func (h *host) kernel() (*kernel, error) {
+// kernel finds the newest one that can be read and has the drivers that a machine needs.
+func (h *host) kernel(drivers ...string) (*kernel, error) {
 	var found []string
 	for _, pattern := range h.kernels {
 		list, err := filepath.Glob(pattern)
@@ -61,7 +61,7 @@ func (h *host) kernel() (*kernel, error) {
 	slices.SortStableFunc(found, func(a, b string) int { return newer(release(b), release(a)) })
 	why := "there is none"
 	for _, file := range found {
-		k, reason := h.suits(file)
+		k, reason := h.suits(file, drivers)
 		if k != nil {
 			return k, nil
 		}
@@ -69,12 +69,12 @@ func (h *host) kernel() (*kernel, error) {
 			why = file + " " + reason
 		}
 	}
-	return nil, companionOf().Refuse("install one with modules for 9p and virtio, readable for you: apt install linux-image-amd64",
+	return nil, companionOf().Refuse("install one with modules for virtio, 9p and vsock, readable for you: apt install linux-image-amd64",
 		"no kernel for a machine in %s: %s", strings.Join(h.kernels, ", "), why)
 }
 
 // suits says why a kernel can't be a machine's.
-func (h *host) suits(file string) (*kernel, string) {
+func (h *host) suits(file string, drivers []string) (*kernel, string) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, "can't be read: " + cause(err)
@@ -90,9 +90,9 @@ func (h *host) suits(file string) (*kernel, string) {
 		if err != nil {
 			continue
 		}
-		for _, m := range []string{"/9p.", "/9pnet_virtio.", "/virtio_net.", "/virtio_console.", "/virtio_pci."} {
-			if !strings.Contains(string(list), m) && !strings.Contains(string(built), m) {
-				return nil, "has no module " + strings.Trim(m, "/.")
+		for _, d := range drivers {
+			if m := "/" + d + "."; !strings.Contains(string(list), m) && !strings.Contains(string(built), m) {
+				return nil, "has no module " + d
 			}
 		}
 		return &kernel{file, dir}, ""

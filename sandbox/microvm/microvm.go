@@ -105,7 +105,7 @@ func (b *Backend) find(ctx context.Context) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := b.host.kernel()
+	k, err := b.host.kernel("9p", "9pnet_virtio", "virtio_net", "virtio_console", "virtio_pci")
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +134,7 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	cmd := exec.CommandContext(ctx, b.program, "try", "-qemu="+p.qemu, "-image="+p.image, "-memory="+strconv.Itoa(leastMemory))
 	cmd.Env = []string{}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		why := strings.TrimPrefix(strings.TrimSpace(string(out)), "penstock: tier microvm: ")
-		if first, _, _ := strings.Cut(why, "\n"); first != "" {
-			err = fmt.Errorf("%w: %s", err, strconv.QuoteToGraphic(first))
-		}
-		return nil, companionOf().Refuse("try it by hand: "+strings.Join(cmd.Args, " "), "boot a machine: %w", err)
+		return nil, companionOf().Refuse("try it by hand: "+strings.Join(cmd.Args, " "), "boot a machine: %w", because(err, string(out)))
 	}
 	return over(caps), nil
 }

@@ -37,6 +37,8 @@ type Finding struct {
 type Options struct {
 	Host     *config.Host
 	Backends []sandbox.Backend
+	// Trials are of what is to be a tier, and can be tried already; Tiers makes them.
+	Trials []Trial
 	// Socket is where the privileged supervisor listens, if not at the usual place.
 	Socket string
 	// Clients leaves out the probes of installed clients when false.

@@ -22,7 +22,16 @@ type Tier struct {
 	Fix          string               `json:"fix,omitempty"`
 }
 
-// Tiers runs a session of each tier and returns what was enforced in it.
+// Trial is of a tier in which no session runs yet: whether what it will be made of works
+// here.
+type Trial interface {
+	Name() string
+	// Try returns what worked, or why it does not.
+	Try(context.Context) (string, error)
+}
+
+// Tiers runs a session of each tier and returns what was enforced in it. Of a trial
+// it returns an error in any case, as nothing was.
 func Tiers(ctx context.Context, o Options) ([]Tier, error) {
 	dir, err := os.MkdirTemp("", "penstock-doctor-")
 	if err != nil {
@@ -46,6 +55,13 @@ func Tiers(ctx context.Context, o Options) ([]Tier, error) {
 			t.Error, t.Fix = oneLine(err.Error()), oneLine(hint(err))
 		}
 		out = append(out, t)
+	}
+	for _, trial := range o.Trials {
+		said, err := trial.Try(ctx)
+		if err == nil {
+			err = fmt.Errorf("no session runs in it yet, though this works here: %s", said)
+		}
+		out = append(out, Tier{Name: trial.Name(), Error: oneLine(err.Error()), Fix: oneLine(hint(err))})
 	}
 	return out, nil
 }

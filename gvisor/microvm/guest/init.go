@@ -53,6 +53,23 @@ func run() error {
 	if err := prepare(); err != nil {
 		return err
 	}
+	arguments, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("read the kernel's arguments: %w", err)
+	}
+	vsock, err := vsockPort(string(arguments))
+	if err != nil {
+		return err
+	}
+	if vsock != 0 {
+		if err := loadAll(VsockOrder); err != nil {
+			return err
+		}
+		return tryVsock(vsock)
+	}
+	if err := loadAll(Order); err != nil {
+		return err
+	}
 	port, err := openPort()
 	if err != nil {
 		return err
@@ -87,7 +104,12 @@ func prepare() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	names, err := os.ReadFile(Order)
+	return nil
+}
+
+// loadAll loads the modules of a list, in its order.
+func loadAll(list string) error {
+	names, err := os.ReadFile(list)
 	if err != nil {
 		return fmt.Errorf("read what modules there are: %w", err)
 	}

@@ -12,8 +12,12 @@ package image
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/penstock/penstock/gvisor/microvm/guest"
 )
 
 // The files of an image.
@@ -33,10 +37,13 @@ func Make(dir, kernel, modules, program string) error {
 	if err != nil {
 		return fmt.Errorf("read the guest's program: %w", err)
 	}
-	order, files, err := Collect(modules)
+	order, files, err := Collect(modules, Drivers())
 	if err != nil {
 		return err
 	}
+	// Without them the machine is QEMU's only.
+	vsock, more, missing := Collect(modules, VsockDrivers())
+	maps.Copy(files, more)
 	var b bytes.Buffer
 	a := archive{w: &b}
 	for _, d := range []string{"dev", "proc", "sys", "root", "modules"} {
@@ -44,12 +51,13 @@ func Make(dir, kernel, modules, program string) error {
 	}
 	a.device("dev/console", 5, 1)
 	a.device("dev/null", 1, 3)
-	var list bytes.Buffer
-	for _, name := range order {
-		fmt.Fprintf(&list, "%s\n", name)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		a.file("modules/"+name, 0o644, files[name])
 	}
-	a.file("modules/order", 0o644, list.Bytes())
+	a.file(guest.Order[1:], 0o644, list(order))
+	if missing == nil {
+		a.file(guest.VsockOrder[1:], 0o644, list(vsock))
+	}
 	a.file("init", 0o755, self)
 	a.close()
 
@@ -70,4 +78,12 @@ func Make(dir, kernel, modules, program string) error {
 		return fmt.Errorf("write the image: %w", err)
 	}
 	return nil
+}
+
+func list(names []string) []byte {
+	var b bytes.Buffer
+	for _, name := range names {
+		fmt.Fprintf(&b, "%s\n", name)
+	}
+	return b.Bytes()
 }

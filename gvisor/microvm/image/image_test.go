@@ -37,22 +37,24 @@ func TestMake(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(b, []byte("\x7fELF")) {
 		t.Errorf("the kernel is not extracted: %v", err)
 	}
-	order, files, err := Collect(modules)
-	if err != nil {
-		t.Fatal(err)
-	}
-	loaded := map[string]bool{}
-	for _, name := range order {
-		needs, err := depends(files[name])
-		if err != nil {
-			t.Error(err)
+	for _, drivers := range [][]string{Drivers(), VsockDrivers()} {
+		order, files, err := Collect(modules, drivers)
+		if err != nil || len(order) == 0 {
+			t.Fatal(order, err)
 		}
-		for _, n := range needs {
-			if !loaded[n+".ko"] && files[n+".ko"] != nil {
-				t.Errorf("%s is loaded before %s", name, n)
+		loaded := map[string]bool{}
+		for _, name := range order {
+			needs, err := depends(files[name])
+			if err != nil {
+				t.Error(err)
 			}
+			for _, n := range needs {
+				if !loaded[n+".ko"] && files[n+".ko"] != nil {
+					t.Errorf("%s is loaded before %s", name, n)
+				}
+			}
+			loaded[name] = true
 		}
-		loaded[name] = true
 	}
 	cmd := exec.Command("cpio", "-t", "--quiet")
 	if _, err := exec.LookPath("cpio"); err != nil {
@@ -65,7 +67,7 @@ func TestMake(t *testing.T) {
 	defer f.Close()
 	cmd.Stdin = f
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "\ninit\n") || !strings.Contains(string(out), "modules/9p.ko\n") {
+	if err != nil || !strings.Contains(string(out), "\ninit\n") || !strings.Contains(string(out), "modules/9p.ko\n") || !strings.Contains(string(out), "modules/order-vsock\n") {
 		t.Errorf("%v: %s", err, out)
 	}
 	left, err := os.ReadDir(filepath.Dir(dir))

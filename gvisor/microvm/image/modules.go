@@ -15,17 +15,20 @@ import (
 	"github.com/xi2/xz"
 )
 
-// wanted are the drivers of the machine's devices; what they need comes with them.
-func wanted() []string {
+// Drivers are those of the devices of QEMU's machine; what they need comes with them.
+func Drivers() []string {
 	return []string{"virtio_pci", "virtio_console", "9pnet_virtio", "9p", "virtio_net"}
 }
+
+// VsockDrivers are those of the devices of Firecracker's.
+func VsockDrivers() []string { return []string{"virtio_mmio", "vmw_vsock_virtio_transport"} }
 
 // maxModule bounds a module that was decompressed.
 const maxModule = 32 << 20
 
-// Collect returns the modules of a kernel that a machine needs, by their files' names,
+// Collect returns the modules of a kernel that drivers are made of, by their files' names,
 // and the order in which they can be loaded. What the kernel has built in is left out.
-func Collect(dir string) (order []string, files map[string][]byte, err error) {
+func Collect(dir string, drivers []string) (order []string, files map[string][]byte, err error) {
 	paths, err := names(filepath.Join(dir, "modules.order"))
 	if err != nil {
 		return nil, nil, err
@@ -35,7 +38,7 @@ func Collect(dir string) (order []string, files map[string][]byte, err error) {
 		return nil, nil, err
 	}
 	c := &collection{dir: dir, paths: paths, built: built, files: map[string][]byte{}}
-	for _, name := range wanted() {
+	for _, name := range drivers {
 		if err := c.add(name, 0); err != nil {
 			return nil, nil, err
 		}
