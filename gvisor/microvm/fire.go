@@ -109,7 +109,13 @@ type fire struct {
 // kindle starts Firecracker, in a jail where there is a jailer.
 func kindle(m *machine) (f *fire, err error) {
 	f = &fire{vm: &vm{name: "Firecracker", done: make(chan struct{})}, id: "penstock-" + rand.Text()[:12]}
-	if f.dir, err = os.MkdirTemp("", "penstock-fire-"); err != nil {
+	above := os.TempDir()
+	if m.jailer != "" {
+		if above, err = firecracker.Ground(os.TempDir(), "/var/tmp", "/srv"); err != nil {
+			return nil, err
+		}
+	}
+	if f.dir, err = os.MkdirTemp(above, "penstock-fire-"); err != nil {
 		return nil, fmt.Errorf("make Firecracker's directory: %w", err)
 	}
 	dir := f.dir
@@ -196,9 +202,10 @@ func (f *fire) boot(ctx context.Context, m *machine) (version string, err error)
 	return i.Version, nil
 }
 
-// bootArguments are the guest's kernel's.
+// bootArguments are the guest's kernel's. Firecracker takes the keyboard's reset for the
+// machine's end, and has no PCI unless asked for it.
 func bootArguments() string {
-	return "console=ttyS0 quiet panic=-1 reboot=t random.trust_cpu=on " + guest.VsockArgument + "=" + strconv.Itoa(guest.VsockPort)
+	return "console=ttyS0 quiet panic=-1 reboot=k pci=off random.trust_cpu=on " + guest.VsockArgument + "=" + strconv.Itoa(guest.VsockPort)
 }
 
 // newEnough says why a version of Firecracker can't boot a machine here.

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // answers is a client of a server that reads a request's head and body, and says text.
@@ -207,6 +209,33 @@ func TestJail(t *testing.T) {
 		} else if err := bad.Make("/dev/null", "/dev/null"); err == nil {
 			t.Errorf("%s was made", name)
 		}
+	}
+}
+
+// TestGround: where no device is one, or no program, there is no jail.
+func TestGround(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root mounts")
+	}
+	mounted := func(flags uintptr) string {
+		t.Helper()
+		dir := t.TempDir()
+		if err := unix.Mount("jail", dir, "tmpfs", flags, "size=64k"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir
+	}
+	devices, programs, good := mounted(unix.MS_NODEV), mounted(unix.MS_NOEXEC), mounted(unix.MS_NOSUID)
+	if got, err := Ground(devices, programs, "/nonexistent", good); got != good || err != nil {
+		t.Errorf("%q %v", got, err)
+	}
+	if got, err := Ground(devices, "/nonexistent"); err == nil || !strings.Contains(err.Error(), "none of "+devices+", /nonexistent is") {
+		t.Errorf("%q %v", got, err)
 	}
 }
 

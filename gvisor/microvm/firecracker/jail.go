@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Jail is where and how Firecracker's jailer holds it: in a root of its own below Base,
@@ -83,6 +85,18 @@ func (j *Jail) Place() Place {
 		Kernel: "/kernel", Initial: "/initrd",
 		Vsock: "/" + jailVsock, Stream: filepath.Join(j.Root(), jailVsock),
 	}
+}
+
+// Ground returns the first of some directories in which jails can be: on a file system that
+// has devices, as the jail's /dev/kvm is made there, and programs, as Firecracker is copied there.
+func Ground(dirs ...string) (string, error) {
+	for _, dir := range dirs {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err == nil && st.Flags&(unix.ST_NODEV|unix.ST_NOEXEC) == 0 {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("there is no place for a jail: none of %s is on a file system with devices and programs (mounted without nodev and noexec)", strings.Join(dirs, ", "))
 }
 
 // Make makes the jail's root with the kernel and the initial file system. What an error

@@ -63,6 +63,12 @@ func jail(args []string) error {
 			return err
 		}
 	}
+	if err := syscall.Mknod(kvm, syscall.S_IFCHR|0o600, 10<<8|232); err != nil {
+		return fmt.Errorf("make %s: %w", kvm, err)
+	}
+	if err := os.Chown(kvm, uid, gid); err != nil {
+		return err
+	}
 	if err := syscall.Setgroups(nil); err != nil {
 		return fmt.Errorf("leave the groups: %w", err)
 	}
@@ -75,6 +81,8 @@ func jail(args []string) error {
 	argv := append([]string{"/" + name, "--id=" + o["id"], "--start-time-us=1", "--start-time-cpu-us=1"}, more...)
 	return syscall.Exec("/"+name, argv, []string{})
 }
+
+const kvm = "/dev/kvm"
 
 func duplicate(from, to string) error {
 	in, err := os.Open(from)

@@ -15,7 +15,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -100,6 +102,12 @@ func run(t trouble, args []string) error {
 		return fmt.Errorf("\x1b[2Jno KVM: %v", syscall.EACCES)
 	case t == deaf:
 		return forever()
+	}
+	// In a jail this is the one that the jailer made, whether there is KVM or not.
+	if f, err := os.OpenFile(kvm, os.O_RDWR, 0); err == nil {
+		f.Close()
+	} else if jailed := o["start-time-us"] != ""; jailed && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+		return fmt.Errorf("error creating the Kvm object: %w", err)
 	}
 	l, err := net.Listen("unix", o["api-sock"])
 	if err != nil {
