@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/config"
@@ -29,6 +30,7 @@ type further struct {
 	id   posture.FileID
 
 	mu    sync.Mutex
+	roots []int  // processes that are in the pen without descending from its first
 	open  bool   // the session's own command runs
 	last  uint64 // number
 	count int
@@ -80,11 +82,33 @@ func (x *further) finish() {
 	x.work.Wait()
 }
 
+// add counts what descends from a process as the pen's.
+func (x *further) add(pid int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.roots = append(x.roots, pid)
+}
+
+func (x *further) remove(pid int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.roots = slices.DeleteFunc(x.roots, func(r int) bool { return r == pid })
+}
+
+// all is the pen's first process and those beside it.
+func (x *further) all(first int) []int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return append([]int{first}, x.roots...)
+}
+
 // takeFurther says who goes on with a caller of penstock exec, whose process is pid.
 func (s *session) takeFurther(pid int) (func(*net.UnixConn), error) {
 	x := &s.further
-	if x.line == nil {
-		return nil, fmt.Errorf("tier %s takes no further command: only a session of the tier gvisor does", s.backend.Name())
+	if _, ok := s.backend.(filtered); !ok && x.line == nil {
+		return nil, fmt.Errorf("tier %s takes no further command: only sessions of the tiers bwrap and gvisor do", s.backend.Name())
+	} else if ok && s.daemon != nil {
+		return nil, errors.New("under the privileged supervisor tier bwrap takes no further command: only sessions of the tier gvisor do, or those that were started with --rootless")
 	}
 	if err := s.takes(); err != nil {
 		return nil, err
@@ -165,7 +189,10 @@ func (s *session) runFurther(c *execctl.Conn, pid int) *execctl.Failed {
 	}
 	began := time.Now()
 	pen, err := s.startFurther(start, files)
-	if err != nil {
+	var not *shim.ExecError
+	if errors.As(err, &not) {
+		return s.notRun(number, &execctl.Failed{Text: not.Error(), Code: not.ExitCode()})
+	} else if err != nil {
 		return s.notRun(number, &execctl.Failed{Text: err.Error(), Code: 125})
 	}
 	defer pen.Close()
@@ -178,15 +205,15 @@ func (s *session) runFurther(c *execctl.Conn, pid int) *execctl.Failed {
 		for {
 			m, err := c.Recv()
 			if err != nil || m.Signal == 0 {
-				pen.Send(&execctl.Message{Signal: int(unix.SIGKILL)}) //nolint:errcheck // it has ended
+				pen.Signal(int(unix.SIGKILL))
 				return
 			}
-			pen.Send(&execctl.Message{Signal: m.Signal}) //nolint:errcheck // it has ended
+			pen.Signal(m.Signal)
 		}
 	}()
 	defer func() { c.Close(); <-heard }()
 	for {
-		m, err := pen.Recv()
+		m, err := pen.Next()
 		if err == nil && m.Ended != nil && m.Ended.Code == killed && s.isOver() {
 			err = io.EOF
 		}
@@ -248,8 +275,28 @@ func (s *session) recordExec(ev *audit.Exec) error {
 	return s.proxy.client.Record(ctx, audit.TypeExec, ev)
 }
 
-// startFurther hands a command to who starts it in the pen.
-func (s *session) startFurther(start *execctl.Start, files [3]*os.File) (*execctl.Conn, error) {
+// conversation is about one command, with who has started it in the pen.
+type conversation interface {
+	Signal(signo int)
+	// Next waits for what is said next; io.EOF is that nobody says anything any more.
+	Next() (*execctl.Message, error)
+	Close() error
+}
+
+// launched is one with the tier's own program.
+type launched struct{ *execctl.Conn }
+
+func (l launched) Next() (*execctl.Message, error) { return l.Recv() }
+
+func (l launched) Signal(signo int) {
+	l.Send(&execctl.Message{Signal: signo}) //nolint:errcheck // it has ended
+}
+
+// startFurther starts a command in the pen.
+func (s *session) startFurther(start *execctl.Start, files [3]*os.File) (conversation, error) {
+	if s.further.line == nil {
+		return s.enterPen(start, files)
+	}
 	c, theirs, err := execctl.Pair()
 	if err != nil {
 		return nil, err
@@ -266,7 +313,7 @@ func (s *session) startFurther(start *execctl.Start, files [3]*os.File) (*execct
 		return nil, fmt.Errorf("start the command in the pen: %w", err)
 	}
 	c.SetDeadline(time.Time{})
-	return c, nil
+	return launched{c}, nil
 }
 
 // keeps says why a variable stays as the session has it, "" if it may be set.

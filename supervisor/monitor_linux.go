@@ -84,7 +84,13 @@ func (m *monitor) pulse() idle.Pulse {
 
 // usage is what the pen's processes use: as its own group counts it, else added up.
 func (m *monitor) usage() (memory, pids uint64, cpu time.Duration) {
-	sum := func() procs.Usage { return procs.Sum(m.s.pen.Process().Pid) }
+	sum := func() (all procs.Usage) {
+		for _, root := range m.s.further.all(m.s.pen.Process().Pid) {
+			u := procs.Sum(root)
+			all.Memory, all.Threads, all.CPU = all.Memory+u.Memory, all.Threads+u.Threads, all.CPU+u.CPU
+		}
+		return all
+	}
 	g := m.s.group
 	if g == nil {
 		u := sum()
@@ -230,17 +236,31 @@ func (m *monitor) freeze(on bool, reason string) error {
 
 // hold stops the pen's processes, or lets them go on, by the best there is.
 func (m *monitor) hold(on bool) error {
-	root := m.s.pen.Process().Pid
 	switch {
 	case m.s.group != nil:
 		return m.s.group.Freeze(on)
 	case m.s.daemon.freezes():
 		return m.s.daemon.freeze(on)
-	case on:
-		return procs.Stop(root)
 	}
-	procs.Continue(root)
-	return nil
+	var failed error
+	for _, root := range m.s.further.all(m.s.pen.Process().Pid) {
+		if on {
+			failed = errors.Join(failed, procs.Stop(root))
+		} else {
+			procs.Continue(root)
+		}
+	}
+	return failed
+}
+
+// running does f if the pen is not frozen, and none freezes it meanwhile.
+func (m *monitor) running(f func() error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.frozen {
+		return errFrozen
+	}
+	return f()
 }
 
 // record writes an event of the supervisor's into the audit.

@@ -76,6 +76,9 @@ type session struct {
 	explicit *explicit
 	owner    uint64 // user namespace that all of a bare command is in, see KillWithin
 	tool     *process
+	// expect is what the tool was compared with, seen what it was.
+	expect *posture.Expectation
+	seen   *posture.Observation
 	// diag and track tell about the pen's connections, until attribute has them.
 	diag, track *os.File
 	janitor     *janitor.Janitor

@@ -47,6 +47,7 @@ func (s *session) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.expect, s.seen = expect, seen
 	// The shim's parent is the pen's first process: its end is that of all in it.
 	if s.janitor != nil {
 		if err := s.janitor.Follow(seen.Parent); err != nil {

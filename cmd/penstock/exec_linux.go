@@ -32,8 +32,9 @@ The exit code, output and signals are the command's own. It ends with the sessio
 session. Penstock's own failures are 125, 126 (the command can't be executed) and
 127 (the command was not found).
 
-Only sessions of the tier gvisor take further commands, and only from the user
-whose they are. A hook about the start of sessions is asked about each.`,
+Sessions of the tiers bwrap and gvisor take further commands, under the privileged
+supervisor those of gvisor, and only from the user whose they are. A hook about the
+start of sessions is asked about each.`,
 		Example: `  penstock exec 20260102-150405-x7k2q -- git status
   penstock exec -- sh                              # in the only session that runs
   penstock exec --env CI=1 --workdir src -- make   # SESSION/src`,
@@ -131,7 +132,7 @@ func onlySession(cmd *cobra.Command, r *running) (string, error) {
 	}
 	switch len(list) {
 	case 0:
-		return "", &hintError{err: errors.New("no session of yours runs"), hint: "penstock run --sandbox gvisor -- COMMAND starts one"}
+		return "", &hintError{err: errors.New("no session of yours runs"), hint: "penstock run -- COMMAND starts one"}
 	case 1:
 		return list[0].Session, nil
 	}

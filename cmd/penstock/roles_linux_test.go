@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/enter"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/janitor"
 )
@@ -22,7 +23,7 @@ func TestRolesAreSmall(t *testing.T) {
 		out, _ := cmd.CombinedOutput() // a role that is started by hand fails
 		return string(out)
 	}
-	for _, args := range [][]string{{netns.Role}, {netns.ConnectorRole}, {sandbox.ShimRole}, {janitor.Role}, {janitor.GroupsRole}} {
+	for _, args := range [][]string{{netns.Role}, {netns.ConnectorRole}, {sandbox.ShimRole}, {janitor.Role}, {janitor.GroupsRole}, {enter.Role}} {
 		out := initialised(args...)
 		if !strings.Contains(out, "init os @") {
 			t.Errorf("%s: no trace:\n%s", args, out)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,17 @@ import (
 	"github.com/penstock/penstock/internal/world"
 )
 
+// execPens calls f for each kind of user with a pen of each tier that takes further
+// commands. Under the privileged supervisor only gvisor does.
+func execPens(t *testing.T, f func(t *testing.T, p *world.Pen)) {
+	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+		t.Run("gvisor", func(t *testing.T) { q := *p; q.T = t; f(t, &q) })
+		if !p.Opts.Supervised {
+			t.Run("bwrap", func(t *testing.T) { q := *p; q.T, q.Flags = t, nil; f(t, &q) })
+		}
+	})
+}
+
 // live is a session that goes on until it is told to end.
 type live struct {
 	p    *world.Pen
@@ -31,9 +43,15 @@ type live struct {
 // hold starts a session that waits for a line, and then ends with 3.
 func hold(t *testing.T, p *world.Pen) *live {
 	t.Helper()
+	return holding(t, p, "sh", "-c", "echo up; read x; exit 3")
+}
+
+// holding does that with another command, which says up first.
+func holding(t *testing.T, p *world.Pen, argv ...string) *live {
+	t.Helper()
 	args := append([]string{world.Penstock(t), "run", "--quiet", "--policy", p.WritePolicy()}, p.Flags...)
 	l := &live{p: p, done: make(chan struct{})}
-	l.cmd = p.W.Command(p.Home, p.Opts, append(args, "--", "sh", "-c", "echo up; read x; exit 3")...)
+	l.cmd = p.W.Command(p.Home, p.Opts, append(append(args, "--"), argv...)...)
 	l.cmd.Stderr = os.Stderr
 	var err error
 	if l.in, err = l.cmd.StdinPipe(); err != nil {
@@ -82,8 +100,8 @@ func (l *live) end(t *testing.T) {
 
 // A further command has what the session's own has, and nothing more; what becomes of
 // it is its own, and in the session's audit.
-func TestGvisorExec(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+func TestExec(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
 		p.W.HTTPS("api.example.com", world.Text("hello\n"))
 		p.W.HTTPS("denied.example.com", http.NotFoundHandler())
 		p.Allow = []string{"{host: api.example.com}"}
@@ -118,7 +136,7 @@ func TestGvisorExec(t *testing.T) {
 		}{
 			{argv: []string{"sh", "-c", "exit 7"}, code: 7},
 			{argv: []string{"sh", "-c", "kill -KILL $$"}, code: 137},
-			{argv: []string{"no-such-program"}, code: 127, err: `execute "no-such-program": command not found`},
+			{argv: []string{"no-such-program"}, code: 127, err: `execute "no-such-program": `},
 			{argv: []string{"/etc/passwd"}, code: 126, err: `execute "/etc/passwd": permission denied`},
 			{argv: []string{"sub/text", "a"}, out: "text a project\n"},
 			{flags: []string{"--workdir", "sub"}, argv: []string{"./text", "b"}, out: "text b sub\n"},
@@ -147,7 +165,7 @@ func TestGvisorExec(t *testing.T) {
 	})
 }
 
-// wantExecRecords looks at the audit of what TestGvisorExec has run.
+// wantExecRecords looks at the audit of what TestExec has run.
 func wantExecRecords(t *testing.T, p *world.Pen, session string) {
 	t.Helper()
 	started, ended, hosts := map[int]string{}, map[string]string{}, ""
@@ -184,7 +202,7 @@ func wantExecRecords(t *testing.T, p *world.Pen, session string) {
 		t.Errorf("flows: %q", hosts)
 	}
 	logs := p.W.Run(p.Home, p.Opts, world.Penstock(t), "logs", session)
-	for _, want := range []string{"exec      #3  start  sh -c 'kill -KILL $$'\n", "exec      #3  end  exit 137  ", "exec      #4  failed  execute \"no-such-program\": command not found\n"} {
+	for _, want := range []string{"exec      #3  start  sh -c 'kill -KILL $$'\n", "exec      #3  end  exit 137  ", "exec      #4  failed  execute \"no-such-program\": "} {
 		if !strings.Contains(logs.Stdout, want) {
 			t.Errorf("no %q in %s", want, logs)
 		}
@@ -193,8 +211,8 @@ func wantExecRecords(t *testing.T, p *world.Pen, session string) {
 
 // Bytes come and go as they are, by pipes and by files, also those of what it leaves
 // behind.
-func TestGvisorExecBytes(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+func TestExecBytes(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
 		s := hold(t, p)
 		data := make([]byte, 3<<20)
 		rand.Read(data)
@@ -237,8 +255,8 @@ func TestGvisorExecBytes(t *testing.T) {
 }
 
 // A further command ends with its session, and with penstock exec.
-func TestGvisorExecEnds(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+func TestExecEnds(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
 		s := hold(t, p)
 		begin := func() (*exec.Cmd, *bufio.Reader, *bytes.Buffer) {
 			cmd := p.W.Command(p.Home, p.Opts, world.Penstock(t), "exec", s.id, "--", "sh", "-c", "trap 'echo term; exit 4' TERM; echo up; while :; do sleep 0.1; done")
@@ -298,9 +316,56 @@ func TestGvisorExecEnds(t *testing.T) {
 	})
 }
 
+// What stops the session stops what was started beside its own command.
+func TestExecFrozen(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
+		s := hold(t, p)
+		cmd := p.W.Command(p.Home, p.Opts, world.Penstock(t), "exec", s.id, "--", "sh", "-c", "echo up; read x; echo got $x; exit 4")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		cmd.Stdout = w
+		if err := world.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		t.Cleanup(func() { cmd.Process.Kill() })
+		lines := bufio.NewReader(out)
+		if line, err := lines.ReadString('\n'); line != "up\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		for _, verb := range []string{"freeze", "resume"} {
+			if r := p.W.Run(p.Home, p.Opts, world.Penstock(t), verb, s.id); r.Code != 0 {
+				t.Fatal(r)
+			}
+			if verb == "freeze" {
+				io.WriteString(in, "later\n")
+				out.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+				if line, err := lines.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("frozen it says %q, %v", line, err)
+				}
+				out.SetReadDeadline(time.Time{})
+			}
+		}
+		if line, err := lines.ReadString('\n'); line != "got later\n" {
+			t.Errorf("%q, %v", line, err)
+		}
+		if cmd.Wait(); cmd.ProcessState.ExitCode() != 4 {
+			t.Error(cmd.ProcessState)
+		}
+		s.end(t)
+	})
+}
+
 // On a terminal it is on one: its size, what is typed, its keys, job control.
-func TestGvisorExecTerminal(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+func TestExecTerminal(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
 		s := hold(t, p)
 		r := onTerminal(t, p, `
 until(b"33 101\r\n")
@@ -337,9 +402,12 @@ func TestExecRefused(t *testing.T) {
 			}
 			s.end(t)
 		}
-		p.Flags = nil
+		p.Flags = []string{"--sandbox", "none", "--no-sandbox-i-know"}
+		if p.Opts.Supervised {
+			p.Flags = nil
+		}
 		s := hold(t, p)
-		if r := s.exec(t, s.id, "true"); r.Code != 125 || !strings.Contains(r.Stderr, "tier bwrap takes no further command") {
+		if r := s.exec(t, s.id, "true"); r.Code != 125 || !strings.Contains(r.Stderr, "takes no further command: only sessions of the tier") {
 			t.Error(r)
 		}
 		s.end(t)
@@ -347,8 +415,8 @@ func TestExecRefused(t *testing.T) {
 }
 
 // A hook that decides which commands sessions may start decides it of each.
-func TestGvisorExecHook(t *testing.T) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+func TestExecHook(t *testing.T) {
+	execPens(t, func(t *testing.T, p *world.Pen) {
 		p.Hooks = []string{`{name: no-git, on: [session_start], cel: 'run.program == "git" ? "deny: not with git" : "next"'}`}
 		s := hold(t, p)
 		if r := s.exec(t, s.id, "git", "status"); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "the command may not start: ") || !strings.Contains(r.Stderr, "not with git") || !strings.Contains(r.Stderr, "policy.yaml") {
@@ -361,6 +429,82 @@ func TestGvisorExecHook(t *testing.T) {
 		logs := p.W.Run(p.Home, p.Opts, world.Penstock(t), "logs", s.id)
 		if !strings.Contains(logs.Stdout, "exec      #1  failed  the command may not start: ") {
 			t.Error(logs)
+		}
+	})
+}
+
+// A tool that watches for what is put into its pen can't look into it, trace it or write
+// to it; that it kills it all is all that comes of it. What cannot be traced is a matter
+// of Landlock, which these pens have.
+func TestExecHostile(t *testing.T) {
+	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+		if p.Opts.Supervised {
+			t.Skip("such a session takes none")
+		}
+		p.Flags = nil
+		python := world.Tool(t, "python3")
+		p.Home.Write(t, "project/watch.py", `
+import ctypes, os, select, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+me, seen, got = os.getpid(), set(), []
+def attempt(pid, what, f):
+    try:
+        if f() == b"": return # of one that has ended there is nothing
+    except (OSError, ValueError): return
+    got.append("%s of %d" % (what, pid))
+def look(pid, name): return lambda: open("/proc/%d/%s" % (pid, name), "rb").read(1)
+def trace(pid):
+    if libc.ptrace(16, pid, None, None) != 0: raise OSError("refused")
+    os.waitpid(pid, 0)
+def read(pid):
+    buf = ctypes.create_string_buffer(8)
+    class iovec(ctypes.Structure): _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+    here, there = iovec(ctypes.cast(buf, ctypes.c_void_p), 8), iovec(0x400000, 8)
+    if libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) < 0:
+        raise OSError("refused")
+old = set(os.listdir("/proc"))
+print("up", flush=True)
+kill = sys.argv[1] == "kill"
+while not select.select([0], [], [], 0)[0]:
+    for name in set(os.listdir("/proc")) - old:
+        if not name.isdigit(): continue
+        pid = int(name)
+        seen.add(pid)
+        if kill:
+            try: os.kill(pid, signal.SIGKILL)
+            except OSError: pass
+            continue
+        for what in "environ", "mem", "maps", "stack", "syscall", "auxv", "io":
+            attempt(pid, what, look(pid, what))
+        for what in "exe", "cwd", "root", "fd/0", "fd/4", "ns/mnt":
+            attempt(pid, what, lambda: os.readlink("/proc/%d/%s" % (pid, what)))
+        attempt(pid, "writing", lambda: open("/proc/%d/mem" % pid, "r+b", buffering=0).write(b"x"))
+        attempt(pid, "ptrace", lambda: trace(pid))
+        attempt(pid, "memory", lambda: read(pid))
+open("report", "w").write("%d seen %s" % (len(seen) > 0, got[:20]))
+sys.exit(3)
+`)
+		for _, how := range []string{"look", "kill"} {
+			s := holding(t, p, python, "watch.py", how)
+			for i := range 20 {
+				r := s.exec(t, s.id, "sh", "-c", "read x </dev/null; echo there")
+				if how == "look" && (r.Stdout != "there\n" || r.Code != 0) {
+					t.Errorf("%d: %s", i, r)
+				}
+				if how == "kill" && r.Code != 125 && r.Code != 137 && (r.Code != 0 || r.Stdout != "there\n") {
+					t.Errorf("%d: %s", i, r)
+				}
+			}
+			s.end(t)
+			report, err := os.ReadFile(filepath.Join(p.Opts.Dir, "report"))
+			if err != nil || string(report) != "1 seen []" {
+				t.Errorf("%s: %q, %v", how, report, err)
+			}
+		}
+		for _, e := range p.Exported() {
+			if e.Str("type") == "violation" {
+				t.Errorf("%v", e)
+			}
 		}
 	})
 }

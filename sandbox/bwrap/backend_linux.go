@@ -47,6 +47,12 @@ func (b *Backend) Path() string { return b.path }
 // Prepare has nothing to add: what bwrap itself needs it makes.
 func (*Backend) Prepare(*sandbox.Spec) error { return nil }
 
+// Filter is the seccomp filter of its pens, in the form of bwrap's --seccomp. Who puts a
+// process into one needs it.
+func (b *Backend) Filter() ([]byte, error) {
+	return confine.PenFilter(!b.noTrace && confine.LandlockABI() >= minLandlock)
+}
+
 // Command plans the program that becomes the pen; see sandbox.Backend.
 func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (_ *sandbox.Command, err error) {
 	fixed := 1 // the shim's socket
@@ -57,7 +63,7 @@ func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (_ *sandbox.Com
 	if err != nil {
 		return nil, err
 	}
-	filter, err := confine.PenFilter(!b.noTrace && confine.LandlockABI() >= minLandlock)
+	filter, err := b.Filter()
 	if err != nil {
 		return nil, err
 	}

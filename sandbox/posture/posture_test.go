@@ -70,6 +70,26 @@ func good() (*Expectation, *Observation) {
 	return e, o
 }
 
+// TestSame: what was put into a pen is where the pen's command is, or it is refused.
+func TestSame(t *testing.T) {
+	ns := Namespaces{User: 1, Net: 2, PID: 3, Mnt: 4, IPC: 5, UTS: 6, Cgroup: 7}
+	first := &Observation{Namespaces: ns, Cgroup: "/a", Filters: 1}
+	if err := Same(first, &Observation{Namespaces: ns, Cgroup: "/a", Filters: 1}); err != nil {
+		t.Error(err)
+	}
+	other := ns
+	other.Mnt++
+	for want, o := range map[string]*Observation{
+		"namespaces are": {Namespaces: other, Cgroup: "/a", Filters: 1},
+		"cgroup is":      {Namespaces: ns, Cgroup: "/", Filters: 1},
+		"it has 0":       {Namespaces: ns, Cgroup: "/a"},
+	} {
+		if err := Same(first, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
 func TestGoodIsGood(t *testing.T) {
 	if err := Check(good()); err != nil {
 		t.Fatal(err)

@@ -45,6 +45,17 @@ func Read(pid int) (*Observation, error) {
 	return o, nil
 }
 
+// ReadBeside reads a process that was put into a pen from outside: its parent is not the
+// pen's first process, which is init.
+func ReadBeside(pid, init int) (*Observation, error) {
+	o, err := Read(pid)
+	if err != nil {
+		return nil, err
+	}
+	o.Init, err = privileges(init)
+	return o, err
+}
+
 func proc(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
 func privileges(pid int) (*Observation, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/penstock/penstock/agent/shim"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/container"
+	"github.com/penstock/penstock/sandbox/enter"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/none"
 	"github.com/penstock/penstock/supervisor/janitor"
@@ -25,6 +26,8 @@ func init() {
 		role = netns.ConnectorMain
 	case sandbox.ShimRole:
 		role = func() int { return shim.Main(os.Args[2:]) }
+	case enter.Role:
+		role = func() int { return enter.Main(os.Args[2:]) }
 	case none.Role:
 		role = func() int { return none.Main(os.Args[2:]) }
 	case janitor.Role:
