@@ -51,8 +51,9 @@ func TestMicrovmCommand(t *testing.T) {
 		// As much as can be of it in one machine: each costs its start.
 		r := p.Sh(`echo $COLOUR $PWD; id -u; stat -c %u notes; umask; cat notes; hostname
 grep -c QEMU /proc/cpuinfo; awk '/^(CapPrm|CapBnd|NoNewPrivs|Seccomp)\t?:/ {print $1, $2}' /proc/self/status; test -t 0 || echo no terminal
-ps -e -o comm= | grep -c qemu; ls /guest /run/penstock/microvm 2>/dev/null; exit 97`)
-		want := fmt.Sprintf("blue %s\n%d\n%d\n0022\nof the project\npen\n1\nCapPrm: 0000000000000000\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\nno terminal\n0\n", p.Opts.Dir, uid, uid)
+ps -e -o comm= | grep -c qemu; ls /guest /run/penstock/microvm 2>/dev/null
+for s in $(seq 1 64); do kill -$s 1 2>/dev/null; done; sh -c 'kill -HUP $$'; echo $?; exit 97`)
+		want := fmt.Sprintf("blue %s\n%d\n%d\n0022\nof the project\npen\n1\nCapPrm: 0000000000000000\nCapBnd: 0000000000000000\nNoNewPrivs: 1\nSeccomp: 2\nno terminal\n0\n129\n", p.Opts.Dir, uid, uid)
 		if r.Stdout != want || r.Code != 97 {
 			t.Errorf("want %q: %s", want, r)
 		}

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,9 @@ func Main() {
 }
 
 func run() error {
+	if err := deaf(); err != nil {
+		return err
+	}
 	if err := prepare(); err != nil {
 		return err
 	}
@@ -89,10 +93,35 @@ func run() error {
 	if err := json.Unmarshal(f.Body, cmd); err != nil {
 		return fmt.Errorf("read the command: %w", err)
 	}
+	// Before the root is the pen's: that has no room for it, and nobody there is to see it.
+	g, err := group(cmd.PIDs)
+	if err != nil {
+		return err
+	}
 	if err := world(cmd); err != nil {
 		return err
 	}
-	return serve(c, cmd)
+	return serve(c, cmd, g)
+}
+
+// deaf has this process take no signal that somebody sends: a command of user 0 may send
+// any, and the runtime's handlers end the process, which would be the machine's end. Those
+// of faults are the kernel's to force (signal(7)), and what this process starts has the
+// default of each again, since the runtime sees to the ones that it handles.
+func deaf() error {
+	ignore := struct{ handler, flags, restorer, mask uintptr }{handler: 1} // SIG_IGN
+	for s := unix.Signal(1); s <= 64; s++ {
+		switch s {
+		case unix.SIGKILL, unix.SIGSTOP: // the kernel keeps them from a first process
+		case unix.SIGCHLD: // ends are waited for
+		case unix.SIGURG: // the runtime's own, and harmless
+		default:
+			if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0); errno != 0 {
+				return fmt.Errorf("ignore %s: %w", unix.SignalName(s), errno)
+			}
+		}
+	}
+	return nil
 }
 
 // prepare gives this process what it needs of the kernel.

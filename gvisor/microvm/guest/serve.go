@@ -18,18 +18,19 @@ import (
 
 // session is the command and its three streams.
 type session struct {
-	conn *wire.Conn
-	pid  int
-	in   *wire.Receiver
-	out  [3]*wire.Sender
-	wg   sync.WaitGroup // the streams that the command writes
-	tty  *os.File       // the terminal's other side, or nil
+	conn  *wire.Conn
+	pid   int
+	in    *wire.Receiver
+	out   [3]*wire.Sender
+	wg    sync.WaitGroup // the streams that the command writes
+	tty   *os.File       // the terminal's other side, or nil
+	group *os.File       // the command's control group, or nil
 }
 
 // serve executes the command and returns after its end was told; then the host takes
 // the machine away.
-func serve(c *wire.Conn, cmd *wire.Command) error {
-	s := &session{conn: c}
+func serve(c *wire.Conn, cmd *wire.Command, g *os.File) error {
+	s := &session{conn: c, group: g}
 	child, err := s.start(cmd)
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func (s *session) start(cmd *wire.Command) (*child, error) {
 			}
 		}
 	}
-	p, said, err := spawn(cmd, files, slave)
+	p, said, err := spawn(cmd, s.group, files, slave)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +243,7 @@ const Stage = "penstock-stage"
 
 // spawn starts the process that becomes the command. It is this program: what it has to
 // give up can't be given up by a fork alone.
-func spawn(cmd *wire.Command, files [3]*os.File, slave *os.File) (pid int, said *os.File, err error) {
+func spawn(cmd *wire.Command, g *os.File, files [3]*os.File, slave *os.File) (pid int, said *os.File, err error) {
 	doc, err := json.Marshal(cmd)
 	if err != nil {
 		return 0, nil, err
@@ -272,10 +273,6 @@ func spawn(cmd *wire.Command, files [3]*os.File, slave *os.File) (pid int, said 
 	if slave != nil {
 		fds = append(fds, slave.Fd())
 		attr.Setctty, attr.Ctty = true, 5
-	}
-	g, err := group(cmd.PIDs)
-	if err != nil {
-		return 0, nil, err
 	}
 	if g != nil {
 		defer g.Close()

@@ -58,7 +58,6 @@ func settings() error {
 		{"kernel/unprivileged_bpf_disabled", "2"}, {"kernel/perf_event_paranoid", "3"},
 		{"kernel/dmesg_restrict", "1"}, {"kernel/kptr_restrict", "2"}, {"kernel/sysrq", "0"},
 		{"user/max_user_namespaces", "0"}, {"vm/unprivileged_userfaultfd", "0"},
-		{"net/ipv4/ip_unprivileged_port_start", "0"},
 	} {
 		if err := os.WriteFile("/proc/sys/"+s[0], []byte(s[1]), 0); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("set %s: %w", s[0], err)
