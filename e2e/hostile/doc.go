@@ -12,5 +12,5 @@
 //
 // Its hazard is the machine it runs on: an act whose success would change more
 // than the rig's namespaces and directories has no control, and says why. It
-// holds no code of the product and nothing imports it.
+// holds no code of the product; only package machines, a part of it, imports it.
 package hostile

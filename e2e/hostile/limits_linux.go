@@ -192,14 +192,14 @@ def serve(s):
     while True:
         c, _ = s.accept()
         open("arrived", "ab").write(c.recv(100))
-for kind, addr in ((socket.AF_INET, ("0.0.0.0", 7777)), (socket.AF_UNIX, "\0mark-of-pen"), (socket.AF_UNIX, "/tmp/pen.sock")):
+for kind, addr in ((socket.AF_INET, ("0.0.0.0", 7777)), (socket.AF_UNIX, "\0mark-of-pen"), (socket.AF_UNIX, "{memory}/pen.sock")):
     s = socket.socket(kind); s.bind(addr); s.listen(5)
     threading.Thread(target=serve, args=(s,), daemon=True).start()
 open("ready", "w").close()
 while not os.path.exists("done"): pass
 `
 	python := world.Tool(t, "python3")
-	s.home.Write(t, "project/listen.py", listener)
+	s.home.Write(t, "project/listen.py", strings.ReplaceAll(listener, "{memory}", s.memory()))
 	cmd := s.w.Command(s.home, s.o, world.Penstock(t), "run", "-q", "--policy", p, "--", python, "listen.py")
 	if err := world.Start(cmd); err != nil {
 		t.Fatal(err)
@@ -217,7 +217,7 @@ while not os.path.exists("done"): pass
 		}
 		<-tick.C
 	}
-	s.result = s.w.Run(s.home, s.o, world.Penstock(t), "run", "-q", "--policy", p, "--", s.tool, "act", "sh", `$T act say tcp 127.0.0.1:7777 x; $T act say tcp 192.0.0.8:7777 x; $T act say unix @mark-of-pen x; $T act say unix /tmp/pen.sock x; kill -9 $(pgrep -f listen.py)`)
+	s.result = s.w.Run(s.home, s.o, world.Penstock(t), "run", "-q", "--policy", p, "--", s.tool, "act", "sh", `$T act say tcp 127.0.0.1:7777 x; $T act say tcp 192.0.0.8:7777 x; $T act say unix @mark-of-pen x; $T act say unix `+s.memory()+`/pen.sock x; kill -9 $(pgrep -f listen.py)`)
 	if !s.alive(cmd.Process.Pid) {
 		arrived = "the other pen was killed"
 	}

@@ -48,10 +48,20 @@ func (s *scene) recorded() map[string][]string {
 			said[id] = append(said[id], what)
 		}
 	}
-	for _, all := range said {
-		slices.Sort(all)
+	for id, all := range said {
+		// A connection that was opened beside another one, for which time decides.
+		if others := slices.DeleteFunc(slices.Clone(all), unused); slices.ContainsFunc(others, isFlow) {
+			said[id] = others
+		}
+		slices.Sort(said[id])
 	}
 	return said
+}
+
+func isFlow(what string) bool { return strings.HasPrefix(what, "{flow_open ") }
+
+func unused(what string) bool {
+	return isFlow(what) && strings.Contains(what, " it was closed before it sent anything")
 }
 
 // byKey counts the real value anywhere but in its header to its host, and the

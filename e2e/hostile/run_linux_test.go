@@ -1,24 +1,12 @@
 package hostile
 
 import (
-	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/penstock/penstock/internal/world"
 )
-
-// outcome is what became of one attempt.
-type outcome struct {
-	arrived  string // "" when held
-	seen     string // what the tool saw
-	control  string // what the control brought
-	skipped  bool   // the kernel has nothing to try
-	isTested bool
-}
 
 // TestHostileTool runs every attempt as each kind of user.
 func TestHostileTool(t *testing.T) {
@@ -26,199 +14,15 @@ func TestHostileTool(t *testing.T) {
 	users := world.Users()
 	for _, name := range slices.Sorted(maps.Keys(users)) {
 		t.Run(name, func(t *testing.T) {
-			_, results := every(t, caller{Options: users[name]}, list)
+			_, results := every(t, caller{Options: users[name]}, list, func(int) bool { return true })
 			writeTable(t, name, list, results)
 		})
 	}
 }
 
-// TestHostileToolOnGvisor does so on a kernel of its own, as a rootless user and as a
-// supervised one: what comes of it, and what is recorded of it, is what it is in a pen
-// of the tier bwrap.
+// TestHostileToolOnGvisor does so on a kernel of its own: what comes of it, and what is
+// recorded of it, is what it is in a pen of the tier bwrap.
 func TestHostileToolOnGvisor(t *testing.T) {
 	world.Gvisor(t)
-	users := world.Users()
-	for _, name := range slices.Sorted(maps.Keys(users)) {
-		if name == "root" {
-			continue
-		}
-		t.Run(name, func(t *testing.T) {
-			list := attempts()
-			other, _ := every(t, caller{users[name], "gvisor"}, list)
-			var want map[string][]string
-			t.Run("bwrap", func(t *testing.T) {
-				want = batched(t, caller{users[name], "bwrap"}, list, make([]outcome, len(list)))
-			})
-			if len(want) < 150 {
-				t.Errorf("control: the audit tells of %d attempts only", len(want))
-			}
-			for id := range maps.Keys(want) {
-				if !slices.Equal(other[id], want[id]) {
-					t.Errorf("%s: the audit has\n%q, in the tier bwrap\n%q", id, other[id], want[id])
-				}
-			}
-			for id := range maps.Keys(other) {
-				if want[id] == nil {
-					t.Errorf("%s: the audit has %q, in the tier bwrap nothing", id, other[id])
-				}
-			}
-		})
-	}
-}
-
-// every runs every attempt, and returns also what batched does.
-func every(t *testing.T, o caller, list []attempt) (map[string][]string, []outcome) {
-	results := make([]outcome, len(list))
-	said := batched(t, o, list, results)
-	for i, a := range list {
-		if a.alone == nil || a.outside && o.tier != "" {
-			continue
-		}
-		t.Run(fmt.Sprintf("%03d", i+1), func(t *testing.T) {
-			results[i].arrived, results[i].seen = a.alone(t, o)
-			if results[i].arrived != "" {
-				t.Errorf("%s: %s: ARRIVED: %s", a.category, a.name, results[i].arrived)
-			}
-		})
-	}
-	return said, results
-}
-
-// batched runs all attempts that share a pen, with their twins, then the same
-// without a pen. It returns what the audit has of them.
-func batched(t *testing.T, o caller, list []attempt, results []outcome) (said map[string][]string) {
-	root := os.Getuid() == 0 && !o.User
-	var inside, outside []*aim
-	for i := range list {
-		a := &list[i]
-		if a.alone != nil {
-			continue
-		}
-		inside = append(inside, aimOf(a, i+1, false))
-		switch a.control.kind {
-		case bare, optional:
-			outside = append(outside, aimOf(a, i+1, false))
-		case bareRoot:
-			if root {
-				outside = append(outside, aimOf(a, i+1, false))
-			}
-		case twin:
-			b := *a
-			if a.twin != nil {
-				b.do = a.twin
-			}
-			inside = append(inside, aimOf(&b, i+1, true))
-		}
-	}
-	t.Run("pen", func(t *testing.T) {
-		s := newScene(t, o)
-		s.run(inside, true)
-		if s.result.Code != 0 {
-			t.Errorf("the session: %s", s.result)
-		}
-		s.ourOutput()
-		expected := map[string]bool{}
-		for _, m := range inside {
-			expected[m.id] = true
-			if _, ok := s.report[m.id]; !ok {
-				t.Errorf("no report of %03d %s: was it tried at all?", m.n, m.name)
-			}
-			score := m.arrived
-			if score == nil {
-				score = byCanary
-			}
-			if o.tier == "gvisor" {
-				s.withoutOwn(m)
-			}
-			got := score(s, m)
-			r := &results[m.n-1]
-			if strings.HasPrefix(m.id, "t") {
-				if r.control = got; got == "" {
-					t.Errorf("%03d %s: the control did not arrive; report: %s", m.n, m.name, s.report[m.id])
-				}
-				continue
-			}
-			r.seen, r.arrived, r.isTested = s.report[m.id], got, true
-			if got != "" {
-				t.Errorf("%03d %s: %s: ARRIVED: %s\nreport: %s", m.n, m.category, m.name, got, s.report[m.id])
-			}
-		}
-		s.nothingElse()
-		said = s.recorded()
-	})
-	if o.tier != "" {
-		return said // without a pen there is no tier
-	}
-	t.Run("bare", func(t *testing.T) {
-		s := newScene(t, o)
-		s.run(outside, false)
-		for _, m := range outside {
-			score := m.arrived
-			if score == nil {
-				score = byCanary
-			}
-			r := &results[m.n-1]
-			if r.control = score(s, m); r.control != "" {
-				continue
-			}
-			if m.control.kind == optional {
-				r.skipped = true
-				continue
-			}
-			t.Errorf("%03d %s: the control did not arrive; report: %s", m.n, m.name, s.report[m.id])
-		}
-	})
-	return said
-}
-
-// ofGvisor is what gVisor's kernel gives and no pen does, by attempt: its own, with
-// nothing of the host's in it. docs/tiers.md has the list.
-var ofGvisor = map[string]string{
-	"a socket of device events' netlink":                   "GOT call 41 ",
-	"the kernel's memory and log":                          "GOT /dev/fuse\n",
-	"kernel keys, userfaultfd, perf, kexec, modules, swap": "GOT call 250 ",
-}
-
-// withoutOwn takes that out of a report, once.
-func (s *scene) withoutOwn(m *aim) {
-	got, ok := ofGvisor[m.name]
-	if !ok {
-		return
-	}
-	before, after, found := strings.Cut(s.report[m.id], got)
-	if !found {
-		s.t.Errorf("%03d %s: gVisor no longer has %q; report: %s", m.n, m.name, got, s.report[m.id])
-	}
-	s.report[m.id] = before + after
-}
-
-// nothingElse holds the whole ledger against the policy: whatever no attempt
-// claims must not be there either.
-func (s *scene) nothingElse() {
-	s.t.Helper()
-	for _, p := range s.packets {
-		a := p.To.Addr()
-		if p.Protocol == "tcp" && a.Is4() && (strings.HasPrefix(a.String(), "198.51.101.") || strings.HasPrefix(a.String(), "198.51.103.")) {
-			continue
-		}
-		if tooLate(p) {
-			continue
-		}
-		s.t.Errorf("packet outside that no rule allows: %s", p)
-	}
-	for _, q := range s.queries {
-		ok := false
-		for _, name := range []string{"good.example", "loot.example", "paths.example", "raw.example", "pass.example", "secret.example"} {
-			ok = ok || q.Name == name
-		}
-		if !ok && !strings.HasSuffix(q.Name, ".good.example") && !strings.HasSuffix(q.Name, ".rebind.example") || q.Name == "no.good.example" {
-			s.t.Errorf("DNS question outside that no rule allows: %s %s", q.Type, q.Name)
-		}
-	}
-}
-
-// tooLate recognises the host's own refusal of a DNS answer that nobody waits
-// for any more: the pen's part in it was to hang up.
-func tooLate(p world.Packet) bool {
-	return p.Protocol == "icmp" && p.From.Addr().String() == "192.0.2.2" && p.To.Addr().String() == "203.0.113.53"
+	OnTier(t, "gvisor")
 }

@@ -65,6 +65,10 @@ func newScene(t *testing.T, o caller) *scene {
 	s := &scene{t: t, w: w, o: o.Options, tier: o.tier, home: w.NewHome(o.Options), net: newRecorder(t, w), host: newRecorder(t, w), victims: map[int]int{}, running: map[int]*exec.Cmd{}}
 	s.o.Env = append([]string{"HOSTILE_KEY=" + realValue, "HOST_TOKEN=" + hostSecret + "env", "TERM=xterm"}, o.Env...)
 	s.o.Timeout = 3 * time.Minute
+	if o.tier == "microvm" {
+		s.o.Env = append(s.o.Env, world.Microvm(t, s.home)...)
+		s.o.Timeout = 8 * time.Minute
+	}
 	var err error
 	if s.rig, err = os.MkdirTemp("", "penstock-hostile-"); err != nil {
 		t.Fatal(err)
@@ -185,7 +189,7 @@ func tool(t testing.TB) string {
 // policy is what the pen's attempts have to get round. Comments say which ones.
 func (s *scene) policy() string {
 	return fmt.Sprintf(`version: 1
-environment: {proxy_variables: false}
+environment: {proxy_variables: false%s}
 secrets:
   - {name: HOSTILE_KEY, from: "env:HOSTILE_KEY", hosts: [secret.example], header: x-api-key}
 egress:
@@ -205,7 +209,23 @@ egress:
     - {host: host.penstock.internal, ports: [%s]}
   deny:
     - host: no.good.example
-%s`, s.w.CA(), s.openPort, s.sandbox())
+%s`, s.patience(), s.w.CA(), s.openPort, s.sandbox())
+}
+
+// memory is a directory of the pen's own.
+func (s *scene) memory() string {
+	if s.tier == "microvm" {
+		return "/dev/shm" // something else is shown below /tmp: docs/tiers.md
+	}
+	return "/tmp"
+}
+
+// patience lets the tool wait longer where the processor is an emulated one.
+func (s *scene) patience() string {
+	if s.tier == "microvm" {
+		return ", set: {HOSTILE_PATIENCE: 20s}"
+	}
+	return ""
 }
 
 // sandbox is the policy's section of that name.
@@ -274,6 +294,10 @@ func (s *scene) run(aims []*aim, pen bool) {
 	}
 	s.home.Write(s.t, "project/script.json", string(b))
 	argv := []string{s.tool, "batch", "script.json"}
+	if s.tier == "microvm" {
+		// What is executed from a directory of the host's is read again each time.
+		argv = []string{"/bin/sh", "-c", `cp "$1" "$2" && exec "$2" batch script.json`, "sh", s.tool, s.memory() + "/tool"}
+	}
 	if pen {
 		policy := s.home.Write(s.t, "policy.yaml", s.policy())
 		argv = append([]string{world.Penstock(s.t), "run", "--policy", policy, "--"}, argv...)

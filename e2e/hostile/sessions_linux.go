@@ -36,7 +36,7 @@ func sessions() []attempt {
 		{category: c, name: "1000 connections to the resolver that say nothing", alone: exhaust(`$T act conns 1000 203.0.113.53:53 '\x00' & $T act get GET http://good.example/{c}-during; wait`), outside: true},
 		{category: c, name: "2000 connections to the proxy port with half a greeting", alone: exhaust(`$T act conns 2000 127.0.0.1:808 '\x05' & $T act get GET http://good.example/{c}-during; wait`), outside: true},
 		{category: c, name: "more descriptors than allowed", alone: tooMany("open_files: 256", "openfiles", "descriptors", 256)},
-		{category: c, name: "more processes than allowed", alone: tooMany("pids: 40", "forks", "processes", 40)},
+		{category: c, name: "more processes than allowed", alone: tooMany("pids: 100", "forks", "processes", 100)},
 		{category: c, name: "escapes in the command's own arguments, shown by ps", alone: namedCommand},
 		{category: c, name: "one pen's sockets from another pen", alone: otherPen},
 	}
@@ -225,7 +225,7 @@ func left(mark string) (pids []int) {
 		b, err := os.ReadFile(n)
 		program, _, _ := strings.Cut(string(b), "\x00")
 		lingers := strings.Contains(string(b), "\x00linger\x00"+mark+"\x00") ||
-			strings.HasSuffix(program, "gvisor") && strings.Contains(string(b), mark)
+			(strings.HasSuffix(program, "gvisor") || strings.HasSuffix(program, "microvm")) && strings.Contains(string(b), mark)
 		if err != nil || !lingers {
 			continue
 		}

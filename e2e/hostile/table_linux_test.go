@@ -80,7 +80,9 @@ The list of %d attempts of the suite in e2e/hostile, written by
 root, as an ordinary user, and as one under the privileged supervisor, and counts as
 held only if nothing of it arrived outside: no packet, no DNS question, no byte at a
 server, no change of the host's files or processes. TestHostileToolOnGvisor makes them in
-the tier gvisor, but for those whose aim is penstock outside of the pen. What a tool tries against that
+the tier gvisor, but for those whose aim is penstock outside of the pen, and
+TestHostileToolOnMicrovm in machines of their own: with the same outcome, verdicts and
+reasons. What a tool tries against that
 supervisor itself is in TestSupervisor. The control shows that the act can arrive where nothing holds
 it. At the time of writing %d of %d were held; in %d of them the machine offered
 nothing to try, and that is noted.

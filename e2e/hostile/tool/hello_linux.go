@@ -34,11 +34,11 @@ func sayECH(args []string) error {
 	b = append(b, 0, 0)
 	b = append(binary.BigEndian.AppendUint16([]byte{0xfe, 0x0d}, uint16(len(b))), b...)
 	list := append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(patience()))
 	t := tls.Client(c, &tls.Config{ServerName: args[2], EncryptedClientHelloConfigList: list, MinVersion: tls.VersionTLS13,
 		EncryptedClientHelloRejectionVerify: func(tls.ConnectionState) error { return nil }})
 	if err := t.Handshake(); err != nil {
@@ -49,7 +49,7 @@ func sayECH(args []string) error {
 
 // endless TARGET HOST BYTES MARK: a head that does not end.
 func endless(args []string) error {
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
@@ -100,12 +100,12 @@ func twoNames(args []string) error {
 		wire = append(binary.BigEndian.AppendUint16(append(wire, 22, 3, 1), uint16(n)), msg[:n]...)
 		msg = msg[n:]
 	}
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(patience()))
 	if _, err := c.Write(wire); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func twoNames(args []string) error {
 
 // rapid TARGET NAME N: streams that are opened and reset at once (CVE-2023-44487).
 func rapid(args []string) error {
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}

@@ -24,10 +24,9 @@ func main() {
 
 // task is one act of a script.
 type task struct {
-	ID     string   `json:"id"`
-	Do     []string `json:"do"`
-	Millis int      `json:"millis"` // how long it may take
-	Env    []string `json:"env"`
+	ID  string   `json:"id"`
+	Do  []string `json:"do"`
+	Env []string `json:"env"`
 }
 
 // script is what batch runs.
@@ -185,10 +184,7 @@ func do(t task) string {
 	if err := cmd.Start(); err != nil {
 		return "error: " + err.Error()
 	}
-	if t.Millis == 0 {
-		t.Millis = 12000
-	}
-	timer := time.AfterFunc(time.Duration(t.Millis)*time.Millisecond, func() {
+	timer := time.AfterFunc(6*patience(), func() {
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	})
 	err := cmd.Wait()

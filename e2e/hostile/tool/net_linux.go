@@ -22,8 +22,14 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// patience is how long an act waits for a peer.
-const patience = 2 * time.Second
+// patience is how long an act waits for a peer: longer where the processor is an
+// emulated one.
+func patience() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("HOSTILE_PATIENCE")); err == nil {
+		return d
+	}
+	return 2 * time.Second
+}
 
 // text undoes Go's escapes (\r\n, \x00) of a script's argument.
 func text(s string) string {
@@ -38,7 +44,7 @@ func exchange(c net.Conn, payloads []string) error {
 	defer c.Close()
 	r := bufio.NewReader(c)
 	for i, p := range payloads {
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(time.Now().Add(patience()))
 		if _, err := io.WriteString(c, text(p)); err != nil {
 			return err
 		}
@@ -64,7 +70,7 @@ func exchange(c net.Conn, payloads []string) error {
 			}
 			return err
 		}
-		c.SetDeadline(time.Now().Add(patience / 5))
+		c.SetDeadline(time.Now().Add(patience() / 5))
 	}
 	fmt.Printf("last %s\n", last)
 	return nil
@@ -72,7 +78,7 @@ func exchange(c net.Conn, payloads []string) error {
 
 // say NET TARGET PAYLOAD…: connect and speak.
 func say(args []string) error {
-	c, err := net.DialTimeout(args[0], text(args[1]), patience)
+	c, err := net.DialTimeout(args[0], text(args[1]), patience())
 	if err != nil {
 		return err
 	}
@@ -88,7 +94,7 @@ func hello(c net.Conn, sni, alpn string) (*tls.Conn, error) {
 		cfg.NextProtos = strings.Split(alpn, ",")
 	}
 	t := tls.Client(c, cfg)
-	t.SetDeadline(time.Now().Add(patience))
+	t.SetDeadline(time.Now().Add(patience()))
 	if err := t.Handshake(); err != nil {
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
@@ -97,7 +103,7 @@ func hello(c net.Conn, sni, alpn string) (*tls.Conn, error) {
 
 // sayTLS TARGET SNI ALPN PAYLOAD…; SNI - is none.
 func sayTLS(args []string) error {
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
@@ -111,11 +117,11 @@ func sayTLS(args []string) error {
 // tunnel PROXY PREAMBLE SNI PAYLOAD…: speak to a proxy, then inside what it
 // opened. A preamble that starts with 5 is SOCKS (greeting, then the request).
 func tunnel(args []string) error {
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(patience()))
 	preamble := text(args[1])
 	if strings.HasPrefix(preamble, "\x05") {
 		answer := make([]byte, 10)
@@ -157,7 +163,7 @@ func tunnel(args []string) error {
 // sayH2 TARGET SNI STREAM…: a stream is name=value fields with | between;
 // SNI "clear" is HTTP/2 without TLS.
 func sayH2(args []string) error {
-	c, err := net.DialTimeout("tcp", args[0], patience)
+	c, err := net.DialTimeout("tcp", args[0], patience())
 	if err != nil {
 		return err
 	}
@@ -167,7 +173,7 @@ func sayH2(args []string) error {
 			return err
 		}
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(patience()))
 	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
 		return err
 	}
@@ -219,7 +225,7 @@ func sayH2(args []string) error {
 
 // lookup NAME…: as any program resolves.
 func lookup(args []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	var last error
 	for _, name := range args {
@@ -242,12 +248,12 @@ func dns(args []string) error {
 	}
 	msg := binary.BigEndian.AppendUint16([]byte{0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, 0)
 	msg = append(msg[:12], append(append(name, 0), byte(kind>>8), byte(kind), 0, 1)...)
-	c, err := net.DialTimeout(args[0], args[1], patience)
+	c, err := net.DialTimeout(args[0], args[1], patience())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(patience()))
 	if strings.HasPrefix(args[0], "tcp") {
 		msg = append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
 	}
@@ -297,7 +303,7 @@ func get(args []string) error {
 	client := &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirected") },
-		Timeout:       2 * patience,
+		Timeout:       2 * patience(),
 	}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -256,7 +256,7 @@ func openFiles(args []string) error {
 // many N URL: requests one after the other, with their number at the end.
 func many(args []string) error {
 	answers := map[string]int{}
-	client := &http.Client{Timeout: patience}
+	client := &http.Client{Timeout: patience()}
 	for i := range number(args[0]) {
 		resp, err := client.Get(args[1] + fmt.Sprint(i) + "?" + strings.Repeat("x", 900))
 		if err != nil {

@@ -326,7 +326,7 @@ func conns(args []string) error {
 	failed := 0
 	deadline := time.Now().Add(20 * time.Second)
 	for range number(args[0]) {
-		c, err := net.DialTimeout("tcp", args[1], patience)
+		c, err := net.DialTimeout("tcp", args[1], patience())
 		if err != nil {
 			if failed++; failed > 50 || time.Now().After(deadline) {
 				break
