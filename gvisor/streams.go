@@ -120,11 +120,11 @@ func (s *streams) handed() {
 }
 
 // drain returns when all that the command has written is passed on. Somebody whom it
-// left behind may go on to write.
+// left behind may go on to write, for ever.
 func (s *streams) drain() {
 	s.handed()
 	for _, o := range s.out {
-		o.copy()
+		o.drain()
 	}
 }
 
@@ -133,8 +133,10 @@ type outlet struct {
 	fd       int      // of from, which does not wait
 	from, to *os.File // both are its own
 
-	mu    sync.Mutex // held while bytes are on their way
-	ended bool
+	mu     sync.Mutex // held while bytes are on their way
+	buf    [64 << 10]byte
+	passed int64 // bytes
+	ended  bool
 }
 
 func (o *outlet) run() {
@@ -148,23 +150,37 @@ func (o *outlet) run() {
 	}
 }
 
-// copy copies what is there, and says whether more may come.
+// copy copies some of what is there, and says whether more may come.
 func (o *outlet) copy() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	buf := make([]byte, 64<<10)
-	for !o.ended {
-		n, err := unix.Read(o.fd, buf)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return true
-		}
-		if err == nil && n > 0 {
-			_, err = o.to.Write(buf[:n])
-		}
-		o.ended = err != nil || n == 0
+	return o.some()
+}
+
+func (o *outlet) some() bool {
+	if o.ended {
+		return false
 	}
-	return false
+	n, err := unix.Read(o.fd, o.buf[:])
+	switch {
+	case err == unix.EINTR || err == unix.EAGAIN:
+		return true
+	case err == nil && n > 0:
+		_, err = o.to.Write(o.buf[:n])
+		o.passed += int64(n)
+	}
+	o.ended = err != nil || n == 0
+	return !o.ended
+}
+
+// drain copies what is in the pipe by now.
+func (o *outlet) drain() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended {
+		return // from is closed, or will be
+	}
+	there, err := unix.IoctlGetInt(o.fd, unix.TIOCINQ)
+	for all := o.passed + int64(there); err == nil && o.passed < all && o.some(); {
+	}
 }

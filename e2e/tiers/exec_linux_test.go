@@ -226,6 +226,11 @@ func TestExecBytes(t *testing.T) {
 		if r.Stdout != "a\nb\nc\n" || r.Code != 0 {
 			t.Errorf("by files: %s", r)
 		}
+		// Who writes for ever and stays behind does not keep the command from ending.
+		r = p.W.Run(p.Home, p.Opts, "sh", "-c", `"$1" exec "$2" sh -c 'yes & echo $! >writer; exit 5' >many; echo $?; "$1" exec "$2" sh -c 'kill $(cat writer)'; test -s many; rm many`, "sh", world.Penstock(t), s.id)
+		if r.Stdout != "5\n" || r.Code != 0 {
+			t.Errorf("with a writer left behind: %s", r)
+		}
 		// What stays behind has its pipe, and can go on to write.
 		cmd := p.W.Command(p.Home, p.Opts, world.Penstock(t), "exec", s.id, "sh", "-c", "exec 3<&0; (read x <&3; echo heard $x) & exit 5")
 		in, err := cmd.StdinPipe()
