@@ -31,6 +31,7 @@ type announcement struct {
 	Withheld     []string             `json:"withheld_variables"`
 	Published    []string             `json:"published"`
 	Worktree     *worktreeNote        `json:"worktree,omitempty"`
+	Copy         *copyNote            `json:"copy,omitempty"`
 	Capabilities []sandbox.Capability `json:"capabilities"`
 	Warnings     []string             `json:"warnings"`
 	Hints        []string             `json:"hints"`
@@ -42,6 +43,13 @@ type worktreeNote struct {
 	Repository string `json:"repository"`
 	Base       string `json:"base"`
 	Dir        string `json:"dir,omitempty"` // of its files on the host
+}
+
+// copyNote is what is said of the copy at the start.
+type copyNote struct {
+	ID   string `json:"id"` // "" in a dry run: none is made
+	Work string `json:"work"`
+	Dir  string `json:"dir,omitempty"` // of its files on the host
 }
 
 func escape(s string) string { return text.Escape(s) }
@@ -61,6 +69,9 @@ func (a *announcement) brief(p *printer) {
 			}
 			p.line("worktree: a copy of %s at %.12s, on %s", escape(w.Repository), w.Base, branch)
 		}
+	}
+	if c := a.Copy; c != nil && !p.quiet {
+		p.line("copy: it works on a copy of %s; the files themselves can't be changed", escape(c.Work))
 	}
 	for _, w := range a.Warnings {
 		p.line("WARNING: %s", escape(w))

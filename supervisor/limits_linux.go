@@ -108,5 +108,6 @@ func (s *session) reportCapabilities(landlock int) {
 	}
 	all := append(verified, s.backend.Capabilities(landlock)...)
 	all = append(all, s.worktreeCapability()...)
+	all = append(all, s.copyCapability()...)
 	s.caps = append(all, s.caps...)
 }

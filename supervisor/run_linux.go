@@ -17,6 +17,7 @@ import (
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/posture"
+	"github.com/penstock/penstock/sandbox/workcopy"
 	"github.com/penstock/penstock/sandbox/worktree"
 	"github.com/penstock/penstock/supervisor/config"
 	"github.com/penstock/penstock/supervisor/daemonctl"
@@ -88,9 +89,10 @@ type session struct {
 	sigs        *signals
 
 	trees *worktree.Store
-	repo  *worktree.Repository // nil: the pen has the files themselves
+	repo  *worktree.Repository // nil: the pen has the files themselves, or a copy
 	tree  *worktree.Held
-	ran   bool // the command was executed
+	copy  *workcopy.Held // nil: the pen has none, or it is a dry run
+	ran   bool           // the command was executed
 
 	ended  bool   // its last record is written
 	lost   error  // the proxy ended before that, by itself
@@ -112,7 +114,7 @@ func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbo
 		s.report(res)
 	}
 	s.bareEnd()
-	if err = s.finishWorktree(res, err); err != nil {
+	if err = s.finishApart(res, err); err != nil {
 		return nil, err
 	}
 	return res, nil
@@ -139,18 +141,28 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 	if err := s.findRepository(ctx); err != nil {
 		return nil, err
 	}
+	lists, err := s.planCopy()
+	if err != nil {
+		return nil, err
+	}
 	if s.cfg.DryRun {
 		return s.dryRun()
 	}
 	if err := s.makeWorktree(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.makeCopy(ctx, lists); err != nil {
+		return nil, err
+	}
 	signals, err := s.start(ctx)
 	if err != nil {
 		return nil, s.abandon(err)
 	}
-	s.sigs = signals
-	if err := s.verify(ctx); err != nil {
+	err = s.verify(ctx)
+	if err == nil && s.copy != nil {
+		err = s.copy.Began(s.id)
+	}
+	if err != nil {
 		return nil, s.abandon(err)
 	}
 	s.announce()
@@ -161,49 +173,6 @@ func (s *session) run(ctx context.Context, backends []sandbox.Backend) (*Result,
 		return nil, s.abandon(err)
 	}
 	return s.watch(ctx, signals)
-}
-
-// announcement says what the session is.
-func (s *session) announcement() *announcement {
-	c := s.cfg
-	a := &announcement{
-		// Lists are never null in JSON.
-		Policies: []string{}, Writable: []string{}, Secrets: []string{}, Published: []string{},
-		Supervisor: s.supervisor(), Tier: s.backend.Name(), Mode: string(c.Mode), Default: c.Policy.Default().String(), Rules: len(c.Policy.Rules()),
-		Command: c.Command, Workdir: c.Workdir, Protected: append([]string{}, s.files.Protected...), Hidden: append([]string{}, s.files.Hidden...),
-		Withheld:     append([]string{}, s.withheld...),
-		Worktree:     s.worktreeNote(),
-		Capabilities: s.caps, Warnings: append([]string{}, c.Warnings...), Hints: append([]string{}, c.Hints...),
-	}
-	for _, f := range c.Policy.Files() {
-		a.Policies = append(a.Policies, f.Name)
-	}
-	if c.Profile != nil {
-		a.Profile = c.Profile.Name
-	}
-	for _, m := range s.shown {
-		if m.Kind == sandbox.Bind && m.Write {
-			a.Writable = append(a.Writable, m.Target)
-		}
-	}
-	for _, d := range c.Policy.Secrets() {
-		a.Secrets = append(a.Secrets, d.Name)
-	}
-	for _, p := range c.Publish {
-		a.Published = append(a.Published, fmt.Sprintf("port %d of the pen at %s", p.Port, p.Listen))
-	}
-	return a
-}
-
-func (s *session) announce() {
-	if s.bare() {
-		s.banner(s.say)
-	}
-	a := s.announcement()
-	a.brief(s.say)
-	if s.cfg.Verbose {
-		a.detail(s.say)
-	}
 }
 
 // errKilled is why a session ends on penstock kill.
@@ -240,7 +209,10 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	defer cancel()
 	taken, opened := make(chan *signals, 1), make(chan error, 1)
 	go func() {
-		taken <- newSignals()
+		if s.sigs == nil {
+			s.sigs = newSignals()
+		}
+		taken <- s.sigs
 		opened <- s.openAudit()
 	}()
 	err := s.startNetwork(ctx)
@@ -252,7 +224,7 @@ func (s *session) start(ctx context.Context) (*signals, error) {
 	} else if err == nil {
 		go func() {
 			var err error
-			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid, s.owner)
+			s.janitor, err = janitor.Start(s.cfg.Host.Self, s.pen.Process().Pid, s.owner, s.copyLock())
 			guarded <- err
 		}()
 	}

@@ -16,6 +16,10 @@ func newApproveCmd() *cobra.Command {
 	return elsewhere("approve", "Answer what running sessions ask")
 }
 
+func newCopyCmd() *cobra.Command {
+	return elsewhere("copy", "List, look at, bring back and remove copies of sessions")
+}
+
 func newFreezeCmd() *cobra.Command { return elsewhere("freeze", "Stop everything in running sessions") }
 func newResumeCmd() *cobra.Command { return elsewhere("resume", "Let frozen sessions go on") }
 

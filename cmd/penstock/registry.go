@@ -25,6 +25,7 @@ func commands() []*cobra.Command {
 		newResumeCmd(),
 		newToolCmd(),
 		newWorktreeCmd(),
+		newCopyCmd(),
 		newPolicyCmd(),
 		newAuditCmd(),
 		newCACmd(),

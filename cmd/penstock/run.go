@@ -41,6 +41,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
   penstock run --policy ci.yaml --ci -- make test
   penstock run --mode audit -- ./build.sh        # allow what no rule denies, and record it
   penstock run --publish 3000 -- npm run dev     # reach the pen's port 3000 from here
+  penstock run --copy -- ./tidy.sh               # work on a copy, and decide afterwards
   penstock run --dry-run -- make                 # say what the pen would be`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || args[0] == "" {
@@ -87,6 +88,8 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	f.Var(&nameFlag{&o.Worktree}, "worktree", "work in a copy of the repository on branch penstock/NAME: `[=NAME]`")
 	f.Lookup("worktree").NoOptDefVal = config.AnyName
 	f.StringVar(&o.WorktreeEnd, "worktree-end", "", "`HOW` the worktree ends: merge, discard or keep (default: ask, else keep)")
+	f.BoolVar(&o.Copy, "copy", false, "work on a copy of the work directory")
+	f.StringVar(&o.CopyEnd, "copy-end", "", "`HOW` the copy ends: bring, discard or keep (default: ask, else keep)")
 	f.BoolVar(&o.Rootless, "rootless", false, "don't use the privileged supervisor, even if there is one")
 	f.BoolVar(&o.Supervised, "supervised", false, "use the privileged supervisor, or fail")
 	f.StringVar(&o.Socket, "socket", "", "where the privileged supervisor listens (default "+daemonctl.Path+")")
@@ -98,6 +101,7 @@ are 125 (the pen could not be built), 126 (the command can't be executed) and
 	cmd.MarkFlagFilename("policy", "yaml", "yml")
 	cmd.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"enforce", "ask", "audit"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("worktree-end", cobra.FixedCompletions([]string{config.Merge, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("copy-end", cobra.FixedCompletions([]string{config.Bring, config.Discard, config.Keep}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RegisterFlagCompletionFunc("sandbox", cobra.FixedCompletions([]string{"auto", "bwrap", "gvisor", "microvm", "wasm", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -119,7 +123,7 @@ func refuseEmpty(cmd *cobra.Command, o *config.Options) error {
 	}{
 		{"sandbox", []string{o.Sandbox}}, {"mode", []string{o.Mode}}, {"approvals", o.Approvals}, {"approvals-audience", []string{o.Audience}}, {"workdir", []string{o.Workdir}}, {"audit-dir", []string{o.AuditDir}},
 		{"socket", []string{o.Socket}}, {"upstream", []string{o.Upstream}},
-		{"worktree", []string{o.Worktree}}, {"worktree-end", []string{o.WorktreeEnd}},
+		{"worktree", []string{o.Worktree}}, {"worktree-end", []string{o.WorktreeEnd}}, {"copy-end", []string{o.CopyEnd}},
 		{"policy", o.Policies}, {"allow", o.Allow}, {"deny", o.Deny}, {"write", o.Write}, {"read", o.Read}, {"hide", o.Hide},
 		{"env", o.Env}, {"publish", o.Publish}, {"add-host", o.AddHost}, {"ca", o.CA},
 	} {

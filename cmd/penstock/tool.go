@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -53,14 +52,6 @@ func readTool(module string) (*tool, error) {
 	return &tool{strings.TrimSuffix(filepath.Base(module), ".wasm"), m.Description, m.InputSchema(), module, m}, nil
 }
 
-func printTool(w io.Writer, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err == nil {
-		_, err = w.Write(append(text.JSON(b), '\n'))
-	}
-	return err
-}
-
 func newToolLsCmd() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -92,7 +83,7 @@ word. A manifest that can't be read is an error, after the others.`,
 				}
 			}
 			if asJSON {
-				err = printTool(cmd.OutOrStdout(), list)
+				err = printJSON(cmd.OutOrStdout(), list)
 			} else {
 				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintln(tw, "TOOL\tARGUMENTS\tDESCRIPTION")
@@ -131,7 +122,7 @@ name, description, inputSchema.`,
 				return fmt.Errorf("show tool: there is no %s", wasm.ManifestPath(args[0]))
 			}
 			if asJSON {
-				return printTool(cmd.OutOrStdout(), t)
+				return printJSON(cmd.OutOrStdout(), t)
 			}
 			t.write(cmd.OutOrStdout())
 			return nil

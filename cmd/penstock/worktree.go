@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -93,16 +91,6 @@ func (t *trees) with(ctx context.Context, name string, f func(*worktree.Held) er
 	return f(h)
 }
 
-// print writes a value as JSON.
-func (t *trees) print(w io.Writer, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(text.JSON(b), '\n'))
-	return err
-}
-
 func newWorktreeLsCmd() *cobra.Command {
 	t := &trees{}
 	cmd := &cobra.Command{
@@ -124,7 +112,7 @@ incomplete when it was never finished, which rm removes.`,
 				return err
 			}
 			if t.json {
-				return t.print(cmd.OutOrStdout(), list)
+				return printJSON(cmd.OutOrStdout(), list)
 			}
 			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(tw, "WORKTREE\tSTATE\tAGE\tBRANCH\tREPOSITORY")
@@ -157,7 +145,7 @@ that is built or started from any other changed file is executed as well.`,
 					return err
 				}
 				if t.json {
-					return t.print(cmd.OutOrStdout(), r)
+					return printJSON(cmd.OutOrStdout(), r)
 				}
 				var b bytes.Buffer
 				r.Write(&b, 0)
@@ -194,7 +182,7 @@ not used.`,
 					return err
 				}
 				if t.json {
-					return t.print(out, struct {
+					return printJSON(out, struct {
 						ID    string `json:"id"`
 						Base  string `json:"base"`
 						Tip   string `json:"snapshot"`
@@ -241,7 +229,7 @@ merge driver is run.`,
 					return err
 				}
 				if t.json {
-					return t.print(cmd.OutOrStdout(), struct {
+					return printJSON(cmd.OutOrStdout(), struct {
 						ID string `json:"id"`
 						*worktree.Merged
 						Removed *worktree.Removed `json:"removed"`
@@ -292,7 +280,7 @@ What a branch was at is printed: git branch NAME COMMIT brings it back.`,
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
 			if t.json {
-				if perr := t.print(cmd.OutOrStdout(), done); err == nil {
+				if perr := printJSON(cmd.OutOrStdout(), done); err == nil {
 					err = perr
 				}
 			}

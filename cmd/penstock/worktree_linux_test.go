@@ -68,7 +68,10 @@ func TestWorktreesDocument(t *testing.T) {
 	// What differs each time.
 	plain := strings.NewReplacer(filepath.Dir(shell("").Dir)+"/", "/home/me/")
 	commit := regexp.MustCompile(`\b[0-9a-f]{12}\b`)
-	same := func(s string) string { return commit.ReplaceAllString(plain.Replace(s), "COMMIT") }
+	copied := regexp.MustCompile(`\bcopy sh-[a-z0-9]{4}\b`)
+	same := func(s string) string {
+		return copied.ReplaceAllString(commit.ReplaceAllString(plain.Replace(s), "COMMIT"), "COPY")
+	}
 	printed := same(string(out))
 	said := fenced(string(doc), "text")
 	if len(said) < 3 || len(commands) < 2 {
@@ -94,36 +97,66 @@ func TestWorktreeAsks(t *testing.T) {
 		// An interrupt. The terminal drops what is printed while it handles the key.
 		{"\x03", "", "test $(penstock worktree ls | grep -c ' kept ') = 4"},
 	} {
-		master, slave := openPTY(t)
 		word := strings.Trim(c.answer, "\r\x03\x04")
-		cmd := shell(`exec penstock run --worktree -- sh -c 'echo "` + word + `" >README'`)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+		seen, err := answered(t, shell(`exec penstock run --worktree -- sh -c 'echo "`+word+`" >README'`), "merge, discard or keep it? [keep] ", c.answer)
+		if err != nil || !strings.Contains(seen, c.want) {
+			t.Errorf("%q: %v\n%s", c.answer, err, seen)
 		}
-		slave.Close()
-		if _, err := master.WriteString("d\r"); err != nil { // typed ahead, for the command
-			t.Fatal(err)
+		if out, err := shell(c.then).CombinedOutput(); err != nil {
+			t.Errorf("%q: %v\n%s", c.answer, err, out)
 		}
-		var seen bytes.Buffer
-		b := make([]byte, 4096)
-		master.SetReadDeadline(time.Now().Add(time.Minute))
-		for asked := false; ; {
-			n, err := master.Read(b)
-			seen.Write(b[:n])
-			if !asked && strings.Contains(seen.String(), "merge, discard or keep it? [keep] ") {
-				asked = true
-				if _, err := master.WriteString(c.answer); err != nil {
-					t.Fatal(err)
-				}
+	}
+}
+
+// answered runs a command on a terminal of its own and answers its question. What was
+// typed before that is no answer.
+func answered(t *testing.T, cmd *exec.Cmd, question, answer string) (string, error) {
+	t.Helper()
+	master, slave := openPTY(t)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	if _, err := master.WriteString("d\r"); err != nil { // typed ahead, for the command
+		t.Fatal(err)
+	}
+	var seen bytes.Buffer
+	b := make([]byte, 4096)
+	master.SetReadDeadline(time.Now().Add(time.Minute))
+	for asked := false; ; {
+		n, err := master.Read(b)
+		seen.Write(b[:n])
+		if !asked && strings.Contains(seen.String(), question) {
+			asked = true
+			if _, err := master.WriteString(answer); err != nil {
+				t.Fatal(err)
 			}
-			if err != nil {
-				break
-			}
 		}
-		if err := cmd.Wait(); err != nil || !strings.Contains(seen.String(), c.want) {
-			t.Errorf("%q: %v\n%s", c.answer, err, seen.String())
+		if err != nil {
+			break
+		}
+	}
+	return seen.String(), cmd.Wait()
+}
+
+// TestCopyAsks: so is what is done with a copy.
+func TestCopyAsks(t *testing.T) {
+	shell := project(t)
+	const all = "test $(penstock copy ls | wc -l) = "
+	for _, c := range []struct{ answer, want, then string }{
+		{"bring\r", "brought 1 change into ", "test $(cat README) = bring; " + all + "1"},
+		{"d\r", "discarded copy ", "test $(cat README) = bring; " + all + "1"},
+		{"\r", "copy kept", "test $(cat README) = bring; " + all + "2"},
+		{"merge\r", "copy kept", all + "3"}, // of a worktree
+		{"b\r", "brought 1 change into ", "test $(cat README) = b; " + all + "3"},
+		{"\x03", "", "test $(cat README) = b; " + all + "4"},
+	} {
+		word := strings.Trim(c.answer, "\r\x03")
+		seen, err := answered(t, shell(`exec penstock run --copy -- sh -c 'echo "`+word+`" >README'`), "bring, discard or keep it? [keep] ", c.answer)
+		if err != nil || !strings.Contains(seen, c.want) {
+			t.Errorf("%q: %v\n%s", c.answer, err, seen)
 		}
 		if out, err := shell(c.then).CombinedOutput(); err != nil {
 			t.Errorf("%q: %v\n%s", c.answer, err, out)

@@ -20,7 +20,12 @@ func (b *builder) gitNames(dir string) []guarded {
 		return nil
 	}
 	if m.IsRegular() {
-		b.worktree(dir, git)
+		if b.in.Tree != "" && within(dir, b.in.Work) {
+			// What it names is the host's own, and a copy changes nothing of that.
+			b.warn("%s names a repository elsewhere, which a copy of the work directory has no access to: git will not work in the pen", git)
+		} else {
+			b.worktree(dir, git)
+		}
 		return []guarded{{name: ".git"}}
 	}
 	var out []guarded

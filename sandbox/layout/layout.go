@@ -28,10 +28,13 @@ type Input struct {
 	// there: a copy, of which the host takes nothing that nobody has looked at. So
 	// only its .git is protected. Both are free of symbolic links then.
 	Tree string
-	Home string // the user's home, hidden but for what is granted
-	User string // login name
-	UID  int
-	GID  int
+	// Guarded says that Tree is a copy of all that is at Work, whose changes go back
+	// there: what is protected in Work is protected in it.
+	Guarded bool
+	Home    string // the user's home, hidden but for what is granted
+	User    string // login name
+	UID     int
+	GID     int
 
 	Write   []string // more writable directories and files
 	Read    []string // more readable ones

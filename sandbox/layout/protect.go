@@ -100,7 +100,7 @@ func (b *builder) protectAll() {
 		// directory itself a (bare) repository, configuration and hooks included.
 		list(work, []guarded{{name: "HEAD", missing: blank}})
 	}
-	if b.in.Tree != "" {
+	if b.in.Tree != "" && !b.in.Guarded {
 		// Also if it is granted by name: on the host it must lead nowhere.
 		b.bind(protect, path.Join(work, ".git"), false)
 	} else {

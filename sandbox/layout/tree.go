@@ -2,6 +2,7 @@ package layout
 
 import (
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
@@ -55,4 +56,32 @@ func (r *replaced) move(p *Plan) {
 	for i := range p.Links {
 		p.Links[i].Path = r.at(p.Links[i].Path)
 	}
+}
+
+// Kept are the names below the work directory that the pen can't change, and those that
+// it doesn't see, relative to it; also of what is not there. Links that are protected
+// are among the first.
+func (p *Plan) Kept() (protected, hidden []string) {
+	add := func(list *[]string, name string) {
+		if rel, ok := strings.CutPrefix(name, p.Dir+"/"); ok && rel != "" && !slices.Contains(*list, rel) {
+			*list = append(*list, rel)
+		}
+	}
+	for _, w := range p.Watched {
+		if w.Written {
+			add(&protected, w.Path)
+		} else {
+			add(&hidden, w.Path)
+		}
+	}
+	for _, n := range p.Protected {
+		add(&protected, n)
+	}
+	for _, l := range p.Links {
+		add(&protected, l.Path)
+	}
+	for _, n := range p.Hidden {
+		add(&hidden, n)
+	}
+	return protected, hidden
 }

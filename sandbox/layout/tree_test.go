@@ -51,3 +51,61 @@ func TestTree(t *testing.T) {
 		t.Errorf("placeholders %+v", p.Placeholders)
 	}
 }
+
+// TestGuardedTree: in a copy of the work directory the usual names are protected, no
+// repository elsewhere is granted, and what is kept of the directory itself is named.
+func TestGuardedTree(t *testing.T) {
+	host := debian("/home/u/work/.git/hooks/x", "/home/u/work/.git/config", "/home/u/work/.env", "/home/u/work/.vscode/tasks.json", "/home/u/work/f",
+		"/home/u/state/tree/.git/hooks/x", "/home/u/state/tree/.git/config", "/home/u/state/tree/.vscode/tasks.json", "/home/u/state/tree/f")
+	in := Input{Work: "/home/u/work", Home: "/home/u", UID: 1000, GID: 1000, Hide: []string{"/home/u/work/.env", "/home/u/work/none"}, Protect: []string{"/home/u/work/f"}}
+	direct, err := Build(in, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	protected, hidden := direct.Kept()
+	for _, want := range []string{".git/hooks", ".git/config", ".vscode", ".penstock.yaml", "f"} {
+		if !slices.Contains(protected, want) {
+			t.Errorf("not protected: %s", want)
+		}
+	}
+	if !slices.Equal(hidden, []string{".env", "none"}) {
+		t.Errorf("hidden: %q", hidden)
+	}
+	in.Tree, in.Guarded = "/home/u/state/tree", true
+	p, err := Build(in, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range p.Mounts {
+		if m.Kind == sandbox.Bind && within(m.Source, in.Work) {
+			t.Errorf("the directory itself is shown: %+v", m)
+		}
+		if m.Target == "/home/u/work/.git/hooks" && (m.Write || m.Source != in.Tree+"/.git/hooks") {
+			t.Errorf("hooks: %+v", m)
+		}
+	}
+	if again, _ := p.Kept(); !slices.Equal(again, protected) {
+		t.Errorf("in the copy %q are protected, in the directory %q", again, protected)
+	}
+
+	const text = "=gitdir: /home/u/main/.git/worktrees/w\n"
+	linked := debian("/home/u/main/.git/objects/", "/home/u/main/.git/refs/", "/home/u/linked/.git"+text, "/home/u/state/linked/.git"+text,
+		"/home/u/main/.git/worktrees/w/gitdir=/home/u/linked/.git\n", "/home/u/main/.git/worktrees/w/commondir=../..\n")
+	for _, copied := range []bool{false, true} {
+		in := Input{Work: "/home/u/linked", Home: "/home/u", UID: 1000, GID: 1000}
+		if copied {
+			in.Tree, in.Guarded = "/home/u/state/linked", true
+		}
+		p, err := Build(in, linked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		granted := slices.ContainsFunc(p.Mounts, func(m sandbox.Mount) bool { return m.Write && m.Source == "/home/u/main/.git" })
+		if granted == copied {
+			t.Errorf("copied %v: the main repository is granted: %v", copied, granted)
+		}
+		if said := strings.Contains(strings.Join(p.Warnings, "\n"), "git will not work"); said != copied {
+			t.Errorf("copied %v: %q", copied, p.Warnings)
+		}
+	}
+}

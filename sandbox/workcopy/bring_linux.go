@@ -16,6 +16,7 @@ type Brought struct {
 	Done      int    `json:"done"`      // changes that the work directory has now
 	Conflicts []Left `json:"conflicts"` // left as it is on the host, and why
 	Refused   []Left `json:"refused"`   // left because of what they are
+	Kept      bool   `json:"kept"`      // the copy is still in its store
 }
 
 // Bring applies reviewed changes of a copy to the work directory. An error is one of
@@ -28,7 +29,7 @@ func (m *Manifest) Bring(ctx context.Context, c *Changes, copied, work string) (
 		return nil, fmt.Errorf("bring back %s: %w", copied, err)
 	}
 	defer from.Close()
-	to, err := openRoot(work)
+	to, err := openStraight(work)
 	if err != nil {
 		return nil, fmt.Errorf("bring back to %s: %w", work, err)
 	}

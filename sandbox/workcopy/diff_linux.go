@@ -49,9 +49,7 @@ func (c *Changes) Diff(ctx context.Context, w io.Writer, copied, work string) er
 			writeLines(w, before, after)
 		}
 	}
-	for _, l := range c.Left {
-		fmt.Fprintf(w, "left out %s\n", l)
-	}
+	List(w, "left out", c.Left, 0)
 	return nil
 }
 

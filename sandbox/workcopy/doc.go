@@ -1,8 +1,13 @@
-// Package workcopy is for tiers whose guest has a disk of its own, so that the work
-// directory can't be mounted there: Out copies it into a directory and says what it
-// copied (Manifest), Manifest.Changes compares with that what became of the copy, and
-// Manifest.Bring applies to the work directory what of it was reviewed, and no more.
-// No session uses it yet.
+// Package workcopy gives a session a copy of its work directory in place of the
+// directory itself: Out copies it and says what it copied (Manifest), Manifest.Changes
+// compares with that what became of the copy, and Manifest.Bring applies to the work
+// directory what of it was reviewed, and no more. Store keeps copies:
+//
+//	copies/PROJECT-HASH/NAME/
+//	    copy.json    what it is: whose copy, of which session, whether that has ended
+//	    lock         held by whoever uses it, and by the janitor until the pen is gone
+//	    manifest     what was copied
+//	    tree/        the files; the pen sees them where the work directory is
 //
 // A rename is a deletion and a creation. Owners, access control lists, extended
 // attributes, hard links and holes are not carried; a file that is edited keeps the
@@ -32,6 +37,8 @@
 //     the host executes later is left out, and so is what would take the place of a
 //     directory above it. Hidden names aren't copied at all.
 //   - Files without end, sparse ones, a million entries, depth: Limits.
+//   - A link in the work directory's own place, made by a tool of another session that
+//     has what is above it: its path is opened without following any.
 //   - A file that changes after it was reviewed: its hash is not the reviewed one, and
 //     it is not brought.
 //
@@ -51,5 +58,6 @@
 //
 // It writes into the user's files with the user's rights. Symbolic links are brought as
 // they are, wherever they lead (Change.Outside says so): so it is in every tier, and
-// whoever follows them is outside. Only the supervisor may import it.
+// whoever follows them is outside. A kept copy is as the tool left it: nobody should run
+// what is in it. Only the supervisor and the command penstock copy may import it.
 package workcopy

@@ -89,7 +89,7 @@ func (r *rig) bring(c *Changes) *Brought {
 
 func (c *Changes) text() string {
 	var b strings.Builder
-	c.Write(&b)
+	c.Write(&b, 0)
 	return b.String()
 }
 

@@ -53,14 +53,55 @@ func leadsOut(name, to string) bool {
 	return path.IsAbs(to) || p == ".." || strings.HasPrefix(p, "../")
 }
 
-// Write prints a line for each change, for people. All that the guest chose is escaped.
-func (c *Changes) Write(w io.Writer) {
+// Count says how many there are of each.
+func (c *Changes) Count() string {
+	n := map[string]int{}
 	for _, x := range c.Changes {
+		n[x.Do]++
+	}
+	var out []string
+	for _, do := range []string{Created, Edited, Deleted, Mode} {
+		if n[do] > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n[do], do))
+		}
+	}
+	if out == nil {
+		out = []string{"no changes"}
+	}
+	if len(c.Left) > 0 {
+		out = append(out, fmt.Sprintf("%d left out", len(c.Left)))
+	}
+	return strings.Join(out, ", ")
+}
+
+// Write prints a line for each change, for people: most of a kind, or all if that is
+// zero. All that the guest chose is escaped.
+func (c *Changes) Write(w io.Writer, most int) {
+	for i, x := range c.Changes {
+		if rest(w, i, len(c.Changes), most) {
+			break
+		}
 		fmt.Fprintf(w, "%-8s %s%s\n", x.Do, text.Escape(x.Path), x.detail())
 	}
-	for _, l := range c.Left {
-		fmt.Fprintf(w, "left out %s\n", l)
+	List(w, "left out", c.Left, most)
+}
+
+// List prints a line for each name that is not carried.
+func List(w io.Writer, what string, list []Left, most int) {
+	for i, l := range list {
+		if rest(w, i, len(list), most) {
+			break
+		}
+		fmt.Fprintf(w, "%s %s\n", what, l)
 	}
+}
+
+func rest(w io.Writer, i, all, most int) bool {
+	if most == 0 || i < most {
+		return false
+	}
+	fmt.Fprintf(w, "… and %d more\n", all-i)
+	return true
 }
 
 func (x *Change) detail() string {

@@ -48,6 +48,23 @@ func openRoot(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// openStraight opens a directory that has to be where its name says. A tool of another
+// session, which has what is above it, may have put a link in its place since.
+func openStraight(name string) (*os.File, error) {
+	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(unix.AT_FDCWD, name, how)
+	switch {
+	case err == unix.ELOOP:
+		err = errors.New("a symbolic link is on its way that was not there")
+	case err != nil:
+		err = &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // node is one name that a walk has come to.
 type node struct {
 	Entry

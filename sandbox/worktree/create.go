@@ -2,16 +2,15 @@ package worktree
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/shelf"
 )
 
 // Where the pen has its repository and, read-only, the objects of the main one.
@@ -24,38 +23,30 @@ const (
 // so git finds no repository there, whatever else the tree has.
 const dotgit = "gitdir: " + GitPath + "\n"
 
-// maxTries bounds the numbers that are added to a name that is taken.
-const maxTries = 100
-
 // Create makes a worktree. A wanted name is slugged, and gets a number if it is
 // taken; without one the name is made from the command's. The caller closes or
 // removes what is returned.
 func (s *Store) Create(ctx context.Context, r *Repository, wanted, command string) (_ *Held, err error) {
-	name := Slug(wanted)
+	name := shelf.Slug(wanted)
 	switch {
 	case wanted == "":
-		name = freshName(command)
+		name = shelf.FreshName(command, "tree")
 	case name == "":
 		return nil, refuse("use letters and digits", "name the worktree %q: nothing of it can stand in a branch's name", text.Escape(wanted))
 	}
 	if s.bwrap == "" {
 		return nil, refuse("apt-get install bubblewrap", "make a worktree: git is run in a closed pen for it, and there is no bubblewrap")
 	}
-	root, err := s.root(true)
-	if err != nil {
+	h := &Held{store: s}
+	h.Worktree = Worktree{Version: 1, Repository: r.Top, Common: r.Common, Base: r.Base, Onto: r.Branch, Created: time.Now().UTC()}
+	if err := h.register(place(r.Common), name); err != nil {
 		return nil, err
 	}
-	h := &Held{store: s, root: root}
 	defer func() {
 		if err != nil {
 			h.Close()
 		}
 	}()
-	project := place(r.Common)
-	h.Worktree = Worktree{Version: 1, Repository: r.Top, Common: r.Common, Base: r.Base, Onto: r.Branch, Created: time.Now().UTC()}
-	if err := h.register(project, name); err != nil {
-		return nil, err
-	}
 	// The branch keeps the name, and the base from being collected as garbage.
 	err = h.reserve(ctx)
 	if err == nil {
@@ -66,7 +57,7 @@ func (s *Store) Create(ctx context.Context, r *Repository, wanted, command strin
 	}
 	if err == nil {
 		h.Ready = true
-		err = writeMeta(root, h.ID, &h.Worktree)
+		err = writeMeta(h.root, h.ID, &h.Worktree)
 	}
 	if err != nil {
 		// Not with a context that may be why.
@@ -82,69 +73,26 @@ func (s *Store) Create(ctx context.Context, r *Repository, wanted, command strin
 
 // register makes the directory, which is there with its registration and its
 // lock held or not at all.
-func (h *Held) register(project, name string) error {
-	fresh, err := h.fresh(project)
-	if err != nil {
+func (h *Held) register(project, name string) (err error) {
+	h.item, err = h.store.Add(project, name, func(item *shelf.Held, name, dir string) (bool, error) {
+		h.Name, h.ID, h.Branch = name, item.ID, BranchPrefix+name
+		if taken, err := h.taken(); err != nil || taken {
+			return taken, err
+		}
+		return false, writeMeta(item.Root, dir, &h.Worktree)
+	})
+	switch {
+	case errors.Is(err, shelf.ErrTaken):
+		return refuse("give another name, or remove some: penstock worktree rm", "name the worktree %s: %w", name, err)
+	case err != nil:
 		return fmt.Errorf("make the worktree's directory: %w", err)
 	}
-	defer sweepNew(h.root, fresh)
-	for i := 1; i <= maxTries; i++ {
-		h.Name = name
-		if i > 1 {
-			h.Name = fmt.Sprintf("%s-%d", strings.TrimRight(name[:min(len(name), maxName-4)], "-._"), i)
-		}
-		h.ID, h.Branch = project+"/"+h.Name, BranchPrefix+h.Name
-		if taken, err := h.taken(); err != nil || taken {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if err := writeMeta(h.root, fresh, &h.Worktree); err != nil {
-			return err
-		}
-		// A directory is not renamed over one that has something in it.
-		err := h.root.Rename(fresh, h.ID)
-		if err == nil {
-			return nil
-		}
-		if _, lerr := h.root.Lstat(h.ID); lerr != nil {
-			return fmt.Errorf("make the worktree's directory: %w", err)
-		}
-	}
-	return refuse("give another name, or remove some: penstock worktree rm", "name the worktree %s: it is taken, and so are %d others like it", name, maxTries-1)
+	h.root = h.item.Root
+	return nil
 }
 
-// fresh makes a directory with its lock held. Before it has one, others would take
-// it for what a killed process left, and the project's directory for an empty one.
-func (h *Held) fresh(project string) (string, error) {
-	whole, err := lockStore(h.root)
-	if err != nil {
-		return "", err
-	}
-	defer whole.Close()
-	if err := h.root.Mkdir(project, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	fresh := project + "/" + newPrefix + rand.Text()
-	if err := h.root.Mkdir(fresh, 0o700); err != nil {
-		return "", err
-	}
-	h.lock, err = lock(h.root, fresh, true)
-	return fresh, err
-}
-
-func sweepNew(root *os.Root, fresh string) {
-	if _, err := root.Lstat(fresh); err == nil {
-		removeAll(root, fresh) //nolint:errcheck // swept when worktrees are listed next
-	}
-}
-
-// taken says whether the name has a directory, or a branch that the user keeps.
+// taken says whether the name has a branch that the user keeps.
 func (h *Held) taken() (bool, error) {
-	if _, err := h.root.Lstat(h.ID); err == nil {
-		return true, nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	at, err := h.branchCommit(ctx)
@@ -233,4 +181,13 @@ func (s *Store) ignored(ctx context.Context, r *Repository) string {
 		}
 	}
 	return b.String()
+}
+
+// place is the directory of a repository's worktrees.
+func place(common string) string {
+	dir := common
+	if filepath.Base(dir) == ".git" {
+		dir = filepath.Dir(dir)
+	}
+	return shelf.Project(dir, common, "repository")
 }

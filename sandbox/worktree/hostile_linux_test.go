@@ -156,7 +156,7 @@ func TestWorktreeBlocked(t *testing.T) {
 	if _, err := h.Remove(context.Background(), false); err != nil {
 		t.Error(err)
 	}
-	if left, _ := filepath.Glob(r.store.dir + "/[^.]*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r.store.Dir() + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }
@@ -172,7 +172,7 @@ func TestWorktreeRemove(t *testing.T) {
 	project := filepath.Dir(filepath.Dir(h.Tree()))
 	writeFile(t, project+"/not-ours/file", "x")
 	writeFile(t, project+"/forged/"+metaFile, `{"version":1,"id":"../../victim","name":"forged"}`)
-	for _, l := range []string{project + "/linked", r.store.dir + "/linked", project + "/.gone-link"} {
+	for _, l := range []string{project + "/linked", r.store.Dir() + "/linked", project + "/.gone-link"} {
 		if err := os.Symlink(filepath.Join(r.home, "victim"), l); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func TestWorktreeRemove(t *testing.T) {
 	if _, err := h.Remove(ctx, false); err != nil {
 		t.Fatal(err)
 	}
-	for _, keep := range []string{r.home + "/victim/keep", project + "/not-ours/file", project + "/linked", project + "/.gone-link", r.store.dir + "/linked"} {
+	for _, keep := range []string{r.home + "/victim/keep", project + "/not-ours/file", project + "/linked", project + "/.gone-link", r.store.Dir() + "/linked"} {
 		if _, err := os.Lstat(keep); err != nil {
 			t.Error(err)
 		}

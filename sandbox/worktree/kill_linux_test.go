@@ -103,7 +103,7 @@ func TestWorktreeKilled(t *testing.T) {
 				t.Fatalf("%s: %v", e.State, err)
 			}
 		}
-		if left, _ := filepath.Glob(r.store.dir + "/*/*"); len(left) != 0 {
+		if left, _ := filepath.Glob(r.store.Dir() + "/*/*"); len(left) != 0 {
 			t.Fatalf("left: %q", left)
 		}
 		if s := r.git("for-each-ref", "refs/heads/penstock"); s != "" {

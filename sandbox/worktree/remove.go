@@ -2,12 +2,10 @@ package worktree
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 )
 
@@ -30,16 +28,10 @@ func (h *Held) Remove(ctx context.Context, keepBranch bool) (*Removed, error) {
 	} else if err := h.dropBranch(ctx, out); err != nil {
 		return nil, err
 	}
-	gone := path.Dir(h.ID) + "/" + gonePrefix + rand.Text()
-	// From here on it is not listed: in one step, whatever happens to the rest.
-	if err := h.root.Rename(h.ID, gone); err != nil {
+	if err := h.item.Remove(); err != nil {
 		return nil, fmt.Errorf("remove worktree %s: %w", h.ID, err)
 	}
-	if err := removeAll(h.root, gone); err != nil {
-		return nil, fmt.Errorf("remove worktree %s: %w", h.ID, err)
-	}
-	dropProject(h.root, path.Dir(h.ID))
-	return out, h.Close()
+	return out, nil
 }
 
 // dropBranch deletes the branch unless somebody has moved it: then it has
@@ -94,69 +86,4 @@ func (h *Held) checkedOut(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// sweep removes what a killed process left, unless it is at it right now.
-func sweep(root *os.Root, id string) {
-	whole, err := lockStore(root)
-	if err != nil {
-		return
-	}
-	l, err := lock(root, id, false)
-	if err == nil {
-		l.Close()
-	}
-	gone := path.Dir(id) + "/" + gonePrefix + rand.Text()
-	if errors.Is(err, errLocked) || root.Rename(id, gone) != nil {
-		whole.Close()
-		return
-	}
-	whole.Close()         // not while much is removed
-	removeAll(root, gone) //nolint:errcheck // the next one tries again
-	dropProject(root, path.Dir(id))
-}
-
-// dropProject removes a repository's directory if it has no worktree any more.
-func dropProject(root *os.Root, project string) {
-	if whole, err := lockStore(root); err == nil {
-		root.Remove(project)
-		whole.Close()
-	}
-}
-
-// removeAll deletes a directory below the root, without following a link out of
-// it. A tool may have taken the permission to look into its directories away.
-func removeAll(root *os.Root, name string) error {
-	err := root.RemoveAll(name)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	if err := openUp(root, name); err != nil {
-		return err
-	}
-	return root.RemoveAll(name)
-}
-
-// openUp makes every directory one's own to change.
-func openUp(root *os.Root, name string) error {
-	if err := root.Chmod(name, 0o700); err != nil {
-		return err
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	entries, err := f.ReadDir(-1)
-	f.Close()
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := openUp(root, name+"/"+e.Name()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/shelf"
 )
 
 // Repository is the user's repository that a worktree is made of.
@@ -55,15 +56,15 @@ func (r *Repository) Notes() []string {
 // Inspect finds the repository that dir is in, and refuses one that can't have
 // worktrees of ours. It changes nothing.
 func (s *Store) Inspect(ctx context.Context, dir string) (*Repository, error) {
-	if within(dir, s.dir) {
+	if within(dir, s.Dir()) {
 		return nil, refuse("start in the repository itself", "use a worktree of %s: it belongs to a worktree already", text.Escape(dir))
 	}
 	r := &Repository{}
 	if err := s.locate(ctx, r, dir); err != nil {
 		return nil, err
 	}
-	if within(s.dir, r.Top) {
-		return nil, refuse("set XDG_STATE_HOME to a directory outside", "use a worktree of %s: Penstock keeps its worktrees in it, at %s", text.Escape(r.Top), text.Escape(s.dir))
+	if within(s.Dir(), r.Top) {
+		return nil, refuse("set XDG_STATE_HOME to a directory outside", "use a worktree of %s: Penstock keeps its worktrees in it, at %s", text.Escape(r.Top), text.Escape(s.Dir()))
 	}
 	for _, step := range []func(context.Context, *Repository) error{s.version, s.configure, s.head, s.storage, s.contents} {
 		if err := step(ctx, r); err != nil {
@@ -298,7 +299,7 @@ func (r *Repository) template() string {
 	for _, key := range slices.Sorted(maps.Keys(r.settings)) {
 		name, ok := strings.CutPrefix(strings.TrimSuffix(key, ".url"), "remote.")
 		address := withoutUser(r.settings[key])
-		if ok && strings.HasSuffix(key, ".url") && address != "" && Slug(name) == name { // others would need quoting of their own
+		if ok && strings.HasSuffix(key, ".url") && address != "" && shelf.Slug(name) == name { // others would need quoting of their own
 			fmt.Fprintf(&b, "[remote %q]\n\turl = %s\n\tfetch = +refs/heads/*:refs/remotes/%s/*\n", name, quote(address), name)
 		}
 	}

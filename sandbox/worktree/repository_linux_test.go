@@ -104,7 +104,7 @@ func TestWorktreeNames(t *testing.T) {
 	if h := r.create(""); !strings.HasPrefix(h.Name, "tool-") {
 		t.Errorf("named %s", h.Name)
 	}
-	if h := r.create("../../etc/x.lock"); h.Name != "etc-x" || !within(h.Tree(), r.store.dir) {
+	if h := r.create("../../etc/x.lock"); h.Name != "etc-x" || !within(h.Tree(), r.store.Dir()) {
 		t.Errorf("named %s", h.Name)
 	}
 	repo, err := r.store.Inspect(ctx, r.repo)
@@ -122,7 +122,7 @@ func TestWorktreeNames(t *testing.T) {
 	if _, err := r2.store.Create(ctx, repo, "y", "tool"); err == nil || !strings.Contains(err.Error(), "a branch is called penstock") {
 		t.Errorf("beside a branch penstock: %v", err)
 	}
-	if left, _ := filepath.Glob(r2.store.dir + "/[^.]*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r2.store.Dir() + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }

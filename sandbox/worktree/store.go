@@ -5,16 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/shelf"
 )
 
 // Options say where worktrees are kept and with what they are made.
@@ -24,10 +22,13 @@ type Options struct {
 	Environ []string // the caller's environment, for git's own configuration
 }
 
+// BranchPrefix is what the name of each worktree's branch begins with.
+const BranchPrefix = "penstock/"
+
 // Store is a user's worktrees. It is safe for concurrent use, also by several
 // processes: each worktree has a lock.
 type Store struct {
-	dir   string // symbolic links resolved
+	*shelf.Shelf
 	bwrap string
 	git   *git
 }
@@ -58,15 +59,16 @@ type Worktree struct {
 	Branches []string `json:"left_out_branches,omitempty"`
 }
 
-// State of a worktree.
-type State string
+// State of a worktree. It is left over if its session ended without bringing its
+// commits in, and kept if they are on its branch.
+type State = shelf.State
 
 // The states.
 const (
-	Running State = "running"    // somebody uses it
-	Left    State = "left over"  // its session ended without bringing its commits in
-	Kept    State = "kept"       // its commits are on its branch
-	Broken  State = "incomplete" // it was never finished
+	Running = shelf.Running
+	Left    = shelf.Left
+	Kept    = shelf.Kept
+	Broken  = shelf.Broken
 )
 
 // Entry is one line of a list.
@@ -79,79 +81,32 @@ type Entry struct {
 // Names of what a worktree's directory has.
 const (
 	metaFile = "worktree.json"
-	lockFile = "lock"
 	ownDir   = "own"
 	treeDir  = "tree"
 	gitDir   = "git"
 )
 
-// Prefixes of directories that are no worktrees: not yet, and no longer.
-const (
-	newPrefix  = ".new-"
-	gonePrefix = ".gone-"
-)
-
 // Open returns the user's store. Nothing is made yet.
 func Open(o Options) (*Store, error) {
-	if !filepath.IsAbs(o.Dir) {
-		return nil, fmt.Errorf("keep worktrees in %q: not an absolute path", o.Dir)
+	on, err := shelf.Open(o.Dir, "worktrees")
+	if err != nil {
+		return nil, err
 	}
 	g, err := newGit(o.Environ)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: filepath.Clean(o.Dir), bwrap: o.Bwrap, git: g}
-	if real, err := filepath.EvalSymlinks(s.dir); err == nil {
-		s.dir = real
-	}
-	return s, nil
-}
-
-// root opens the directory of all worktrees. With make it is there afterwards,
-// and nobody else's to look into.
-func (s *Store) root(make bool) (*os.Root, error) {
-	if make {
-		if err := os.MkdirAll(s.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make the directory of worktrees: %w", err)
-		}
-		real, err := filepath.EvalSymlinks(s.dir)
-		if err != nil {
-			return nil, fmt.Errorf("find the directory of worktrees: %w", err)
-		}
-		if s.dir = real; os.Chmod(s.dir, 0o700) != nil {
-			return nil, refuse("it must be yours; set XDG_STATE_HOME to another place", "keep worktrees in %s: it can't be made private", text.Escape(s.dir))
-		}
-	}
-	r, err := os.OpenRoot(s.dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the directory of worktrees: %w", err)
-	}
-	return r, nil
+	return &Store{Shelf: on, bwrap: o.Bwrap, git: g}, nil
 }
 
 // List returns all worktrees, the oldest first. What a killed process left of
 // one that was not made yet or was being removed goes on the way.
 func (s *Store) List() ([]Entry, error) {
-	root, err := s.root(false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return []Entry{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
 	out := []Entry{}
-	err = each(root, func(id string) {
-		name := path.Base(id)
-		if strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, gonePrefix) {
-			sweep(root, id)
-			return
+	err := s.Each(func(root *os.Root, id string) {
+		if w, err := readMeta(root, id); err == nil { // else it is not registered
+			out = append(out, Entry{Worktree: *w, State: state(root, w), Dir: s.Path(id, treeDir)})
 		}
-		w, err := readMeta(root, id)
-		if err != nil {
-			return // not registered
-		}
-		out = append(out, Entry{Worktree: *w, State: state(root, w), Dir: filepath.Join(s.dir, filepath.FromSlash(id), treeDir)})
 	})
 	slices.SortFunc(out, func(a, b Entry) int {
 		if c := a.Created.Compare(b.Created); c != 0 {
@@ -162,53 +117,10 @@ func (s *Store) List() ([]Entry, error) {
 	return out, err
 }
 
-// each calls f for every directory of a worktree.
-func each(root *os.Root, f func(id string)) error {
-	projects, err := readDir(root, ".")
-	if err != nil {
-		return err
-	}
-	for _, p := range projects {
-		names, err := readDir(root, p)
-		if err != nil {
-			return err
-		}
-		for _, n := range names {
-			f(p + "/" + n)
-		}
-	}
-	return nil
-}
-
-// readDir lists the directories in a directory; links to some are none.
-func readDir(root *os.Root, name string) ([]string, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("list worktrees: %w", err)
-	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
-	if err != nil {
-		return nil, fmt.Errorf("list worktrees: %w", err)
-	}
-	var out []string
-	for _, e := range entries {
-		if e.IsDir() {
-			out = append(out, e.Name())
-		}
-	}
-	slices.Sort(out)
-	return out, nil
-}
-
 // state looks whether a worktree is in use.
 func state(root *os.Root, w *Worktree) State {
-	l, err := lock(root, w.ID, false)
-	switch {
-	case errors.Is(err, errLocked):
+	if shelf.InUse(root, w.ID) {
 		return Running
-	case err == nil:
-		l.Close()
 	}
 	switch {
 	case !w.Ready:
@@ -219,16 +131,8 @@ func state(root *os.Root, w *Worktree) State {
 	return Kept
 }
 
-// errLocked says that another process uses a worktree.
-var errLocked = errors.New("it is in use")
-
 func readMeta(root *os.Root, id string) (*Worktree, error) {
-	f, err := root.Open(id + "/" + metaFile)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSmall))
+	b, err := shelf.Read(root, id+"/"+metaFile)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +140,7 @@ func readMeta(root *os.Root, id string) (*Worktree, error) {
 	if err := json.Unmarshal(b, w); err != nil {
 		return nil, err
 	}
-	if w.Version != 1 || w.ID != id || Slug(w.Name) != w.Name || w.Name == "" || w.Branch != BranchPrefix+w.Name || !isID(w.Base) ||
+	if w.Version != 1 || w.ID != id || shelf.Slug(w.Name) != w.Name || w.Name == "" || w.Branch != BranchPrefix+w.Name || !isID(w.Base) ||
 		!filepath.IsAbs(w.Repository) || !filepath.IsAbs(w.Common) || w.Tip != "" && !isID(w.Tip) || w.Snapshot != "" && !isID(w.Snapshot) || w.Bringing != "" && !isID(w.Bringing) {
 		return nil, fmt.Errorf("%s: not what Penstock writes", id+"/"+metaFile)
 	}
@@ -249,17 +153,7 @@ func writeMeta(root *os.Root, dir string, w *Worktree) error {
 	if err != nil {
 		return err
 	}
-	name := dir + "/" + metaFile
-	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("register the worktree: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = root.Rename(name+".new", name)
-	}
-	if err != nil {
+	if err := shelf.Write(root, dir+"/"+metaFile, append(b, '\n')); err != nil {
 		return fmt.Errorf("register the worktree: %w", err)
 	}
 	return nil
@@ -306,44 +200,29 @@ func (s *Store) Find(ctx context.Context, name, dir string) (*Entry, error) {
 type Held struct {
 	Worktree
 	store *Store
-	root  *os.Root
-	lock  *os.File
+	item  *shelf.Held
+	root  *os.Root // item's
 }
 
 // Hold takes a registered worktree. The caller closes it.
 func (s *Store) Hold(id string) (*Held, error) {
-	root, err := s.root(false)
-	if err != nil {
-		return nil, err
-	}
-	h := &Held{store: s, root: root}
-	if h.lock, err = lock(root, id, false); err == nil {
+	item, err := s.Shelf.Hold(id)
+	if err == nil {
 		// Whoever had it until now may have removed it.
 		var w *Worktree
-		if w, err = readMeta(root, id); err == nil {
-			h.Worktree = *w
-			return h, nil
+		if w, err = readMeta(item.Root, id); err == nil {
+			return &Held{Worktree: *w, store: s, item: item, root: item.Root}, nil
 		}
+		item.Close()
 	}
-	h.Close()
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, shelf.ErrLocked) {
 		return nil, refuse("wait for its session's end, or end it: penstock ps, penstock kill", "use worktree %s: %w", id, err)
 	}
 	return nil, fmt.Errorf("use worktree %s: %w", text.Escape(id), err)
 }
 
 // Close lets the worktree go; it stays where it is. Closing again does nothing.
-func (h *Held) Close() error {
-	if h.lock != nil {
-		h.lock.Close()
-		h.lock = nil
-	}
-	if h.root != nil {
-		h.root.Close()
-		h.root = nil
-	}
-	return nil
-}
+func (h *Held) Close() error { return h.item.Close() }
 
 // Tree is the host's directory of the worktree's files.
 func (h *Held) Tree() string { return h.path(treeDir) }
@@ -352,5 +231,5 @@ func (h *Held) Tree() string { return h.path(treeDir) }
 func (h *Held) GitDir() string { return h.path(gitDir) }
 
 func (h *Held) path(name string) string {
-	return filepath.Join(h.store.dir, filepath.FromSlash(h.ID), name)
+	return h.store.Path(h.ID, name)
 }

@@ -19,7 +19,7 @@ func TestWorktreeRound(t *testing.T) {
 	if h.Name != "my-feature" || h.Branch != "penstock/my-feature" {
 		t.Fatalf("named %s on %s", h.Name, h.Branch)
 	}
-	if fi, err := os.Stat(r.store.dir); err != nil || fi.Mode().Perm() != 0o700 {
+	if fi, err := os.Stat(r.store.Dir()); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("root: %v, %v", fi.Mode(), err)
 	}
 	out := r.tool(h, `
@@ -67,7 +67,7 @@ git stash -uq; git stash pop -q; git status --porcelain`)
 	if list, err := r.store.List(); err != nil || len(list) != 0 {
 		t.Errorf("list: %v, %v", list, err)
 	}
-	if left, _ := filepath.Glob(r.store.dir + "/[^.]*"); len(left) != 0 {
+	if left, _ := filepath.Glob(r.store.Dir() + "/[^.]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 	r.git("fsck", "--strict")

@@ -50,6 +50,8 @@ type Options struct {
 	Worktree     string   // name of a worktree, AnyName for one that is made up, "" for none
 	Approvals    []string // files of tokens
 	Audience     string   // of this session, for such tokens
+	Copy         bool     // of the work directory
+	CopyEnd      string   // Bring, Discard, Keep, or "": asked for on a terminal
 	WorktreeEnd  string   // Merge, Discard, Keep, or "": asked for on a terminal
 	Command      []string
 }
@@ -57,10 +59,11 @@ type Options struct {
 // AnyName as Options.Worktree asks for a worktree of any name.
 const AnyName = "true"
 
-// What is done with a worktree at a session's end.
+// What is done with a worktree or a copy at a session's end.
 const (
-	Merge   = "merge"   // into the branch that it began from, if the command succeeded
-	Discard = "discard" // with its branch
+	Merge   = "merge"   // a worktree into the branch that it began from, if the command succeeded
+	Bring   = "bring"   // a copy's changes into the work directory, if the command succeeded
+	Discard = "discard" // a worktree with its branch
 	Keep    = "keep"
 )
 
@@ -190,6 +193,8 @@ type Config struct {
 	Worktree     bool   // the pen gets a copy of the repository's files
 	WorktreeName string // "": made up
 	WorktreeEnd  string // see Options
+	Copy         bool   // the pen gets a copy of the work directory
+	CopyEnd      string // see Options
 
 	AuditDir    string
 	EphemeralCA bool

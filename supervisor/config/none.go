@@ -34,6 +34,8 @@ func (c *Config) withoutSandbox() error {
 		return &isolationError{s.Worktree.From.Ref(), "a worktree"}
 	case c.Worktree:
 		return &isolationError{"--worktree", "a worktree"}
+	case c.Copy:
+		return &isolationError{"--copy", "a copy of the work directory"}
 	case s.MinTier.Set:
 		return &isolationError{s.MinTier.From.Ref(), "at least tier " + s.MinTier.V}
 	case s.Tier.Set && s.Tier.V != "auto":

@@ -163,6 +163,9 @@ func Resolve(o *Options, h *Host) (*Config, error) {
 	if err := c.worktree(o); err != nil {
 		return nil, err
 	}
+	if err := c.copied(o); err != nil {
+		return nil, err
+	}
 	if o.NoSandbox {
 		return c, c.withoutSandbox()
 	}
@@ -183,6 +186,22 @@ func (c *Config) worktree(o *Options) error {
 		return &FlagError{Flag: "--worktree-end", Value: o.WorktreeEnd, Why: "is none of merge, discard, keep", Fix: "use one of these, or leave it out"}
 	case o.WorktreeEnd != "" && !c.Worktree:
 		return &FlagError{Flag: "--worktree-end", Value: o.WorktreeEnd, Why: "there is no worktree", Fix: "add --worktree"}
+	}
+	return nil
+}
+
+// copied settles whether the command works on a copy of the work directory.
+func (c *Config) copied(o *Options) error {
+	c.Copy, c.CopyEnd = o.Copy, o.CopyEnd
+	switch {
+	case c.Copy && o.Worktree != "":
+		return &FlagError{Flag: "--copy", Value: "true", Why: "--worktree is there too, which is a copy of a repository's files", Fix: "leave one of them out"}
+	case c.Copy && c.Worktree:
+		return &FlagError{Flag: "--copy", Value: "true", Why: c.Policy.Sandbox().Worktree.From.Ref() + " asks for a worktree, which is a copy of a repository's files", Fix: "leave it out"}
+	case !slices.Contains([]string{"", Bring, Discard, Keep}, o.CopyEnd):
+		return &FlagError{Flag: "--copy-end", Value: o.CopyEnd, Why: "is none of bring, discard, keep", Fix: "use one of these, or leave it out"}
+	case o.CopyEnd != "" && !c.Copy:
+		return &FlagError{Flag: "--copy-end", Value: o.CopyEnd, Why: "there is no copy", Fix: "add --copy"}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	fileAlive      = "alive"
 	fileSupervisor = "supervisor"
 	filePIDFD      = "pidfd" // the supervisor's
+	fileLock       = "lock"
 )
 
 // roleConfig is what the role is told at its start.
@@ -45,8 +46,9 @@ type Janitor struct {
 // Start starts program as the role. It guards the process group of a pen in
 // which nothing but the builder runs yet. within, if it is not 0, is the inode number
 // of the user namespace whose processes, and those below it, are to end with the
-// supervisor: those of a command that has no process namespace to end with.
-func Start(program string, group int, within uint64) (*Janitor, error) {
+// supervisor: those of a command that has no process namespace to end with. lock, if it
+// is not nil, is held until the pen is gone and what was to be removed is.
+func Start(program string, group int, within uint64, lock *os.File) (*Janitor, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start the janitor: %w", err)
@@ -67,7 +69,11 @@ func Start(program string, group int, within uint64) (*Janitor, error) {
 	}
 	pidfd := os.NewFile(uintptr(self), filePIDFD)
 	defer pidfd.Close()
-	extra, err := donate.Files(&roleConfig{Group: group, Within: within}, map[string]*os.File{fileAlive: r, fileSupervisor: theirs, filePIDFD: pidfd})
+	files := map[string]*os.File{fileAlive: r, fileSupervisor: theirs, filePIDFD: pidfd}
+	if lock != nil {
+		files[fileLock] = lock
+	}
+	extra, err := donate.Files(&roleConfig{Group: group, Within: within}, files)
 	if err != nil {
 		j.close()
 		return nil, err

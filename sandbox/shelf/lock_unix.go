@@ -1,6 +1,6 @@
 //go:build unix
 
-package worktree
+package shelf
 
 import (
 	"errors"
@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the lock of a worktree's directory without waiting. It goes with
-// the descriptor, so with whoever is killed. Who makes the directory makes the lock.
+// lock takes the lock of an item's directory without waiting. It goes with the
+// descriptor, so with whoever is killed. Who makes the directory makes the lock.
 func lock(root *os.Root, dir string, make bool) (*os.File, error) {
 	flags := os.O_RDWR
 	if make {
 		flags |= os.O_CREATE | os.O_EXCL
 	}
-	name := dir + "/" + lockFile
+	name := dir + "/" + LockFile
 	f, err := root.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func lock(root *os.Root, dir string, make bool) (*os.File, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errLocked
+			return nil, ErrLocked
 		}
 		return nil, fmt.Errorf("lock: %w", err)
 	}
@@ -45,10 +45,10 @@ func lock(root *os.Root, dir string, make bool) (*os.File, error) {
 	return f, nil
 }
 
-// lockStore waits for the lock of the whole store, which is held for moments: while
+// lockAll waits for the lock of the whole shelf, which is held for moments: while
 // directories come and go.
-func lockStore(root *os.Root) (*os.File, error) {
-	f, err := root.OpenFile("."+lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+func lockAll(root *os.Root) (*os.File, error) {
+	f, err := root.OpenFile("."+LockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package worktree
+package shelf
 
 import (
 	"crypto/rand"
@@ -8,15 +8,12 @@ import (
 	"strings"
 )
 
-// BranchPrefix is what the name of each worktree's branch begins with.
-const BranchPrefix = "penstock/"
-
 // maxName bounds a slug, in bytes: lock files and reflogs add to it.
 const maxName = 48
 
-// Slug makes a name of a directory and a branch out of what somebody typed:
-// lower-case letters, digits and single hyphens, dots or underscores between
-// them. It is "" if nothing is left. Slug of a slug is the same.
+// Slug makes a name of a directory, which can be one of a branch, out of what
+// somebody typed: lower-case letters, digits and single hyphens, dots or underscores
+// between them. It is "" if nothing is left. Slug of a slug is the same.
 func Slug(s string) string {
 	var b strings.Builder
 	gap := byte(0)
@@ -45,30 +42,26 @@ func Slug(s string) string {
 	return name
 }
 
-// freshName makes a readable name that is most likely new: that of the command
+// FreshName makes a readable name that is most likely new: that of the command
 // with four random letters.
-func freshName(command string) string {
+func FreshName(command, fallback string) string {
 	base := Slug(filepath.Base(command))
 	if len(base) > 24 {
 		base = Slug(base[:24])
 	}
 	if base == "" {
-		base = "tree"
+		base = fallback
 	}
 	return base + "-" + strings.ToLower(rand.Text()[:4])
 }
 
-// place is the directory of a repository's worktrees below the root: readable,
-// and one for each repository.
-func place(common string) string {
-	dir := common
-	if filepath.Base(dir) == ".git" {
-		dir = filepath.Dir(dir)
-	}
+// Project is the directory of what belongs to one place of the host's: readable,
+// with the name of dir, and one for each id.
+func Project(dir, id, fallback string) string {
 	base := Slug(filepath.Base(dir))
 	if base == "" {
-		base = "repository"
+		base = fallback
 	}
-	sum := sha256.Sum256([]byte(common))
+	sum := sha256.Sum256([]byte(id))
 	return base + "-" + hex.EncodeToString(sum[:4])
 }
