@@ -23,7 +23,11 @@ import (
 // execPens calls f for each kind of user with a pen of each tier that takes further
 // commands. Under the privileged supervisor only gvisor does.
 func execPens(t *testing.T, f func(t *testing.T, p *world.Pen)) {
-	gvisorPens(t, func(t *testing.T, p *world.Pen) {
+	inEach(t, gvisorPens, f)
+}
+
+func inEach(t *testing.T, pens func(*testing.T, func(*testing.T, *world.Pen)), f func(t *testing.T, p *world.Pen)) {
+	pens(t, func(t *testing.T, p *world.Pen) {
 		t.Run("gvisor", func(t *testing.T) { q := *p; q.T = t; f(t, &q) })
 		if !p.Opts.Supervised {
 			t.Run("bwrap", func(t *testing.T) { q := *p; q.T, q.Flags = t, nil; f(t, &q) })
@@ -317,6 +321,36 @@ func TestExecEnds(t *testing.T) {
 			if e.Str("type") == "exec" && e.Num("exec") == 3 && e.Str("action") != "start" && e.Num("exit_code") != 137 && e.Str("reason") != "the session has ended, and the command with it" {
 				t.Errorf("%v", e)
 			}
+		}
+	})
+}
+
+// With the session's supervisor all that it has started ends, however that ended.
+func TestExecSupervisorKilled(t *testing.T) {
+	inEach(t, guestPens, func(t *testing.T, p *world.Pen) {
+		s := hold(t, p)
+		cmd := p.W.Command(p.Home, p.Opts, world.Penstock(t), "exec", s.id, "--", "sh", "-c", "echo up; while :; do sleep 0.1; done")
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := world.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill() })
+		lines := bufio.NewReader(out)
+		if line, err := lines.ReadString('\n'); line != "up\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		s.cmd.Process.Kill()
+		// The pipe is the command's own: that it ends says that the command has.
+		if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
+			t.Errorf("%q, %v", rest, err)
+		}
+		if cmd.Wait(); cmd.ProcessState.ExitCode() != 137 || !strings.HasSuffix(errs.String(), "and the command with it\n") {
+			t.Errorf("%v: %s", cmd.ProcessState, &errs)
 		}
 	})
 }

@@ -85,6 +85,7 @@ func await(command int) int {
 // call is all that the forks need, made before them.
 type call struct {
 	namespaces uintptr
+	parent     uintptr // the role's process
 	filter     unix.SockFprog
 	path       *byte
 	argv, env  []*byte
@@ -167,7 +168,7 @@ func prepare(args []string) (*call, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &call{namespaces: uintptr(namespaces), header: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
+	c := &call{namespaces: uintptr(namespaces), parent: uintptr(os.Getpid()), header: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
 	c.filter = unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	for i := range c.all {
 		c.all[i] = 0xff
@@ -241,9 +242,13 @@ func fork(c *call) (first uintptr, errno unix.Errno) {
 //go:noinline
 //go:nosplit
 func join(c *call) {
+	// It ends with the role, too, from which it differs in nothing yet. Joining takes that
+	// back (commit_creds), so it is said again.
+	follow(c)
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETNS, fdTarget, c.namespaces, 0); errno != 0 {
 		fail(c, stepJoin, errno)
 	}
+	follow(c)
 	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if errno != 0 {
 		fail(c, stepFork, errno)
@@ -252,6 +257,20 @@ func join(c *call) {
 		become(c)
 	}
 	fail(c, stepNumber, unix.Errno(pid))
+}
+
+// follow has the kernel end this process when the role ends, and ends it if that has.
+//
+//go:norace
+//go:noinline
+//go:nosplit
+func follow(c *call) {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0); errno != 0 {
+		fail(c, stepParent, errno)
+	}
+	if parent, _, _ := unix.RawSyscall(unix.SYS_GETPPID, 0, 0, 0); parent != c.parent {
+		fail(c, stepParent, unix.ESRCH)
+	}
 }
 
 // become is the second child: it gives up what it has and becomes the shim. Here it is
