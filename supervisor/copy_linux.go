@@ -173,6 +173,7 @@ func (c *copyApart) collect(ctx context.Context, b *bytes.Buffer) (done bool, er
 		b.WriteString("  ")
 		b.Write(line)
 	}
+	c.changes.WriteHazards(b, shownChanges)
 	return len(c.changes.Changes)+len(c.changes.Left) == 0, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/sandbox/workcopy"
+	"github.com/penstock/penstock/sandbox/worktree"
 	"github.com/penstock/penstock/supervisor"
 )
 
@@ -96,6 +97,7 @@ func (c *copies) with(ctx context.Context, name string, f func(*workcopy.Held, *
 type copyJSON struct {
 	workcopy.Copy
 	*workcopy.Changes
+	Hazards []worktree.Hazard `json:"host_executes"`
 }
 
 func newCopyLsCmd() *cobra.Command {
@@ -138,18 +140,20 @@ func newCopyShowCmd() *cobra.Command {
 		Use:   "show NAME",
 		Short: "Show what a session changed in its copy",
 		Long: `Show the names that a session created, edited, deleted and gave another mode in its
-copy, and those that can't be brought back, with why.`,
+copy, those that can't be brought back, with why, and which of them the host would
+execute or obey later: package scripts, build files, CI, new programs.`,
 		Example: `  penstock copy show tidy-sh-k3xa
   penstock copy show tidy-sh-k3xa --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.with(cmd.Context(), args[0], func(h *workcopy.Held, changes *workcopy.Changes) error {
 				if c.json {
-					return printJSON(cmd.OutOrStdout(), copyJSON{h.Copy, changes})
+					return printJSON(cmd.OutOrStdout(), copyJSON{h.Copy, changes, changes.Hazards()})
 				}
 				var b bytes.Buffer
 				fmt.Fprintf(&b, "copy %s of %s: %s\n", h.Name, text.Escape(h.Work), changes.Count())
 				changes.Write(&b, 0)
+				changes.WriteHazards(&b, 0)
 				_, err := cmd.OutOrStdout().Write(b.Bytes())
 				return err
 			})
@@ -182,7 +186,7 @@ is escaped.`,
 				return printJSON(cmd.OutOrStdout(), struct {
 					copyJSON
 					Diff string `json:"diff"`
-				}{copyJSON{h.Copy, changes}, b.String()})
+				}{copyJSON{h.Copy, changes, changes.Hazards()}, b.String()})
 			})
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/internal/text"
+	"github.com/penstock/penstock/sandbox/worktree"
 )
 
 // What was done to a name.
@@ -94,6 +95,27 @@ func List(w io.Writer, what string, list []Left, most int) {
 		}
 		fmt.Fprintf(w, "%s %s\n", what, l)
 	}
+}
+
+// Hazards are the changes that the host executes or obeys later.
+func (c *Changes) Hazards() []worktree.Hazard {
+	out := []worktree.Hazard{}
+	for _, x := range c.Changes {
+		if x.Is == nil || x.Is.Kind == Dir {
+			continue
+		}
+		program := x.Is.Mode&0o111 != 0 && (x.Was == nil || x.Was.Mode&0o111 == 0)
+		if z, ok := worktree.HazardOf(x.Path, program); ok {
+			out = append(out, z)
+		}
+	}
+	return out
+}
+
+// WriteHazards prints them, most at most.
+func (c *Changes) WriteHazards(w io.Writer, most int) {
+	list := c.Hazards()
+	worktree.WriteHazards(w, list, len(c.Changes), func(i int) bool { return rest(w, i, len(list), most) })
 }
 
 func rest(w io.Writer, i, all, most int) bool {

@@ -54,7 +54,6 @@ func hazards() []known {
 // names, relative to its top.
 func hazardOf(c *Change, hooks []string) (Hazard, bool) {
 	lower := strings.ToLower(c.Path)
-	parts := strings.Split(lower, "/")
 	for _, h := range hooks {
 		if lower == h || strings.HasPrefix(lower, strings.ToLower(h)+"/") {
 			return Hazard{c.Path, "git hook", "core.hooksPath leads there: git runs it"}, true
@@ -66,13 +65,20 @@ func hazardOf(c *Change, hooks []string) (Hazard, bool) {
 	case c.Mode == modeModule:
 		return Hazard{c.Path, "submodule", "git submodule update fetches and checks out what it names"}, true
 	}
+	return HazardOf(c.Path, c.Mode == modeProgram && c.OldMode != modeProgram)
+}
+
+// HazardOf says what the host would do with a file of a name; program says that it can
+// be executed, which it could not be before.
+func HazardOf(name string, program bool) (Hazard, bool) {
+	parts := strings.Split(strings.ToLower(name), "/")
 	for _, k := range hazards() {
 		if k.fits(parts) {
-			return Hazard{c.Path, k.kind, k.why}, true
+			return Hazard{name, k.kind, k.why}, true
 		}
 	}
-	if c.Mode == modeProgram && c.OldMode != modeProgram {
-		return Hazard{c.Path, "program", "it can be executed now"}, true
+	if program {
+		return Hazard{name, "program", "it can be executed now"}, true
 	}
 	return Hazard{}, false
 }

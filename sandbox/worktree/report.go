@@ -211,15 +211,21 @@ func (r *Report) Write(w io.Writer, most int) {
 	for _, b := range r.Branches {
 		line("left out: branch %s that was made in the pen", text.Escape(b))
 	}
-	if len(r.Hazards) == 0 {
+	WriteHazards(w, r.Hazards, len(r.Changes), func(i int) bool { return rest(i, len(r.Hazards)) })
+}
+
+// WriteHazards prints a line for each hazard of so many changes, until over says that it
+// is enough.
+func WriteHazards(w io.Writer, list []Hazard, of int, over func(i int) bool) {
+	if len(list) == 0 {
 		return
 	}
-	line("the host would execute or obey %s of these later:", countOf(len(r.Hazards), len(r.Changes)))
-	for i, z := range r.Hazards {
-		if rest(i, len(r.Hazards)) {
+	fmt.Fprintf(w, "the host would execute or obey %s of these later:\n", countOf(len(list), of))
+	for i, z := range list {
+		if over(i) {
 			break
 		}
-		line("  %-22s %s (%s)", z.Kind, text.Escape(z.Path), z.Why)
+		fmt.Fprintf(w, "  %-22s %s (%s)\n", z.Kind, text.Escape(z.Path), z.Why)
 	}
 }
 
