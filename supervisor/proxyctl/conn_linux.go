@@ -1,6 +1,7 @@
 package proxyctl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,77 +9,38 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-)
 
-// Conn is one end of the conversation. Send may be called concurrently, Recv
-// by one goroutine.
-type Conn struct {
-	uc  *net.UnixConn
-	buf []byte // Recv's
-}
+	"github.com/penstock/penstock/internal/donate"
+	"github.com/penstock/penstock/supervisor/packet"
+)
 
 // Pair makes the two ends of a connection. The second is donated to the proxy
 // role and closed by the caller after the role has started.
-func Pair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("create control socket: %w", err)
-	}
-	theirs := os.NewFile(uintptr(fds[1]), "role's socket")
-	ours, err := Open(os.NewFile(uintptr(fds[0]), "supervisor's socket"))
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return ours, theirs, nil
+func Pair() (*net.UnixConn, *os.File, error) { return packet.Pair() }
+
+// packets is the line over a seqpacket socket.
+type packets struct {
+	uc  *net.UnixConn
+	buf []byte // recv's
 }
 
-// Open makes a connection of a donated socket; it takes over f.
-func Open(f *os.File) (*net.UnixConn, error) {
-	defer f.Close()
-	nc, err := net.FileConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
-	}
-	uc, ok := nc.(*net.UnixConn)
-	if !ok {
-		nc.Close()
-		return nil, fmt.Errorf("open control socket: %T is no unix socket", nc)
-	}
-	return uc, nil
+func newLine(uc *net.UnixConn) line { return &packets{uc: uc} }
+
+func (p *packets) send(b []byte) error {
+	_, err := p.uc.Write(b)
+	return err
 }
 
-// NewConn speaks the conversation over uc, which it takes over.
-func NewConn(uc *net.UnixConn) *Conn { return &Conn{uc: uc} }
-
-// Send writes one message.
-func (c *Conn) Send(m *Message) error {
-	b, err := m.Encode()
-	if err != nil {
-		return err
+// recv accepts no descriptors: without a control buffer the kernel drops them.
+func (p *packets) recv() ([]byte, error) {
+	if p.buf == nil {
+		p.buf = make([]byte, MaxMessage+1)
 	}
-	return c.write(m.Op, b)
-}
-
-func (c *Conn) write(op Op, b []byte) error {
-	if _, err := c.uc.Write(b); err != nil {
-		return fmt.Errorf("send %s message: %w", op, err)
-	}
-	return nil
-}
-
-// Recv reads one message. Descriptors that come with it are never accepted:
-// without a control buffer the kernel drops them. io.EOF means that the other
-// end is gone.
-func (c *Conn) Recv() (*Message, error) {
-	if c.buf == nil {
-		c.buf = make([]byte, MaxMessage+1)
-	}
-	n, _, flags, _, err := c.uc.ReadMsgUnix(c.buf, nil)
+	n, _, flags, _, err := p.uc.ReadMsgUnix(p.buf, nil)
 	if errors.Is(err, unix.ECONNRESET) {
 		// It ended with something of ours unread, which is told once and before what it
 		// said last.
-		n, _, flags, _, err = c.uc.ReadMsgUnix(c.buf, nil)
+		n, _, flags, _, err = p.uc.ReadMsgUnix(p.buf, nil)
 	}
 	if err != nil {
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) {
@@ -92,8 +54,15 @@ func (c *Conn) Recv() (*Message, error) {
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return nil, errors.New("receive message: truncated")
 	}
-	return Decode(c.buf[:n])
+	return p.buf[:n], nil
 }
 
-// Close ends the conversation.
-func (c *Conn) Close() error { return c.uc.Close() }
+// Configure sends a supervised proxy its configuration and files, which stay
+// the caller's, and returns when it has taken them. It is called once, first.
+func (c *Client) Configure(ctx context.Context, cfg *Config, files map[string]*os.File) error {
+	if err := donate.Send(c.conn.uc, cfg, files); err != nil {
+		return err
+	}
+	_, err := c.await(ctx, "the configuration", OpConfigured)
+	return err
+}

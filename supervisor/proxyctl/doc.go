@@ -1,5 +1,6 @@
 // Package proxyctl is the conversation between the supervisor and the proxy
-// role: typed, bounded messages over one unix seqpacket socket.
+// role: typed, bounded messages over one unix seqpacket socket, or
+// where there is none (macOS) a stream.
 //
 // The proxy parses hostile bytes, so the supervisor treats what comes back as
 // hostile too: a message that is too long, unknown or out of turn ends the

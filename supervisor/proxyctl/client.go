@@ -1,3 +1,5 @@
+//go:build unix
+
 package proxyctl
 
 import (
@@ -5,10 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
-	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy/ask"
 	"github.com/penstock/penstock/supervisor/questions"
@@ -184,16 +184,6 @@ func (c *Client) asked(q *Who) error {
 		return nil
 	}
 	return c.conn.Send(&Message{Op: OpProcess, Found: &Found{ID: q.ID}})
-}
-
-// Configure sends a supervised proxy its configuration and files, which stay
-// the caller's, and returns when it has taken them. It is called once, first.
-func (c *Client) Configure(ctx context.Context, cfg *Config, files map[string]*os.File) error {
-	if err := donate.Send(c.conn.uc, cfg, files); err != nil {
-		return err
-	}
-	_, err := c.await(ctx, "the configuration", OpConfigured)
-	return err
 }
 
 // Listen says that the pen's sockets were sent, and returns when the proxy

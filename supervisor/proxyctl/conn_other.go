@@ -1,0 +1,16 @@
+//go:build unix && !linux
+
+package proxyctl
+
+import (
+	"net"
+	"os"
+
+	"github.com/penstock/penstock/supervisor/packet"
+)
+
+// Pair makes the two ends of a connection. The second is donated to the proxy
+// role and closed by the caller after the role has started.
+func Pair() (*net.UnixConn, *os.File, error) { return packet.StreamPair() }
+
+func newLine(uc *net.UnixConn) line { return newStreamed(uc) }
