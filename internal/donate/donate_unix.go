@@ -44,7 +44,7 @@ func Files(config any, files map[string]*os.File) ([]*os.File, error) {
 	if len(doc) > maxConfig {
 		return nil, fmt.Errorf("role configuration has %d bytes, more than %d", len(doc), maxConfig)
 	}
-	f, err := fixed(doc)
+	f, err := Fixed(doc)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fixed returns a file to read doc from, at its start, that nobody can change.
-func fixed(doc []byte) (*os.File, error) {
+// Fixed returns a file to read doc from, at its start, that nobody can change.
+func Fixed(doc []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("penstock-config", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("create role configuration: %w", err)

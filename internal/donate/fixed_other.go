@@ -4,6 +4,6 @@ package donate
 
 import "os"
 
-// fixed returns a file to read doc from, at its start, that only its owner's processes
+// Fixed returns a file to read doc from, at its start, that only its owner's processes
 // could change, by a descriptor that none of them has.
-func fixed(doc []byte) (*os.File, error) { return unlinked(os.TempDir(), doc) }
+func Fixed(doc []byte) (*os.File, error) { return unlinked(os.TempDir(), doc) }

@@ -1,16 +1,15 @@
+//go:build unix
+
 package donate
 
 import (
-	"fmt"
 	"os/exec"
 	"runtime"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
-// Process is a child that dies when this process does, whatever kills that
-// (prctl(2) PR_SET_PDEATHSIG).
+// Process is a child. On Linux it dies when this process does, whatever kills that
+// (prctl(2) PR_SET_PDEATHSIG); elsewhere a role has to see that for itself.
 type Process struct {
 	done chan struct{}
 	err  error
@@ -19,7 +18,7 @@ type Process struct {
 // Start starts cmd. beforeReap, if it is not nil, is called when the child has
 // ended and its number can't be another's yet.
 //
-// The child is born with no_new_privs, so that whoever takes it into care can
+// On Linux the child is born with no_new_privs, so that whoever takes it into care can
 // rely on it at any moment. It is an attribute of the thread that forks, and the
 // signal follows that thread too: so one is kept for the life of the child, and
 // ends with it.
@@ -27,16 +26,13 @@ func Start(cmd *exec.Cmd, beforeReap func(pid int)) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	p := &Process{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Never unlocked: the runtime ends the thread with this goroutine.
 		runtime.LockOSThread()
-		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-		if err != nil {
-			err = fmt.Errorf("set no_new_privs: %w", err)
-		} else {
+		err := bind(cmd)
+		if err == nil {
 			err = cmd.Start()
 		}
 		started <- err
