@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/ebpf/events"
@@ -52,29 +48,6 @@ func refusal(ev *events.Event, who *hooks.Process) *audit.Drop {
 	return d
 }
 
-// exit is what the audit says of a process that ended, or of many.
-func (e *engine) exit(x *events.Ended) audit.Event {
-	signal := ""
-	if x.Signal != 0 {
-		if signal = unix.SignalName(syscall.Signal(x.Signal)); signal == "" {
-			signal = "signal " + strconv.Itoa(x.Signal)
-		}
-	}
-	if x.More > 0 {
-		l := &audit.Limit{Kind: "exit-records", Count: x.More, Detail: signal, Action: "counted"}
-		switch {
-		case x.OOM:
-			l.Detail += ", for want of memory"
-		case signal == "":
-			l.Detail = "exits of processes that made connections or were refused something"
-		}
-		return l
-	}
-	p := e.proxy.Exit(x.Who)
-	p.ExitCode, p.Signal, p.OOM, p.Connections, p.Refusals = x.Code, signal, x.OOM, x.Connections, x.Refusals
-	return &p
-}
-
 // attribute settles whose word says who opened a connection: the kernel's where
 // there are events. The caller's is asked for the content of an executable only,
 // which the kernel does not know, or where there are no events and no rule of
@@ -111,7 +84,7 @@ func withContent(kernel, caller *hooks.Process) *hooks.Process {
 
 // recordLimits records what limits the pen has hit, and shows the user the first
 // of each kind.
-func (e *engine) recordLimits(l *bossctl.Limits) {
+func (s *supervised) recordLimits(e *engine, l *bossctl.Limits) {
 	for _, h := range []struct {
 		kind, action string
 		n            uint64
@@ -127,8 +100,8 @@ func (e *engine) recordLimits(l *bossctl.Limits) {
 		if err := e.writer.Append(&audit.Limit{Kind: h.kind, Count: h.n, Action: h.action}); err != nil {
 			e.notice(err.Error())
 		}
-		if h.words != "" && !e.supervised.shown[h.kind] {
-			e.supervised.shown[h.kind] = true
+		if h.words != "" && !s.shown[h.kind] {
+			s.shown[h.kind] = true
 			e.notice(h.words)
 		}
 	}

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package proxyrole
 
@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Main says that the role needs Linux.
+// Main says that the role needs Linux or macOS.
 func Main() int {
-	fmt.Fprintln(os.Stderr, "penstock: the proxy role needs Linux")
+	fmt.Fprintln(os.Stderr, "penstock: the proxy role needs Linux or macOS")
 	return 125
 }

@@ -43,6 +43,10 @@ type supervised struct {
 	shown       map[string]bool // kinds of limits that the user has heard of
 }
 
+var _ boss = (*supervised)(nil)
+
+func (s *supervised) events() *events.Watcher { return s.watcher }
+
 // serveSupervised waits for a session and serves it. The role is confined before
 // it hears of anybody.
 func serveSupervised(f *os.File) error {
@@ -133,7 +137,7 @@ func (s *supervised) configure(control *net.UnixConn, files []*os.File, conn *pr
 	if err != nil {
 		return nil, err
 	}
-	e.supervised = s
+	e.boss = s
 	if s.assign.Events {
 		err = s.watch(e, files[bossctl.AssignEvents])
 	}
@@ -224,7 +228,7 @@ func (s *supervised) files(floor *policy.File) error {
 // that is, "" for nothing. A pen that is to be frozen has stopped when it returns:
 // who is told of it may let it go on.
 func (s *supervised) act(e *engine, kind string) string {
-	if s == nil || s.onViolation != policy.Freeze && s.onViolation != policy.Kill {
+	if s.onViolation != policy.Freeze && s.onViolation != policy.Kill {
 		return ""
 	}
 	// Recorded first: nothing of the session may be there afterwards.
@@ -263,7 +267,7 @@ func (s *supervised) obey(e *engine, conn *proxyctl.Conn) {
 				close(s.admitted)
 			}
 		case bossctl.OpLimits:
-			e.recordLimits(m.Limits)
+			s.recordLimits(e, m.Limits)
 			if s.boss.Send(&bossctl.Message{Op: bossctl.OpLimited}) != nil {
 				return
 			}
@@ -352,4 +356,11 @@ func (s *supervised) count(e *engine) {
 		}
 		last = now
 	}
+}
+
+// ended tells whether the session's last record is written.
+func (e *engine) ended() bool {
+	e.finishing.Lock()
+	defer e.finishing.Unlock()
+	return e.finished
 }

@@ -1,10 +1,10 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
 	"net/netip"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/sandbox/netns"
@@ -30,21 +30,21 @@ func (e *engine) readDrops(d *netns.Drops) error {
 // protocolName is an IP protocol number's name in the audit (IANA's, lower case).
 func protocolName(n uint8) string {
 	switch n {
-	case unix.IPPROTO_UDP:
+	case 17:
 		return "udp"
-	case unix.IPPROTO_TCP:
+	case 6:
 		return "tcp"
-	case unix.IPPROTO_ICMP:
+	case 1:
 		return "icmp"
-	case unix.IPPROTO_ICMPV6:
+	case 58:
 		return "icmpv6"
-	case unix.IPPROTO_SCTP:
+	case 132:
 		return "sctp"
-	case unix.IPPROTO_DCCP:
+	case 33:
 		return "dccp"
-	case unix.IPPROTO_UDPLITE:
+	case 136:
 		return "udplite"
-	case unix.IPPROTO_IGMP:
+	case 2:
 		return "igmp"
 	default:
 		return "ip-" + strconv.Itoa(int(n))

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
@@ -40,7 +42,10 @@ func (e *engine) tellViolations(conn *proxyctl.Conn) {
 	for {
 		select {
 		case v := <-e.recorder.violations:
-			acted := e.supervised.act(e, v.Kind)
+			acted := ""
+			if e.boss != nil {
+				acted = e.boss.act(e, v.Kind)
+			}
 			if conn.Send(&proxyctl.Message{Op: proxyctl.OpViolation, Kind: clip(v.Kind), Text: clip(v.Detail), Acted: acted}) != nil {
 				return
 			}

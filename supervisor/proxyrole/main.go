@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
@@ -14,7 +16,6 @@ import (
 	"github.com/penstock/penstock/hooks"
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/netproxy/secrets"
-	"github.com/penstock/penstock/supervisor/bossctl"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
@@ -43,8 +44,8 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	if boss := files[bossctl.FileBoss]; boss != nil {
-		return serveSupervised(boss)
+	if started, err := serveBoss(files); started {
+		return err
 	}
 	for _, name := range []string{proxyctl.FileControl, proxyctl.FileSockets, proxyctl.FileAudit, proxyctl.FileCACert, proxyctl.FileCAKey} {
 		if files[name] == nil {
@@ -183,11 +184,11 @@ func (e *engine) record(m *proxyctl.Message, decided *hooks.Decision) error {
 		return fmt.Errorf("record event: %w", err)
 	}
 	if start, ok := ev.(*audit.SessionStart); ok {
-		if e.supervised != nil {
-			if err := e.supervised.awaitAdmission(); err != nil {
+		if e.boss != nil {
+			if err := e.boss.awaitAdmission(); err != nil {
 				return fmt.Errorf("record session start: %w", err)
 			}
-			e.supervised.attest(start)
+			e.boss.attest(start)
 		}
 		*decided = e.starts(start)
 	}
@@ -240,30 +241,23 @@ func (e *engine) finish(ev *audit.SessionEnd) (*proxyctl.Summary, error) {
 	}
 	e.ends(ev)
 	e.closeFlows()
-	if e.supervised != nil && e.supervised.watcher != nil {
-		e.supervised.watcher.Close() // tells what is left in the ring
+	if w := e.watcher(); w != nil {
+		w.Close() // tells what is left in the ring
 	}
 	if e.told != nil {
 		e.told.Close() // tells what is left of it
 	}
 	ev.Counts = e.writer.Counts()
-	if e.supervised != nil && e.supervised.watcher != nil {
-		n := e.supervised.watcher.Ends()
+	if w := e.watcher(); w != nil {
+		n := w.Ends()
 		ev.Counts.Executions, ev.Counts.Exits, ev.Counts.Signals = n.Execs, n.Exits, n.Signals
 	}
 	if err := e.writer.Append(ev); err != nil {
 		return nil, err
 	}
 	e.finished = true
-	if e.supervised != nil {
-		e.supervised.closed(e)
+	if e.boss != nil {
+		e.boss.closed(e)
 	}
 	return e.summary(), nil
-}
-
-// ended tells whether the session's last record is written.
-func (e *engine) ended() bool {
-	e.finishing.Lock()
-	defer e.finishing.Unlock()
-	return e.finished
 }

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
@@ -23,8 +25,8 @@ func (e *engine) who(ctx context.Context, client, server netip.AddrPort) *hooks.
 // still is netproxy.Config.Still: the kernel's word where there is one, else who
 // is found to hold the connection now.
 func (e *engine) still(ctx context.Context, who *hooks.Process, client, server netip.AddrPort) bool {
-	if s := e.supervised; s != nil && s.watcher != nil {
-		return s.watcher.Still(who)
+	if w := e.watcher(); w != nil {
+		return w.Still(who)
 	}
 	now := e.who(ctx, client, server)
 	return now != nil && now.PID == who.PID && now.Start == who.Start && now.Exe == who.Exe && !now.Shared

@@ -1,9 +1,12 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
 	"context"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +42,29 @@ func (e *engine) teller(files map[string]*os.File) whoFunc {
 	return func(ctx context.Context, client, server netip.AddrPort) *hooks.Process {
 		return e.told.Who(ctx, client, server)
 	}
+}
+
+// exit is what the audit says of a process that ended, or of many.
+func (e *engine) exit(x *events.Ended) audit.Event {
+	signal := ""
+	if x.Signal != 0 {
+		if signal = unix.SignalName(syscall.Signal(x.Signal)); signal == "" {
+			signal = "signal " + strconv.Itoa(x.Signal)
+		}
+	}
+	if x.More > 0 {
+		l := &audit.Limit{Kind: "exit-records", Count: x.More, Detail: signal, Action: "counted"}
+		switch {
+		case x.OOM:
+			l.Detail += ", for want of memory"
+		case signal == "":
+			l.Detail = "exits of processes that made connections or were refused something"
+		}
+		return l
+	}
+	p := e.proxy.Exit(x.Who)
+	p.ExitCode, p.Signal, p.OOM, p.Connections, p.Refusals = x.Code, signal, x.OOM, x.Connections, x.Refusals
+	return &p
 }
 
 // execution is what the audit says of a process that executes a file, or of many.

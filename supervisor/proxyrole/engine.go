@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package proxyrole
 
 import (
@@ -26,10 +28,7 @@ import (
 	"github.com/penstock/penstock/netproxy/dialguard"
 	"github.com/penstock/penstock/netproxy/dns"
 	"github.com/penstock/penstock/netproxy/secrets"
-	"github.com/penstock/penstock/sandbox/confine"
 	"github.com/penstock/penstock/sandbox/netns"
-	"github.com/penstock/penstock/supervisor/hookctl"
-	"github.com/penstock/penstock/supervisor/packet"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
 
@@ -50,7 +49,7 @@ type engine struct {
 	publish  []publisher
 	notice   func(string)
 	asker    *proxyctl.Asker // nil: the supervisor is not asked
-	hooks    *hookctl.Client // nil: no hook is a process
+	hooks    io.Closer       // nil: no hook is a process
 	desk     *desk.Desk      // nil: no person is asked
 	knows    atomic.Pointer[whoFunc]
 	told     *events.Watcher // nil: the tier tells nothing
@@ -61,30 +60,16 @@ type engine struct {
 	closed  bool
 	serving sync.WaitGroup
 
-	modules    []*wasm.Hook
-	run        *hooks.Run  // what the hooks were asked about at the start; nil: nothing
-	refused    bool        // they denied it
-	supervised *supervised // nil: the caller's own proxy
-	finishing  sync.Mutex
-	finished   bool // the session's last record is written
+	modules   []*wasm.Hook
+	run       *hooks.Run // what the hooks were asked about at the start; nil: nothing
+	refused   bool       // they denied it
+	boss      boss       // nil: the caller's own proxy
+	finishing sync.Mutex
+	finished  bool // the session's last record is written
 }
 
-// readable is what the role may still read once it is confined: how the host
-// resolves names, and the roots that upstream certificates are verified against.
-func readable() []string {
-	return []string{
-		"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf", "/run/systemd/resolve",
-		"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/var/lib/ca-certificates",
-		"/usr/share/zoneinfo", "/etc/localtime", "/proc/sys/net/core/somaxconn",
-	}
-}
-
-func confineSelf() error {
-	if _, err := confine.Proxy(confine.ProxyRules{ReadPaths: readable()}); err != nil {
-		return fmt.Errorf("confine the proxy: %w", err)
-	}
-	return nil
-}
+// startHook starts a process of a hook; see exec.Start.
+type startHook = func(ctx context.Context, hook string) (*exec.Process, error)
 
 func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.Conn) (*engine, error) {
 	notice := func(line string) {
@@ -96,14 +81,11 @@ func newEngine(cfg *proxyctl.Config, files map[string]*os.File, conn *proxyctl.C
 		e.attribute(e.asker.Who)
 	}
 	var err error
-	var processes func(context.Context, string) (*exec.Process, error)
+	var processes startHook
 	if f := files[proxyctl.FileHooks]; f != nil {
-		uc, err := packet.Open(f)
-		if err != nil {
+		if processes, e.hooks, err = hookProcesses(f); err != nil {
 			return nil, err
 		}
-		e.hooks = hookctl.NewClient(packet.NewConn(uc, hookctl.MaxMessage, hookctl.MaxFiles))
-		processes = e.hooks.Start
 	}
 	if e.sockets, err = proxyctl.Open(files[proxyctl.FileSockets]); err != nil {
 		return nil, err
@@ -222,8 +204,8 @@ func roots(more [][]byte) (*x509.CertPool, error) {
 
 // listen takes the pen's sockets from the supervisor and serves them.
 func (e *engine) listen() error {
-	if e.supervised != nil {
-		if err := e.supervised.awaitAdmission(); err != nil {
+	if e.boss != nil {
+		if err := e.boss.awaitAdmission(); err != nil {
 			return err
 		}
 		if err := e.admitted(); err != nil {
