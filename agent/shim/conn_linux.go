@@ -27,6 +27,8 @@ type Process struct {
 	Landlock int // ABI that the shim says it applied, 0 if none
 	// Socket is the inode of the shim's end of the line, as its /proc shows it.
 	Socket uint64
+	// Refused is how much of Config.Tries the shim says was refused.
+	Refused int
 }
 
 // Pair makes a line. pen is the end to pass to the shim; the caller closes it
@@ -112,7 +114,7 @@ func (c *Conn) WaitReady(ctx context.Context) (Process, error) {
 	if m.Kind != kindReady || cred == nil {
 		return Process{}, fmt.Errorf("wait for shim: it said %q instead of ready", m.Kind)
 	}
-	return Process{PID: int(cred.Pid), UID: int(cred.Uid), GID: int(cred.Gid), Landlock: m.Landlock, Socket: c.inode}, nil
+	return Process{PID: int(cred.Pid), UID: int(cred.Uid), GID: int(cred.Gid), Landlock: m.Landlock, Socket: c.inode, Refused: m.Refused}, nil
 }
 
 // Release lets the shim execute the command.

@@ -18,6 +18,12 @@
 // The orders travel as a sealed memory file over a socket pair, so nothing of
 // the command shows in another process's arguments and no path is involved.
 //
+// On macOS, whose unix sockets have no packets and which has no memory files, the line is a
+// stream and the orders are its first message. What holds the shim can't be read back
+// there: it tries what has to be refused (Tries), and says how much was. It is our own
+// program, not yet the command, that says so; what it may do decides the profile that it
+// is started under.
+//
 // Hazards. After release the process is hostile: the supervisor believes
 // nothing that came later than "ready" but an error of execve, and bounds what
 // it reads. A descriptor that survives execve would be a way out: all above 2

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/penstock/penstock/sandbox/confine"
@@ -25,7 +26,19 @@ type Config struct {
 	// Given is how many descriptors come with the orders. The command has them from
 	// sandbox.FirstGiven on.
 	Given int `json:"given,omitempty"`
+	// Tries is done when the shim has restricted itself.
+	Tries *Tries `json:"tries,omitempty"`
 }
+
+// Tries is what has to be refused in a pen whose restrictions can't be read back from
+// the kernel. Whatever of it is not refused ends the pen before the command.
+type Tries struct {
+	Open    []string         `json:"open,omitempty"`    // files that are there: to read, and to write
+	Connect []netip.AddrPort `json:"connect,omitempty"` // IPv4, TCP
+}
+
+// maxTries bounds the two lists together.
+const maxTries = 16
 
 // Rlimit is one resource limit of setrlimit(2), soft and hard alike.
 type Rlimit struct {
@@ -47,6 +60,7 @@ type message struct {
 	Errno    int    `json:"errno,omitempty"`
 	Text     string `json:"text,omitempty"`
 	Landlock int    `json:"landlock,omitempty"` // ABI applied
+	Refused  int    `json:"refused,omitempty"`  // of what had to be
 }
 
 const (
@@ -123,6 +137,17 @@ func (c *Config) check() error {
 	}
 	if c.Given < 0 || c.Given > maxGiven {
 		return fmt.Errorf("%d descriptors are given, more than %d", c.Given, maxGiven)
+	}
+	if c.Tries == nil {
+		return nil
+	}
+	if len(c.Tries.Open)+len(c.Tries.Connect) > maxTries {
+		return fmt.Errorf("more than %d things are to be tried", maxTries)
+	}
+	for _, a := range c.Tries.Connect {
+		if !a.Addr().Is4() {
+			return fmt.Errorf("%s is no IPv4 address", a)
+		}
 	}
 	return nil
 }

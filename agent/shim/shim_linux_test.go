@@ -24,6 +24,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "role:shim" {
 		os.Exit(Main(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == framesRole {
+		closeOthers(3)
+		unix.CloseOnExec(3)
+		os.Exit(obey(frames(3)))
+	}
 	os.Exit(m.Run())
 }
 

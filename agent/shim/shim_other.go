@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package shim
 
@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-var errUnsupported = errors.New("the shim needs Linux")
+var errUnsupported = errors.New("the shim needs Linux or macOS")
 
 // Conn does not exist on this system.
 type Conn struct{}

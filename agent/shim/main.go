@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package shim
 
 import (
@@ -11,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/sandbox"
-	"github.com/penstock/penstock/sandbox/confine"
 )
 
 // exitBroken is the shim's own exit status for "not on the way to a command";
@@ -36,7 +37,18 @@ func Main(args []string) int {
 	// ends here.
 	closeOthers(fd)
 	unix.CloseOnExec(fd)
-	var cfg *Config
+	return obey(newPeer(fd))
+}
+
+// peer is the supervisor, over the line.
+type peer interface {
+	orders() (*Config, error)
+	say(message) error
+	hear() (message, error)
+}
+
+// obey does what it is told, step by step.
+func obey(p peer) int {
 	failed := func(step, what string, err error) int {
 		m := message{Kind: kindFailed, Step: step, Text: what}
 		var errno unix.Errno
@@ -45,10 +57,11 @@ func Main(args []string) int {
 		} else if err != nil {
 			m.Text = err.Error()
 		}
-		unix.Sendmsg(fd, encode(m), nil, nil, unix.MSG_NOSIGNAL)
+		p.say(m) //nolint:errcheck // it may be gone
 		return exitBroken
 	}
-	if cfg, err = orders(fd); err != nil {
+	cfg, err := p.orders()
+	if err != nil {
 		return failed(stepOrders, "", err)
 	}
 	for _, l := range cfg.Rlimits {
@@ -72,19 +85,20 @@ func Main(args []string) int {
 	if err := unix.Chdir(cfg.Dir); err != nil {
 		return failed(stepDir, cfg.Dir, err)
 	}
-	applied, err := confine.Pen(cfg.Rules)
+	ready, err := restrict(cfg)
 	if err != nil {
 		return failed(stepConfine, err.Error(), err)
 	}
-	if err := unix.Sendmsg(fd, encode(message{Kind: kindReady, Landlock: applied.Landlock}), nil, nil, unix.MSG_NOSIGNAL); err != nil {
+	if ready.Refused, err = cfg.Tries.held(); err != nil {
+		return failed(stepConfine, err.Error(), err)
+	}
+	if p.say(ready) != nil {
 		return exitBroken
 	}
-	buf := make([]byte, maxMessage+1)
-	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil || n == 0 {
+	switch m, err := p.hear(); {
+	case errors.Is(err, errGone):
 		return exitBroken // the supervisor changed its mind, or is gone
-	}
-	if m, err := decode(buf[:n]); err != nil || m.Kind != kindGo {
+	case err != nil || m.Kind != kindGo:
 		return failed(stepOrders, "", errors.New("not released"))
 	}
 	// Last of all: who looked at this process before has seen that they would end.
@@ -96,6 +110,9 @@ func Main(args []string) int {
 	return failed(stepExec, cfg.Argv[0], execute(cfg))
 }
 
+// errGone says that the supervisor's end of the line is closed.
+var errGone = errors.New("the supervisor is gone")
+
 // control makes the pen's terminal the session's. Any of the three streams can
 // be it: "make | penstock run -- less".
 func control() error {
@@ -106,69 +123,6 @@ func control() error {
 		}
 	}
 	return err
-}
-
-// orders reads the configuration.
-func orders(fd int) (*Config, error) {
-	buf, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*(1+maxGiven)))
-	var on int
-	n, err := retry(func() (n int, err error) {
-		n, on, _, _, err = unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		return n, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if m, err := decode(buf[:n]); err != nil || m.Kind != kindOrders {
-		return nil, errors.Join(errors.New("no orders"), err)
-	}
-	messages, err := unix.ParseSocketControlMessage(oob[:on])
-	if err != nil || len(messages) != 1 {
-		return nil, errors.New("no orders with the message")
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) == 0 {
-		return nil, errors.New("no orders with the message")
-	}
-	defer unix.Close(fds[0])
-	var st unix.Stat_t
-	if err := unix.Fstat(fds[0], &st); err != nil {
-		return nil, err
-	}
-	if st.Size > maxConfig {
-		return nil, fmt.Errorf("orders have %d bytes, more than %d", st.Size, maxConfig)
-	}
-	doc := make([]byte, st.Size)
-	for at := 0; at < len(doc); {
-		n, err := retry(func() (int, error) { return unix.Pread(fds[0], doc[at:], int64(at)) })
-		if err != nil || n == 0 {
-			return nil, errors.Join(errors.New("orders end early"), err)
-		}
-		at += n
-	}
-	cfg, err := decodeConfig(doc)
-	if err != nil {
-		return nil, err
-	}
-	if len(fds) != 1+cfg.Given {
-		return nil, fmt.Errorf("orders come with %d descriptors, and say %d", len(fds)-1, cfg.Given)
-	}
-	return cfg, place(fds[1:])
-}
-
-// place gives descriptors their numbers. They end with execve until the last moment.
-func place(fds []int) error {
-	for i, fd := range fds {
-		// What was inherited is closed, and the runtime has few: the number is free.
-		switch got, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, sandbox.FirstGiven+i); {
-		case err != nil:
-			return err
-		case got != sandbox.FirstGiven+i:
-			return fmt.Errorf("descriptor %d is taken", sandbox.FirstGiven+i)
-		}
-		unix.Close(fd)
-	}
-	return nil
 }
 
 func retry(f func() (int, error)) (int, error) {
