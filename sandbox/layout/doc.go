@@ -45,5 +45,8 @@
 // those bound when the pen starts are covered. A worktree's .git file could
 // name any directory: it is followed only if that directory points back.
 //
+// Without mounts (InPlace, for macOS) the same rules are a list of what may be read and
+// written where it is; nothing stands for what is missing but the placeholders.
+//
 // Only the supervisor imports it.
 package layout

@@ -11,5 +11,9 @@
 // whole round has found nobody who runs, and fails if that takes too long. They
 // can't undo it: SIGSTOP can't be caught, and nobody is left to send SIGCONT.
 //
+// On macOS there is neither that namespace nor a descriptor for a process: there the
+// session's processes are those that descend from the first or are in a group that one of
+// them leads, and are killed right after they were listed.
+//
 // Only the supervisor, and its janitor, import it.
 package procs

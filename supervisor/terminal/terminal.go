@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package terminal
 
 import (
@@ -34,7 +36,7 @@ func classify(mode uint32, rdev uint64, isTerminal bool) class {
 		if isTerminal {
 			return tty
 		}
-		if rdev == unix.Mkdev(1, 3) { // /dev/null
+		if rdev == nullDevice() { // /dev/null
 			return direct
 		}
 	}
@@ -83,8 +85,8 @@ func New(in, out, errs *os.File) (_ *Terminal, err error) {
 		if err := unix.Fstat(fd, &stats[i]); err != nil {
 			return nil, fmt.Errorf("connect %s: %w", f.Name(), err)
 		}
-		_, notTerminal := unix.IoctlGetTermios(fd, unix.TCGETS)
-		classes[i] = classify(stats[i].Mode, stats[i].Rdev, notTerminal == nil)
+		_, notTerminal := unix.IoctlGetTermios(fd, getTermios)
+		classes[i] = classify(uint32(stats[i].Mode), uint64(stats[i].Rdev), notTerminal == nil)
 	}
 	for i, c := range classes {
 		switch c {
@@ -154,38 +156,16 @@ func (t *Terminal) pty(classes [3]class) error {
 	if t.keys == nil {
 		return nil
 	}
-	if termios, err := unix.IoctlGetTermios(int(t.keys.Fd()), unix.TCGETS); err == nil {
+	if termios, err := unix.IoctlGetTermios(int(t.keys.Fd()), getTermios); err == nil {
 		if !t.raw {
 			termios.Lflag &^= unix.ECHO // the caller's terminal echoes itself
 		}
 		// The pen's terminal begins with the caller's settings: erase character,
 		// UTF-8, flow control.
-		unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, termios)
+		unix.IoctlSetTermios(int(slave.Fd()), setTermios, termios)
 	}
 	t.resize()
 	return nil
-}
-
-// openPTY returns both ends of a new pseudo-terminal.
-func openPTY() (master, slave *os.File, err error) {
-	m, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open /dev/ptmx: %w", err)
-	}
-	if err := unix.IoctlSetPointerInt(m, unix.TIOCSPTLCK, 0); err != nil {
-		unix.Close(m)
-		return nil, nil, fmt.Errorf("unlock it: %w", err)
-	}
-	// By descriptor: a path could lead to another instance of devpts.
-	s, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(m), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if errno != 0 {
-		unix.Close(m)
-		return nil, nil, fmt.Errorf("open its other end: %w", errno)
-	}
-	master, slave = os.NewFile(uintptr(m), "pty-master"), os.NewFile(s, "pty-slave")
-	// So that a pump never waits in write, where nothing ends it.
-	unix.SetNonblock(m, true)
-	return master, slave, nil
 }
 
 // pipe puts a pipe between the caller's stream i and the pen.
@@ -270,13 +250,13 @@ func (t *Terminal) takeOver() error {
 	if !t.raw {
 		return nil
 	}
-	saved, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	saved, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
 		return fmt.Errorf("read terminal settings: %w", err)
 	}
 	raw := *saved
 	makeRaw(&raw)
-	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &raw); err != nil {
+	if err := unix.IoctlSetTermios(fd, setTermios, &raw); err != nil {
 		return fmt.Errorf("put the terminal into raw mode: %w", err)
 	}
 	t.saved = saved
@@ -329,8 +309,8 @@ func (t *Terminal) Finish() {
 			<-t.resized
 		}
 		if t.saved != nil {
-			// TCSETSW: after what the pen wrote has left.
-			unix.IoctlSetTermios(int(t.keys.Fd()), unix.TCSETSW, t.saved)
+			// Drained: after what the pen wrote has left.
+			unix.IoctlSetTermios(int(t.keys.Fd()), setTermiosDrained, t.saved)
 			t.saved = nil
 		}
 		for _, f := range []*os.File{t.master, t.opened, t.stop} {

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package terminal
 
 import (
@@ -22,7 +24,7 @@ func (t *Terminal) copyUntil(dst, src, stop *os.File) {
 	}
 	buf := make([]byte, 32<<10)
 	for {
-		if _, err := unix.Poll(poll, -1); err != nil {
+		if err := wait(poll); err != nil {
 			if err == unix.EINTR {
 				continue
 			}
@@ -55,7 +57,7 @@ func writeAll(fd int, b []byte, stop *os.File) bool {
 			if stop != nil {
 				poll = append(poll, unix.PollFd{Fd: int32(stop.Fd()), Events: unix.POLLIN})
 			}
-			unix.Poll(poll, -1)
+			wait(poll) //nolint:errcheck // then it is tried again
 			if stop != nil && poll[1].Revents != 0 {
 				return false
 			}

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package layout
 
 import (
@@ -5,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,15 +86,10 @@ func create(p sandbox.Placeholder) error {
 	if p.Dir {
 		return unix.Mkdir(p.Path, 0o555|unix.S_ISVTX)
 	}
-	fd, err := unix.Open(filepath.Dir(p.Path), unix.O_WRONLY|unix.O_TMPFILE|unix.O_CLOEXEC, 0o400)
-	if err != nil {
-		return createNamed(p) // a file system without O_TMPFILE
-	}
-	defer unix.Close(fd)
-	if err := fill(fd, p); err != nil {
+	if done, err := createUnnamed(p); done {
 		return err
 	}
-	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, p.Path, unix.AT_SYMLINK_FOLLOW)
+	return createNamed(p)
 }
 
 func fill(fd int, p sandbox.Placeholder) error {

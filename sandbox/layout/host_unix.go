@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package layout
 
 import (
@@ -20,14 +22,6 @@ func (m *machine) Private(name string) bool {
 		others = 0o005
 	}
 	return mode&others != others && unix.Access(name, unix.R_OK) == nil
-}
-
-func (*machine) Sockets() []string {
-	b, err := os.ReadFile("/proc/net/unix")
-	if err != nil {
-		return nil
-	}
-	return socketPaths(string(b))
 }
 
 // openRegular opens a file of the work directory, which may be a pipe that
