@@ -20,11 +20,21 @@ type Backend struct {
 
 var _ sandbox.Backend = (*Backend)(nil)
 
+// With is the tier for one session, whose profile has what o says beside the Spec. The
+// services stay.
+func (b *Backend) With(o Options) *Backend {
+	o.Services = append(slices.Clone(b.options.Services), o.Services...)
+	return &Backend{options: o}
+}
+
 // Name returns "darwin".
 func (*Backend) Name() string { return Name }
 
 // Any returns true.
 func (*Backend) Any() bool { return true }
+
+// Anonymous returns true: nothing tells which program opened a connection.
+func (*Backend) Anonymous() bool { return true }
 
 // Prepare adds what every program needs, and the shim.
 func (b *Backend) Prepare(s *sandbox.Spec) error {
@@ -48,8 +58,8 @@ func (b *Backend) Capabilities(int) []sandbox.Capability {
 		{Control: "attribution", State: sandbox.Unavailable, Detail: "which program opened a connection is not told"},
 		{Control: "file-reads", State: sandbox.Enforced, By: by},
 		{Control: "file-writes", State: sandbox.Enforced, By: by},
-		{Control: "own-tmp", State: sandbox.Unavailable, Detail: "what other tiers cover by memory is denied; grant a directory and name it in TMPDIR"},
-		{Control: "processes", State: sandbox.Partial, By: by, Detail: "others can't be signalled or looked into, but the process table is the host's" + more},
+		{Control: "own-tmp", State: sandbox.Partial, By: "a directory of the session's own", Detail: "HOME and TMPDIR name it; /tmp is denied"},
+		{Control: "processes", State: sandbox.Partial, By: by, Detail: "others can't be signalled or looked into, but the process table is the host's, and who leaves the command's process groups outlives the session" + more},
 		{Control: "privilege", State: sandbox.Partial, By: by, Detail: "set-user-id programs don't start; the command has the caller's groups and rights"},
 		{Control: "devices", State: sandbox.Enforced, By: by},
 		{Control: "syscalls", State: sandbox.Unavailable, Detail: "a profile judges operations, no system call is filtered"},

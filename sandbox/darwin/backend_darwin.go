@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/layout"
 )
@@ -23,56 +23,6 @@ func New(o Options) (*Backend, error) {
 		return nil, &Error{fmt.Errorf("%s is not there", Program), "use macOS with its own sandbox-exec"}
 	}
 	return &Backend{options: o}, nil
-}
-
-// profileFD is where sandbox-exec finds the profile; the shim's socket is before it,
-// what keeps the pen alive behind.
-const (
-	shimFD    = 3
-	profileFD = 4
-)
-
-// Command plans the program that becomes the pen; see sandbox.Backend.
-func (b *Backend) Command(s *sandbox.Spec, shim, alive *os.File) (*sandbox.Command, error) {
-	text, err := Profile(s, b.options, layout.OS())
-	if err != nil {
-		return nil, err
-	}
-	f, err := unnamed(text)
-	if err != nil {
-		return nil, err
-	}
-	cmd := &sandbox.Command{
-		Path: Program,
-		Argv: []string{"sandbox-exec", "-f", "/dev/fd/" + strconv.Itoa(profileFD),
-			s.Penstock, sandbox.ShimRole, strconv.Itoa(shimFD)},
-		Files: []*os.File{shim, f}, FirstFile: shimFD, Owned: []*os.File{f},
-	}
-	if alive != nil {
-		cmd.Files = append(cmd.Files, alive)
-	}
-	return cmd, nil
-}
-
-// unnamed returns a descriptor to read text from, at its start, of a file that nobody
-// can open any more.
-func unnamed(text string) (_ *os.File, err error) {
-	f, err := os.CreateTemp("", "penstock-profile-")
-	if err != nil {
-		return nil, fmt.Errorf("write the profile: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, fmt.Errorf("write the profile: %w", err)
-	}
-	if _, err := f.WriteAt([]byte(text), 0); err != nil {
-		return nil, fmt.Errorf("write the profile: %w", err)
-	}
-	return f, nil
 }
 
 // probeTime bounds the trial run.
@@ -116,7 +66,7 @@ func (b *Backend) Probe(ctx context.Context) ([]sandbox.Capability, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	f, err := unnamed(text)
+	f, err := donate.Fixed([]byte(text))
 	if err != nil {
 		return nil, err
 	}

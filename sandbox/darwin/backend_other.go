@@ -5,7 +5,6 @@ package darwin
 import (
 	"context"
 	"errors"
-	"os"
 
 	"github.com/penstock/penstock/sandbox"
 )
@@ -17,8 +16,3 @@ func New(Options) (*Backend, error) { return nil, errUnsupported }
 
 // Probe returns an error on this system.
 func (*Backend) Probe(context.Context) ([]sandbox.Capability, error) { return nil, errUnsupported }
-
-// Command returns an error on this system.
-func (*Backend) Command(*sandbox.Spec, *os.File, *os.File) (*sandbox.Command, error) {
-	return nil, errUnsupported
-}

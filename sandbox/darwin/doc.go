@@ -5,7 +5,7 @@
 // None of it was run on macOS yet. What a profile means is checked by an evaluator in the
 // tests, under both readings of the language that are around: that the last rule that
 // matches decides, and that a rule for an operation by name goes before one for its
-// family. No backend's list has the tier, and there is no supervisor for macOS.
+// family. The proxy role has a profile of its own (ProxyProfile).
 //
 // There is no mount namespace and no network namespace. A path is allowed or denied where
 // it is, so a Spec that shows something elsewhere, or makes a file, is refused; what Linux
@@ -35,10 +35,14 @@
 //     keychain, the resolver, trustd (which fetches URLs that a certificate names). Of
 //     Mach services there are those of the user database, of temporary directories and of
 //     the log, and what the caller names.
+//   - To outlive the session: who leaves the command's process groups does, and keeps the
+//     profile, which nobody can take off, and of which the only port is closed then.
+//   - To lie about the profile: whether it holds is tried by the shim before the command
+//     is executed (shim.Tries), and never asked later.
 //   - Terminals of the user's other sessions: only the session's own, and those that the
 //     command makes, can be opened.
 //   - Programs that run with another identity, and hard links to what it may only read:
 //     nothing allows them.
 //
-// Only the list of backends may import it.
+// The supervisor on macOS and the list of backends import it.
 package darwin

@@ -56,10 +56,12 @@ func filter(name, text string) string {
 func subpath(p string) string { return filter("subpath", p) }
 func literal(p string) string { return filter("literal", p) }
 
-// render writes a profile.
-func render(rules []rule) string {
+// render writes a profile that denies what it does not name.
+func render(rules []rule) string { return renderDefault("deny", rules) }
+
+func renderDefault(verdict string, rules []rule) string {
 	var b strings.Builder
-	b.WriteString("(version 1)\n(deny default)\n")
+	b.WriteString("(version 1)\n(" + verdict + " default)\n")
 	for _, r := range rules {
 		verb := "allow"
 		if r.deny {

@@ -245,10 +245,14 @@ func (r *sbplRule) about(a asked) bool {
 	return len(r.any) == 0 || slices.ContainsFunc(r.any, func(m func(asked) bool) bool { return m(a) })
 }
 
+func (r *sbplRule) names(op string) bool {
+	return slices.Contains(r.ops, op) || slices.Contains(r.family, op)
+}
+
 // lastMatch: of all rules that name the operation or its family, the last one.
 func (p *profile) lastMatch(a asked) bool {
 	for _, r := range slices.Backward(p.rules) {
-		if (slices.Contains(r.ops, a.op) || slices.Contains(r.family, a.op)) && r.about(a) {
+		if r.names(a.op) && r.about(a) {
 			return !r.deny
 		}
 	}
