@@ -243,6 +243,17 @@ func (d *daemon) alive() {
 	d.client.Alive(ctx) //nolint:errcheck // then the session is over
 }
 
+// flush has what the daemon knows of the pen recorded.
+func (d *daemon) flush(ctx context.Context) error { return d.client.Flush(ctx) }
+
+// overseer is the daemon, if the session has one.
+func (s *session) overseer() overseer {
+	if s.daemon == nil {
+		return nil
+	}
+	return s.daemon
+}
+
 // end tells the daemon how the session ended and waits until nothing of it is
 // left.
 func (d *daemon) end(s *session, exit int) {

@@ -9,6 +9,10 @@
 // The supervisor parses no traffic: that is the proxy role's (package
 // supervisor/proxyrole), which runs without privilege.
 //
+// On macOS the child can't be read back: the held shim tries what has to be refused
+// instead (shim.Tries), and there is no privileged supervisor, no list of sessions and
+// nobody to be asked. What both systems do is in files for both.
+//
 // What a hostile tool would try here: make the supervisor signal a process that
 // took over a pid (it holds pidfds), inherit a descriptor (posture reads them
 // back), outlive the session (everything is in a pid namespace whose first

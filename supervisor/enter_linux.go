@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/agent/shim"
+	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox/enter"
 	"github.com/penstock/penstock/sandbox/posture"
 	"github.com/penstock/penstock/supervisor/execctl"
@@ -77,7 +78,7 @@ func (x *entered) start(start *execctl.Start, files [3]*os.File) error {
 	if err != nil {
 		return err
 	}
-	filter, err := memory("filter", program)
+	filter, err := donate.Fixed(program)
 	if err != nil {
 		return err
 	}

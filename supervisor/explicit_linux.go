@@ -2,29 +2,15 @@ package supervisor
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/none"
-	"github.com/penstock/penstock/supervisor/proxyctl"
+	"golang.org/x/sys/unix"
 )
-
-// explicit is how a command's requests come to the proxy where it has no network of
-// its own: by a listener of the host's, at loopback, which its proxy variables name.
-// Every process of the machine can connect to that; who shows the login, random for
-// each session, is served.
-type explicit struct {
-	cause    error // why there is no network of its own
-	listener *os.File
-	port     int
-	login    proxyctl.Login
-}
 
 // capture finds out whether a bare command can have a network of its own. Where it
 // can't, what that would keep is an error.
@@ -45,7 +31,7 @@ func (s *session) capture(ctx context.Context) error {
 	if idle := s.cfg.Policy.Sandbox().Idle; idle.Set {
 		return &plainError{idle.From.Ref(), "an end to idleness, which its traffic tells of,", err}
 	}
-	s.explicit = &explicit{cause: err}
+	s.explicit = &explicit{}
 	s.backend = none.Backend{Plain: true}
 	s.cfg.Warnings = append([]string{"ONLY WHAT OBEYS THE PROXY VARIABLES IS CAPTURED: the command has the host's network, since it can have none of its own: " + err.Error()}, s.cfg.Warnings...)
 	return nil
@@ -79,35 +65,7 @@ func (e *plainError) Error() string {
 
 func (e *plainError) Unwrap() error { return e.cause }
 
-// open opens the listener and makes the login up.
-func (x *explicit) open() error {
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return fmt.Errorf("open the session's proxy port: %w", err)
-	}
-	defer l.Close()
-	if x.listener, err = l.File(); err != nil {
-		return fmt.Errorf("open the session's proxy port: %w", err)
-	}
-	x.port = l.Addr().(*net.TCPAddr).Port
-	x.login = proxyctl.Login{User: "penstock", Password: rand.Text()}
-	return nil
-}
-
-// variables point at the port. Nothing is left out of them: what is at localhost is
-// the host's, here.
-func (x *explicit) variables() []string {
-	at := fmt.Sprintf("%s:%s@127.0.0.1:%d", x.login.User, x.login.Password, x.port)
-	return append(proxyEnv("http://"+at, "socks5h://"+at, ""), "NODE_USE_ENV_PROXY=1")
-}
-
-// proxyEnv are the variables that programs know, in both spellings.
-func proxyEnv(http, all, but string) []string {
-	return []string{
-		"HTTP_PROXY=" + http, "http_proxy=" + http, "HTTPS_PROXY=" + http, "https_proxy=" + http,
-		"ALL_PROXY=" + all, "all_proxy=" + all, "NO_PROXY=" + but, "no_proxy=" + but,
-	}
-}
+var _ pen = (*netns.Building)(nil)
 
 // preparePen makes what becomes the command: the pen's network, or nothing yet.
 func (s *session) preparePen(o netns.Options) error {
@@ -118,7 +76,11 @@ func (s *session) preparePen(o netns.Options) error {
 			return err
 		}
 		s.undo.push(func() { s.explicit.listener.Close() })
-		s.pen = newPlainPen(stdio, o.Cgroup)
+		attr := &syscall.SysProcAttr{Setpgid: true}
+		if o.Cgroup != nil {
+			attr.UseCgroupFD, attr.CgroupFD = true, int(o.Cgroup.Fd())
+		}
+		s.pen = newPlainPen(stdio, attr, nil)
 		return nil
 	}
 	owner := s.bareOwner(&o)
@@ -156,13 +118,6 @@ func (s *session) serve(ctx context.Context) error {
 		return s.proxyFailed(fmt.Errorf("hand the pen's sockets to the proxy: %w", err))
 	}
 	return s.listen(ctx)
-}
-
-func (s *session) listen(ctx context.Context) error {
-	if err := s.proxy.client.Listen(ctx); err != nil {
-		return s.proxyFailed(err)
-	}
-	return nil
 }
 
 // waitEnded waits until a child has ended, and leaves it to be reaped.

@@ -83,19 +83,6 @@ func (s *session) ownGroup(l sandbox.Limits) error {
 	return nil
 }
 
-// limitError is a limit that was asked for and can't be enforced here.
-type limitError struct {
-	cap  sandbox.Capability
-	from string
-}
-
-func (e *limitError) Error() string {
-	return fmt.Sprintf("%s: the limit of %s can't be enforced here: %s", e.from, e.cap.Control, e.cap.Detail)
-}
-
-// Hint says how it could be.
-func (e *limitError) Hint() string { return e.cap.Fix }
-
 // reportCapabilities says what is enforced, by what: what the kernel said of the pen
 // when it was compared, and what it can't say.
 func (s *session) reportCapabilities(landlock int) {

@@ -142,7 +142,7 @@ func (m *monitor) limits(final bool) {
 		if l.n == 0 {
 			continue
 		}
-		m.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
+		m.s.record(audit.TypeLimit, &audit.Limit{Kind: l.kind, Count: l.n, Action: l.action})
 		if l.words != "" && !m.shown[l.kind] {
 			m.shown[l.kind] = true
 			m.s.say.line("%s", l.words)
@@ -173,7 +173,7 @@ func (m *monitor) violation(v proxyctl.Violation) {
 	case policy.Kill:
 		m.s.reason = reason
 		m.s.say.line("%s: ending the session", escape(reason))
-		m.record(audit.TypeControl, &audit.Control{Action: "kill", Reason: reason})
+		m.s.record(audit.TypeControl, &audit.Control{Action: "kill", Reason: reason})
 		m.s.pen.Close()
 	}
 }
@@ -222,7 +222,7 @@ func (m *monitor) freeze(on bool, reason string) error {
 	}
 	if !on {
 		// Recorded while the pen still stands.
-		m.record(audit.TypeControl, &audit.Control{Action: "resume", Reason: reason})
+		m.s.record(audit.TypeControl, &audit.Control{Action: "resume", Reason: reason})
 		m.frozen = false
 		return m.hold(false)
 	}
@@ -230,7 +230,7 @@ func (m *monitor) freeze(on bool, reason string) error {
 		return err
 	}
 	m.frozen = true
-	m.record(audit.TypeControl, &audit.Control{Action: "freeze", Reason: reason})
+	m.s.record(audit.TypeControl, &audit.Control{Action: "freeze", Reason: reason})
 	return nil
 }
 
@@ -261,15 +261,6 @@ func (m *monitor) running(f func() error) error {
 		return errFrozen
 	}
 	return f()
-}
-
-// record writes an event of the supervisor's into the audit.
-func (m *monitor) record(kind string, ev any) {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	if err := m.s.proxy.client.Record(ctx, kind, ev); err != nil {
-		m.s.say.line("%v", err)
-	}
 }
 
 // live fills in what penstock ps shows.
@@ -310,7 +301,7 @@ func (m *monitor) control(kill func()) registry.Control {
 func (m *monitor) expire(kind, reason string) *time.Timer {
 	m.s.reason = reason
 	m.s.say.line("%s: ending the command", reason)
-	m.record(audit.TypeLimit, &audit.Limit{Kind: kind, Detail: reason, Action: "ended"})
+	m.s.record(audit.TypeLimit, &audit.Limit{Kind: kind, Detail: reason, Action: "ended"})
 	if m.isFrozen() {
 		go m.s.pen.Close()
 	}

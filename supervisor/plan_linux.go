@@ -1,22 +1,15 @@
 package supervisor
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/agent/profile"
 	"github.com/penstock/penstock/agent/shim"
-	"github.com/penstock/penstock/audit"
 	"github.com/penstock/penstock/netproxy/ca"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/bwrap"
@@ -24,17 +17,8 @@ import (
 	"github.com/penstock/penstock/sandbox/layout"
 	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
-	"github.com/penstock/penstock/supervisor/proxyctl"
+	"golang.org/x/sys/unix"
 )
-
-// planTrust settles what the proxy needs to know beside the policy: authority
-// and secrets.
-func (s *session) planTrust() error {
-	if err := s.openTrust(); err != nil {
-		return err
-	}
-	return s.resolveSecrets()
-}
 
 // planPen settles the pen's files and environment.
 func (s *session) planPen() error {
@@ -43,36 +27,10 @@ func (s *session) planPen() error {
 	} else if err := s.layOut(); err != nil {
 		return err
 	}
-	s.environment()
+	s.environment(s.files.Home, "/tmp")
 	s.shown = s.spec.Mounts
 	return s.backend.Prepare(s.spec)
 }
-
-// openTrust opens the authority and makes what the pen trusts it by.
-func (s *session) openTrust() error {
-	var err error
-	if s.cfg.EphemeralCA {
-		s.ca, err = ca.Ephemeral()
-	} else {
-		s.ca, err = ca.LoadOrCreate(filepath.Join(s.cfg.Paths.Data, "ca"))
-	}
-	if err != nil {
-		return err
-	}
-	s.undo.push(func() { s.ca.Close() })
-	s.trust, err = ca.PrepareTrust(ca.TrustOptions{
-		Dir: filepath.Join(s.cfg.Paths.Cache, "trust"), Certificate: s.ca.Certificate, Extra: s.cfg.Policy.CAFiles(), Java: true,
-	})
-	if err == nil && s.cfg.EphemeralCA {
-		// Nobody will trust this authority again. After a SIGKILL they stay until
-		// they are pruned.
-		s.undo.push(func() { os.Remove(s.trust.Bundle); os.Remove(s.trust.Own); os.Remove(s.trust.Java) })
-	}
-	return err
-}
-
-// ownPath is where the pen sees the authority and the policy's further roots.
-const ownPath = "/run/penstock/authority.pem"
 
 // agentState mounts the state of a known agent: directories that Penstock keeps
 // for its pens, so that what a pen writes there is never read by the agent that
@@ -97,31 +55,8 @@ func (s *session) agentState(home string) error {
 	return nil
 }
 
-// environment settles the variables of the pen.
-func (s *session) environment() {
-	env := s.cfg.Policy.Environment()
-	in := config.EnvInput{
-		Host: s.cfg.Host.Environ, Pass: func(name string) bool { return env.Passes(name) && !holdsKey(s.cfg.Policy, name) },
-		Trust:   s.trustEnv(),
-		Secrets: s.secrets.Environ(),
-	}
-	switch {
-	case s.explicit != nil:
-		in.Proxy = s.explicit.variables()
-	case env.ProxyVariables():
-		in.Proxy = proxyVariables()
-	}
-	// An empty PATH would name the directory that the tool stands in.
-	path := strings.Join(s.files.Path, ":")
-	if path == "" {
-		path = defaultPath
-	}
-	in.Set = append(in.Set, "HOME="+s.files.Home, "PATH="+path, "USER="+s.cfg.Host.User, "LOGNAME="+s.cfg.Host.User, "PWD="+s.files.Dir, "TMPDIR=/tmp")
-	for _, v := range env.Set {
-		in.Set = append(in.Set, v.Name+"="+v.Value)
-	}
-	s.spec.Env, s.withheld = config.Environment(in)
-}
+// ownPath is where the pen sees the authority and the policy's further roots.
+const ownPath = "/run/penstock/authority.pem"
 
 // trustEnv are the variables by which programs trust the authority, where the command
 // sees it.
@@ -132,12 +67,16 @@ func (s *session) trustEnv() []string {
 	return ca.TrustEnv(layout.BundlePath, ownPath)
 }
 
-// defaultPath is what a caller without a PATH gets; as root's in Debian.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// proxyVariables point at the pen's own proxy port. Nothing depends on them:
-// what ignores them is captured.
-func proxyVariables() []string {
+// proxyVariables are those of the command: of the host's port, if there is one. The
+// pen's own is there if they are wanted; nothing depends on them, since what ignores
+// them is captured.
+func (s *session) proxyVariables(wanted bool) []string {
+	switch {
+	case s.explicit != nil:
+		return s.explicit.variables()
+	case !wanted:
+		return nil
+	}
 	addr := fmt.Sprintf("127.0.0.1:%d", netns.ExplicitPort)
 	return proxyEnv("http://"+addr, "socks5h://"+addr, "localhost,127.0.0.1,::1")
 }
@@ -152,26 +91,6 @@ func (s *session) shimConfig() *shim.Config {
 		c.Rules = confine.PenRules{Off: true} // there is no view that they could stand behind
 	}
 	return c
-}
-
-// openAudit creates the session's file and enters it in the ledger.
-func (s *session) openAudit() error {
-	if s.daemon != nil {
-		return nil // see open
-	}
-	dir := s.cfg.AuditDir
-	if dir == "" {
-		dir = filepath.Join(s.cfg.Paths.State, "audit")
-	}
-	store, err := audit.Open(dir)
-	if err != nil {
-		return err
-	}
-	if s.audit, err = store.Create(time.Now()); err != nil {
-		return err
-	}
-	s.id = s.audit.ID
-	return nil
 }
 
 // listenPublished opens a host port, whose listener is donated to the proxy.
@@ -206,62 +125,4 @@ func cause(err error) string {
 		return errno.Error()
 	}
 	return err.Error()
-}
-
-// memory is a sealed in-memory file, to hand bytes to a role.
-func memory(name string, b []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make %s: %w", name, err)
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if _, err = f.Write(b); err == nil {
-		_, err = f.Seek(0, 0)
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("make %s: %w", name, err)
-	}
-	return f, nil
-}
-
-// readFile reads a small regular file. A tool in another pen may put something else
-// in its place at any moment: what was opened is looked at, a pipe waits for nobody.
-func readFile(path string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	var b []byte
-	if fi.Mode().IsRegular() {
-		if b, err = io.ReadAll(io.LimitReader(f, most+1)); err != nil {
-			return nil, err
-		}
-	}
-	if !fi.Mode().IsRegular() || int64(len(b)) > most {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, most)
-	}
-	return b, nil
-}
-
-func headOf(sum *proxyctl.Summary) (head [32]byte, err error) {
-	b, err := hex.DecodeString(sum.HeadHash)
-	if err != nil || len(b) != len(head) {
-		return head, errors.New("the proxy's head hash is malformed")
-	}
-	copy(head[:], b)
-	return head, nil
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }

@@ -3,175 +3,13 @@ package supervisor
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
-	"strings"
-	"sync"
 	"syscall"
-	"time"
 
-	"github.com/penstock/penstock/internal/donate"
-	"github.com/penstock/penstock/internal/text"
 	"github.com/penstock/penstock/supervisor/proxyctl"
 )
-
-// ProxyRole is os.Args[1] of the proxy role's process.
-const ProxyRole = "role:proxy"
-
-// nobody is the uid and gid that the proxy role runs as when the caller is
-// root: root's files are not to be had by a process that parses hostile bytes,
-// even before it has confined itself.
-const nobody = 65534
-
-// proxyProcess is the running proxy role. The privileged supervisor's has a
-// client only: its process and the way of the sockets to it are the daemon's.
-type proxyProcess struct {
-	client  *proxyctl.Client
-	sockets *net.UnixConn // carries the pen's sockets, once
-	cmd     *exec.Cmd
-	process *donate.Process
-	stderr  *head
-}
-
-// startProxy starts the role.
-func startProxy(cfg *proxyctl.Config, files map[string]*os.File, notice func(string)) (*proxyProcess, error) {
-	control, theirs, err := proxyctl.Pair()
-	if err != nil {
-		return nil, err
-	}
-	defer theirs.Close()
-	sockets, theirSockets, err := proxyctl.Pair()
-	if err != nil {
-		control.Close()
-		return nil, err
-	}
-	defer theirSockets.Close()
-	fail := func(err error) (*proxyProcess, error) {
-		control.Close()
-		sockets.Close()
-		return nil, err
-	}
-	files[proxyctl.FileControl], files[proxyctl.FileSockets] = theirs, theirSockets
-	extra, err := donate.Files(cfg, files)
-	if err != nil {
-		return fail(err)
-	}
-	defer extra[0].Close()
-	p := &proxyProcess{sockets: sockets, stderr: &head{}}
-	// Not by its path: nobody may not be able to walk to where root keeps the binary.
-	p.cmd = exec.Command("/proc/self/exe", ProxyRole)
-	p.cmd.Args[0] = "penstock"
-	// Nothing of the caller's environment: no proxy variable, no GODEBUG, no key.
-	p.cmd.Env = []string{"PATH=/nonexistent"}
-	p.cmd.Dir = "/"
-	p.cmd.ExtraFiles = extra
-	p.cmd.Stderr = p.stderr
-	// In a process group of its own, so that a Ctrl-C at the terminal ends the
-	// command and not the record of it.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Geteuid() == 0 && mapped(nobody) {
-		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
-	}
-	if p.process, err = donate.Start(p.cmd, nil); err != nil {
-		return fail(fmt.Errorf("start the proxy: %w", err))
-	}
-	p.client = proxyctl.NewClient(proxyctl.NewConn(control), notice)
-	return p, nil
-}
-
-// maxRoots bounds one file of further roots, in bytes.
-const maxRoots = 4 << 20
-
-// readRoots reads the policy's certificates as the caller, whose files they are.
-func readRoots(files []string) ([][]byte, error) {
-	var out [][]byte
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, fmt.Errorf("read root certificates: %w", err)
-		}
-		pem, err := io.ReadAll(io.LimitReader(f, maxRoots+1))
-		f.Close()
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("read root certificates: %w", err)
-		case len(pem) > maxRoots:
-			return nil, fmt.Errorf("read root certificates: %s has more than %d bytes", name, maxRoots)
-		case !bytes.Contains(pem, []byte("-----BEGIN CERTIFICATE-----")):
-			return nil, fmt.Errorf("read root certificates: no certificate in %s", name)
-		}
-		out = append(out, pem)
-	}
-	return out, nil
-}
-
-// done is closed when the role has ended.
-func (p *proxyProcess) done() <-chan struct{} {
-	if p.process == nil {
-		return p.client.Done()
-	}
-	return p.process.Done()
-}
-
-// running says whether the role has not ended yet.
-func (p *proxyProcess) running() bool {
-	select {
-	case <-p.done():
-		return false
-	default:
-		return true
-	}
-}
-
-// broke says whether the role, a child of this process, was killed or failed.
-func (p *proxyProcess) broke() bool {
-	return p.process != nil && !p.running() && p.process.Wait() != nil
-}
-
-// kill ends the role, if it has not ended by itself.
-func (p *proxyProcess) kill() {
-	p.client.Close()
-	if p.process != nil {
-		p.sockets.Close()
-		p.cmd.Process.Kill()
-	}
-}
-
-// stop is kill, and waits for the end.
-func (p *proxyProcess) stop() {
-	p.kill()
-	<-p.done()
-}
-
-// why says how the role ended, with the end of what it had printed.
-func (p *proxyProcess) why() error {
-	if p.process == nil {
-		return errors.New("the supervisor's proxy ended")
-	}
-	said, hint := strings.TrimSpace(p.stderr.String()), ""
-	if i := strings.IndexByte(said, '\n'); i > 0 && !strings.HasPrefix(said, "panic") {
-		hint = strings.TrimPrefix(strings.TrimSpace(said[i:]), "hint: ")
-		said = said[:i]
-	}
-	if said == "" {
-		err := p.process.Wait()
-		if err == nil {
-			return errors.New("the proxy ended")
-		}
-		return fmt.Errorf("the proxy ended: %w", err)
-	}
-	return &proxyError{text.Escape(strings.TrimPrefix(said, "penstock: ")), text.Escape(hint)}
-}
-
-// proxyError is what the proxy said at its end.
-type proxyError struct{ said, hint string }
-
-func (e *proxyError) Error() string { return "the proxy ended: " + e.said }
-func (e *proxyError) Hint() string  { return e.hint }
 
 // mapped tells whether id exists in this process's user namespace.
 func mapped(id int) bool {
@@ -188,61 +26,26 @@ func mapped(id int) bool {
 	return false
 }
 
-// head keeps the first part of what is written to it; a role that floods its
-// stderr costs no memory.
-type head struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+// nobody is the uid and gid that the proxy role runs as when the caller is
+// root: root's files are not to be had by a process that parses hostile bytes,
+// even before it has confined itself.
+const nobody = 65534
+
+// proxyCommand is the process of the proxy role.
+func (s *session) proxyCommand() (*exec.Cmd, error) {
+	// Not by its path: nobody may not be able to walk to where root keeps the binary.
+	cmd := exec.Command("/proc/self/exe", ProxyRole)
+	cmd.Args[0] = "penstock"
+	if os.Geteuid() == 0 && mapped(nobody) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	return cmd, nil
 }
 
-const headSize = 8 << 10
-
-var _ io.Writer = (*head)(nil)
-
-func (t *head) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if room := headSize - t.buf.Len(); room > 0 {
-		t.buf.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
-}
-
-func (t *head) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.buf.String()
-}
-
-// proxyFailed prefers what the proxy said at its end to what was seen of it.
-func (s *session) proxyFailed(err error) error {
-	select {
-	case <-s.proxy.done():
-		return s.proxy.why()
-	case <-time.After(100 * time.Millisecond):
-		return err
-	}
-}
-
-func (s *session) startProxy(ctx context.Context) error {
-	files := map[string]*os.File{proxyctl.FileCAKey: s.ca.Key}
-	cert, err := memory("ca-cert", s.ca.Certificate)
-	if err != nil {
-		return err
-	}
-	defer cert.Close()
-	files[proxyctl.FileCACert] = cert
-	cfg := &proxyctl.Config{Session: s.id, Mode: string(s.cfg.Mode), Policy: s.cfg.Policy, Secrets: s.secrets.Donate(), Logins: s.logins.Donate(), ClientCerts: s.certs.Donate(), Who: s.answers(),
-		Ask: !s.cfg.CI, Approvals: s.cfg.Approvals}
-	if cfg.PACs, err = s.pacs(); err != nil {
-		return err
-	}
-	if cfg.HookKeys, err = s.hookKeys(); err != nil {
-		return err
-	}
-	if cfg.HookModules, err = s.hookModules(); err != nil {
-		return err
-	}
+// runProxy gives the proxy what else there is here, and starts it, or takes the
+// daemon's.
+func (s *session) runProxy(ctx context.Context, cfg *proxyctl.Config, files map[string]*os.File) error {
+	cfg.Who, cfg.Ask = s.answers(), !s.cfg.CI
 	s.tells(cfg, files)
 	for i, p := range s.cfg.Publish {
 		l, addr, err := listenPublished(p)
@@ -255,45 +58,20 @@ func (s *session) startProxy(ctx context.Context) error {
 		cfg.Publish = append(cfg.Publish, proxyctl.Publish{Name: name, Listen: addr, Port: p.Port})
 		s.cfg.Publish[i].Listen = addr
 	}
-	if x := s.explicit; x != nil {
-		files[proxyctl.FileExplicit], cfg.Login = x.listener, &x.login
-	}
 	if s.hooks != nil {
 		if err := s.hooks.serve(files); err != nil {
 			return err
 		}
 		defer files[proxyctl.FileHooks].Close()
 	}
-	if cfg.Roots, err = readRoots(cfg.Policy.CAFiles()); err != nil {
-		return err
-	}
+	var err error
 	if s.daemon != nil {
 		s.proxy, err = s.daemon.proxy(ctx, cfg, files, s.notice)
 	} else {
-		files[proxyctl.FileAudit] = s.audit.File
-		if len(cfg.Policy.Captures()) > 0 {
-			f, err := s.audit.CreateCapture()
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			files[proxyctl.FileCapture] = f
-		}
-		s.proxy, err = startProxy(cfg, files, s.notice)
+		err = s.ownProxy(cfg, files)
 	}
-	if err != nil {
-		return err
-	}
-	if cfg.Ask {
+	if err == nil && cfg.Ask {
 		s.book = s.proxy.client.AskPerson(s.asks)
 	}
-	s.ca.Close()
-	return nil
-}
-
-// notice shows a line of the proxy's at once: something that needs the user.
-func (s *session) notice(line string) {
-	if !s.cfg.Quiet {
-		s.say.line("%s", escape(line))
-	}
+	return err
 }

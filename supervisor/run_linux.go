@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/penstock/penstock/agent/shim"
-	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/netproxy/ca"
-	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/sandbox"
 	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/confine"
@@ -27,56 +24,21 @@ import (
 	"github.com/penstock/penstock/supervisor/terminal"
 )
 
-// How long the steps that wait for another process may take. They are bounds
-// for a machine under load, not waits.
-const (
-	buildTimeout = 30 * time.Second // pen and proxy up
-	endTimeout   = 10 * time.Second // proxy's flows closed and summed up
-	killGrace    = 5 * time.Second  // between TERM and KILL at a time limit
-)
-
-// session is one run in progress.
-type session struct {
-	cfg   *config.Config
-	stdio Stdio
-	say   *printer
-	undo  undo
-
-	backend  sandbox.Backend
-	caps     []sandbox.Capability
-	daemon   *daemon        // the privileged supervisor's part; nil: there is none, or it is not used
-	id       string         // of the session
-	audit    *audit.Session // nil: the daemon's
-	started  time.Time
-	secrets  *secrets.Set
-	logins   *secrets.Logins // for upstream proxies
-	certs    *secrets.ClientCerts
-	modules  []audit.PolicyFile // that hooks are, as they were read
-	ca       *ca.Files
-	trust    *ca.Trust
-	spec     *sandbox.Spec
+// machine is what only a session on Linux has.
+type machine struct {
+	daemon   *daemon         // the privileged supervisor's part; nil: there is none, or it is not used
 	shown    []sandbox.Mount // the spec's, as the command sees them
-	files    *layout.Plan
-	withheld []string
-	bounds   sandbox.Limits
-	group    *cgroup.Group // nil where no limit needs one, or none can be had
-	rlimits  []shim.Rlimit
-	term     *terminal.Terminal
+	group    *cgroup.Group   // nil where no limit needs one, or none can be had
 	stdioIDs [3]posture.FileID
 
 	hooks *hookHost // nil: no hook is a process
 	told  told
 	// further are the commands that are started beside it.
 	further further
-	proxy   *proxyProcess
 	book    *questions.Book // what a person is asked; nil: nobody is
-	line    *shim.Conn
-	pen     pen
 	net     *netns.Building // the pen, where it has a network of its own
-	// explicit is how requests come to the proxy where it has not.
-	explicit *explicit
-	owner    uint64 // user namespace that all of a bare command is in, see KillWithin
-	tool     *process
+	owner   uint64          // user namespace that all of a bare command is in, see KillWithin
+	tool    *process
 	// expect is what the tool was compared with, seen what it was.
 	expect *posture.Expectation
 	seen   *posture.Observation
@@ -86,17 +48,11 @@ type session struct {
 	claimed     *layout.Claimed
 	monitor     *monitor
 	entry       *registry.Entry // nil before the session is listed
-	sigs        *signals
 
 	trees *worktree.Store
 	repo  *worktree.Repository // nil: the pen has the files themselves, or a copy
 	tree  *worktree.Held
 	copy  *workcopy.Held // nil: the pen has none, or it is a dry run
-	ran   bool           // the command was executed
-
-	ended  bool   // its last record is written
-	lost   error  // the proxy ended before that, by itself
-	reason string // why it ended
 }
 
 // Run builds a pen, runs the command in it and returns how that ended. An error
@@ -105,6 +61,7 @@ type session struct {
 func Run(ctx context.Context, cfg *config.Config, stdio Stdio, backends []sandbox.Backend) (*Result, error) {
 	s := &session{cfg: cfg, stdio: stdio, say: &printer{w: stdio.Err, quiet: cfg.Quiet}, started: time.Now()}
 	s.monitor = newMonitor(s)
+	s.ending = s.further.finish
 	res, err := s.run(ctx, backends)
 	s.undo.run()
 	if s.entry != nil {

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package supervisor
 
@@ -25,7 +25,7 @@ func Values(_ context.Context, h *config.Host) secrets.Source {
 	}
 }
 
-// Run says that pens need Linux.
+// Run says that pens need another system.
 func Run(context.Context, *config.Config, Stdio, []sandbox.Backend) (*Result, error) {
 	return nil, errors.New("pens can't be built on this operating system yet")
 }

@@ -104,23 +104,12 @@ func (s *session) compare(ctx context.Context, e *posture.Expectation, pid int) 
 	return seen, posture.Check(e, seen)
 }
 
-// endTime is how long a pen of which something is gone may take to have ended.
-const endTime = time.Second
-
 // notBuilt says why a pen that is being built has failed with err: by the word of
 // its shim, of its first process that could not execute the sandbox, or by how it
 // ended, and by what the container refuses. What the sandbox itself said is on the
 // caller's terminal.
 func (s *session) notBuilt(ctx context.Context, err error) error {
-	var told *shim.ExecError
-	if errors.As(err, &told) {
-		return err
-	}
-	select {
-	case <-s.pen.Done():
-	case <-time.After(endTime):
-		return err
-	case <-ctx.Done():
+	if !s.gone(ctx, err) {
 		return err
 	}
 	if _, lerr := s.line.WaitReady(ctx); lerr != nil && !errors.Is(lerr, shim.ErrNoShim) {

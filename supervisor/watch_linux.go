@@ -2,41 +2,11 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/penstock/penstock/agent/shim"
-	"github.com/penstock/penstock/audit"
-	"github.com/penstock/penstock/sandbox/layout"
 )
-
-// signals are those of the caller that are the command's to handle.
-type signals struct {
-	c chan os.Signal
-}
-
-// forwarded lists the signals that are passed on. SIGPIPE, SIGCHLD and SIGURG
-// are our own; SIGTSTP and SIGCONT stop and continue the caller's view only.
-func forwarded() []os.Signal {
-	return []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
-}
-
-// newSignals takes the signals over for good: one that comes while the session is
-// put away must not leave half of it. What the caller ignores, as nohup does,
-// stays so, and the command inherits it: taken over, it would be the command's or
-// not by who is first, this or the fork of the pen's first process.
-func newSignals() *signals {
-	s := &signals{c: make(chan os.Signal, 16)}
-	signal.Notify(s.c, slices.DeleteFunc(forwarded(), signal.Ignored)...)
-	return s
-}
 
 // process is the command's first process, held by a pidfd so that a signal can
 // never reach another that took over its number.
@@ -79,25 +49,12 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 	defer s.monitor.stop()
 	stopRenewing := s.renew(ctx)
 	defer stopRenewing()
-	if err := s.line.WaitExec(ctx); err != nil {
-		var not *shim.ExecError
-		if errors.As(err, &not) {
-			s.pen.Close()
-			s.term.Finish()
-			s.reason = "not executed: " + not.Error()
-			s.end(not.ExitCode(), "")
-			return nil, not
-		}
-		return nil, s.abandon(err)
+	if err := s.executed(ctx); err != nil {
+		return nil, err
 	}
-	s.ran = true
 	s.further.begin()
-	var wall <-chan time.Time
-	if d := s.spec.Limits.Wall; d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		wall = t.C
-	}
+	wall, stopped := s.wall()
+	defer stopped()
 	done, gone, died := ctx.Done(), s.daemon.gone(), s.proxy.done()
 	s.reason = "exit"
 	for {
@@ -148,16 +105,6 @@ func (s *session) watch(ctx context.Context, sigs *signals) (*Result, error) {
 	}
 }
 
-// over tells whether c is closed; nil never is.
-func over(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // finish collects how the command ended.
 func (s *session) finish() (*Result, error) {
 	state, err := s.pen.Wait()
@@ -166,15 +113,11 @@ func (s *session) finish() (*Result, error) {
 	}
 	s.term.Finish()
 	exit := exitOf(state)
-	name := ""
-	if exit > 128 && exit < 128+65 {
-		name = unix.SignalName(syscall.Signal(exit - 128))
-	}
 	s.monitor.limits(true)
 	s.compareLinks()
 	away := make(chan struct{})
 	go func() { s.putAway(); close(away) }()
-	sum := s.end(exit, name)
+	sum := s.end(exit, signalName(exit))
 	<-away
 	// The daemon may have ended the session before this process heard why: the command
 	// was killed, or ended of what had ended, with whatever code.
@@ -197,20 +140,5 @@ func (s *session) hear() {
 		s.daemon.heard = true
 		s.reason = why
 		s.say.line("%s", escape(why))
-	}
-}
-
-// compareLinks tells of protected paths that are symbolic links, and that the
-// command replaced: nothing can be mounted over a link to keep it.
-func (s *session) compareLinks() {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	for _, l := range s.files.Changed(layout.OS()) {
-		detail := fmt.Sprintf("protected link %s, which said %s, was changed by the command", l.Path, l.Text)
-		s.say.line("WARNING: %s: look at it before you use it", escape(detail))
-		ev := &audit.Violation{Kind: "protected-link", Detail: detail, Action: "reported"}
-		if err := s.proxy.client.Record(ctx, audit.TypeViolation, ev); err != nil {
-			s.say.line("%v", err)
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strconv"
@@ -70,25 +69,4 @@ func trials() []doctor.Trial {
 		return nil
 	}
 	return []doctor.Trial{microvm.NewFirecracker(microvm.Options{Self: self, Cache: config.DefaultPaths(host).Cache})}
-}
-
-// missing is a tier whose program is not there: whoever asks for it, or for
-// auto, is told why, and nobody gets less.
-type missing struct {
-	name string
-	err  error
-}
-
-func (m *missing) Name() string { return m.name }
-
-func (m *missing) Any() bool { return true }
-
-func (m *missing) Probe(context.Context) ([]sandbox.Capability, error) { return nil, m.err }
-
-func (m *missing) Capabilities(int) []sandbox.Capability { return nil }
-
-func (m *missing) Prepare(*sandbox.Spec) error { return m.err }
-
-func (m *missing) Command(*sandbox.Spec, *os.File, *os.File) (*sandbox.Command, error) {
-	return nil, m.err
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/penstock/penstock/sandbox"
-	"github.com/penstock/penstock/sandbox/cgroup"
-	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/supervisor/config"
 )
 
@@ -101,33 +99,6 @@ func (x *examination) bad(state State, group, name string, err error, fix string
 		fix = h
 	}
 	x.add(Finding{Group: group, Name: name, State: state, Detail: oneLine(err.Error()), Fix: oneLine(fix)})
-}
-
-// network builds a pen's network and takes it down again.
-func (x *examination) network() {
-	ipv6, took, err := netns.Probe(x.ctx, x.Host.Self)
-	if err != nil {
-		x.bad(Fail, "pen", "network", err, "")
-		return
-	}
-	with := "with IPv6"
-	if !ipv6 {
-		with = "without IPv6, which this kernel has turned off"
-	}
-	x.ok("pen", "network", "user and network namespace, rules and sockets in %d ms, %s", took.Milliseconds(), with)
-}
-
-// limits makes a control group with every limit that a policy can set, and
-// removes it again: what is missing falls back to limits per process.
-func (x *examination) limits() {
-	group, _, caps, err := cgroup.Make(sandbox.Limits{Memory: 1 << 30, CPUs: 1, PIDs: 512, OpenFiles: 1024})
-	if group != nil {
-		defer group.Close()
-	}
-	x.capabilities("limit", caps)
-	if err != nil {
-		x.bad(Warn, "pen", "limits", err, "")
-	}
 }
 
 // capabilities adds a finding per control.

@@ -6,7 +6,10 @@ import (
 	"os"
 	"unsafe"
 
+	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/cgroup"
 	"github.com/penstock/penstock/sandbox/container"
+	"github.com/penstock/penstock/sandbox/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,6 +27,33 @@ func (x *examination) system() {
 	x.landlock()
 	x.seccomp()
 	x.pty()
+}
+
+// network builds a pen's network and takes it down again.
+func (x *examination) network() {
+	ipv6, took, err := netns.Probe(x.ctx, x.Host.Self)
+	if err != nil {
+		x.bad(Fail, "pen", "network", err, "")
+		return
+	}
+	with := "with IPv6"
+	if !ipv6 {
+		with = "without IPv6, which this kernel has turned off"
+	}
+	x.ok("pen", "network", "user and network namespace, rules and sockets in %d ms, %s", took.Milliseconds(), with)
+}
+
+// limits makes a control group with every limit that a policy can set, and
+// removes it again: what is missing falls back to limits per process.
+func (x *examination) limits() {
+	group, _, caps, err := cgroup.Make(sandbox.Limits{Memory: 1 << 30, CPUs: 1, PIDs: 512, OpenFiles: 1024})
+	if group != nil {
+		defer group.Close()
+	}
+	x.capabilities("limit", caps)
+	if err != nil {
+		x.bad(Warn, "pen", "limits", err, "")
+	}
 }
 
 // container says in which one this is, if it is one, and what it refuses pens.

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package doctor
 
@@ -9,7 +9,11 @@ import (
 
 // system says that there is nothing to try.
 func (x *examination) system() {
-	x.bad(Fail, "system", "operating system", fmt.Errorf("pens need Linux; this is %s", runtime.GOOS), "run penstock on Linux, in a virtual machine if need be")
+	x.bad(Fail, "system", "operating system", fmt.Errorf("pens need Linux or macOS; this is %s", runtime.GOOS), "run penstock on Linux, in a virtual machine if need be")
 }
+
+func (x *examination) network() {}
+
+func (x *examination) limits() {}
 
 func (x *examination) supervisor() error { return nil }

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package supervisor
 
 import (
@@ -11,7 +13,6 @@ import (
 
 	"github.com/penstock/penstock/internal/donate"
 	"github.com/penstock/penstock/sandbox"
-	"github.com/penstock/penstock/sandbox/netns"
 	"github.com/penstock/penstock/sandbox/procs"
 )
 
@@ -27,16 +28,15 @@ type pen interface {
 	Close() error
 }
 
-var (
-	_ pen = (*netns.Building)(nil)
-	_ pen = (*plainPen)(nil)
-)
+var _ pen = (*plainPen)(nil)
 
 // plainPen is a command's first process where there are no namespaces: nothing is
 // built, so nothing is started before it is executed.
 type plainPen struct {
 	stdio [3]*os.File
-	group *os.File // control group, or nil
+	attr  *syscall.SysProcAttr
+	rest  func(pid int) error // ends what it has left, before its number can be another's; may be nil
+	left  error               // of rest; read after done
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -46,8 +46,9 @@ type plainPen struct {
 	done    chan struct{}
 }
 
-func newPlainPen(stdio [3]*os.File, group *os.File) *plainPen {
-	return &plainPen{stdio: stdio, group: group, done: make(chan struct{})}
+// newPlainPen prepares one that is started with attr, and at whose end rest is called.
+func newPlainPen(stdio [3]*os.File, attr *syscall.SysProcAttr, rest func(pid int) error) *plainPen {
+	return &plainPen{stdio: stdio, attr: attr, rest: rest, done: make(chan struct{})}
 }
 
 // Execute starts the process. It is called once.
@@ -59,14 +60,14 @@ func (p *plainPen) Execute(next *sandbox.Command) error {
 	}
 	p.cmd = &exec.Cmd{
 		Path: next.Path, Args: next.Argv, Env: next.Env, Stdin: p.stdio[0], Stdout: p.stdio[1], Stderr: p.stdio[2], ExtraFiles: next.Files,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-	}
-	if p.group != nil {
-		p.cmd.SysProcAttr.UseCgroupFD, p.cmd.SysProcAttr.CgroupFD = true, int(p.group.Fd())
+		SysProcAttr: p.attr,
 	}
 	var err error
 	p.process, err = donate.Start(p.cmd, func(pid int) {
 		waitEnded(pid)
+		if p.rest != nil {
+			p.left = p.rest(pid)
+		}
 		p.mu.Lock()
 		p.reaped = true
 		p.mu.Unlock()

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package supervisor
 
 import (
@@ -18,7 +20,6 @@ import (
 	"github.com/penstock/penstock/netproxy/secrets"
 	"github.com/penstock/penstock/policy"
 	"github.com/penstock/penstock/supervisor/config"
-	"github.com/penstock/penstock/supervisor/keyring"
 	"github.com/penstock/penstock/supervisor/renewal"
 )
 
@@ -122,7 +123,7 @@ func (r renewed) Failed(name string, err error) {
 		return // of which there is other news
 	}
 	r.s.notice("secret " + name + " could not be read anew, so the old value is kept: " + err.Error())
-	r.s.monitor.record(audit.TypeRenewal, &audit.SecretRenewal{Name: name, Action: "failed", Reason: err.Error()})
+	r.s.record(audit.TypeRenewal, &audit.SecretRenewal{Name: name, Action: "failed", Reason: err.Error()})
 }
 
 // holdsKey tells whether a variable has an upstream proxy's credentials or a webhook's
@@ -189,25 +190,6 @@ func secretSource(ctx context.Context, h *config.Host, dryRun bool, writable []s
 		},
 		Run: run,
 	}
-}
-
-// readKeyring reads from the caller's keyring, with the caller's rights: this is never
-// the privileged supervisor. A bus whose socket a pen can replace is none.
-func readKeyring(ctx context.Context, h *config.Host, item policy.KeyringItem, writable []string) ([]byte, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, secretCommand)
-	defer cancel()
-	socket, err := keyring.Socket(h.Getenv("DBUS_SESSION_BUS_ADDRESS"), h.Getenv("XDG_RUNTIME_DIR"))
-	if err != nil {
-		return nil, false, err
-	}
-	if dir := writableBy(socket, writable); dir != "" {
-		return nil, false, fmt.Errorf("the session bus at %s is in %s, where a tool in a pen can change it", text.Escape(socket), text.Escape(dir))
-	}
-	b, ok, err := keyring.Read(ctx, socket, h.UID, item)
-	if len(b) > maxSecret {
-		return nil, false, fmt.Errorf("the item has more than %d bytes", maxSecret)
-	}
-	return b, ok, err
 }
 
 // runForSecret executes a command as the caller, outside the pen, and returns its

@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package supervisor
 
 import (
@@ -60,25 +62,35 @@ func (s *session) abandon(cause error) error {
 	return cause
 }
 
+// overseer is the privileged supervisor's part of a session that has one.
+type overseer interface {
+	running() bool
+	flush(ctx context.Context) error // what it knows of the pen is in the audit
+	end(s *session, exit int)
+}
+
 // end writes the session's last record, through the proxy or, if that is gone,
 // with a writer of our own on the same file, and seals the session.
 func (s *session) end(exit int, signal string) *proxyctl.Summary {
 	if s.ended || s.id == "" {
 		return nil
 	}
-	if s.daemon != nil {
-		defer s.daemon.end(s, exit)
+	over := s.overseer()
+	if over != nil {
+		defer over.end(s, exit)
 	}
 	s.ended = true
-	s.further.finish()
+	if s.ending != nil {
+		s.ending()
+	}
 	ev := &audit.SessionEnd{ExitCode: exit, Signal: signal, Reason: s.reason, Duration: time.Since(s.started)}
 	var sum *proxyctl.Summary
 	if s.proxy != nil && s.proxy.running() {
 		ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 		defer cancel()
 		var err error
-		if s.daemon != nil && s.daemon.running() {
-			if err := s.daemon.client.Flush(ctx); err != nil {
+		if over != nil && over.running() {
+			if err := over.flush(ctx); err != nil {
 				s.say.line("%v", err)
 			}
 		}
@@ -86,7 +98,7 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 			sum = nil
 			why := s.proxyFailed(err)
 			switch {
-			case s.daemon != nil && !s.daemon.running(): // its word is why
+			case over != nil && !over.running(): // its word is why
 			case s.reason == "exit" && s.proxy.broke():
 				// The command may have ended of that, before this process heard.
 				s.lost = why
@@ -100,8 +112,8 @@ func (s *session) end(exit int, signal string) *proxyctl.Summary {
 		s.proxy.kill()
 		defer s.proxy.stop()
 	}
-	if s.daemon != nil {
-		return sum // the daemon seals
+	if over != nil {
+		return sum // it seals
 	}
 	if sum == nil {
 		if s.proxy != nil {
@@ -157,4 +169,13 @@ func exitOf(state *os.ProcessState) int {
 		return 128 + int(ws.Signal())
 	}
 	return state.ExitCode()
+}
+
+// record writes an event of the supervisor's into the audit.
+func (s *session) record(kind string, ev any) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	defer cancel()
+	if err := s.proxy.client.Record(ctx, kind, ev); err != nil {
+		s.say.line("%v", err)
+	}
 }
