@@ -161,7 +161,7 @@ func namedCommand(t *testing.T, o caller) (arrived, seen string) {
 	if err := world.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(s.o.Timeout)
 	tick := time.NewTicker(30 * time.Millisecond)
 	defer tick.Stop()
 	for !strings.Contains(s.show, "owned-name") && time.Now().Before(deadline) {
@@ -205,7 +205,7 @@ while not os.path.exists("done"): pass
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(s.o.Timeout)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

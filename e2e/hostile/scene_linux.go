@@ -212,22 +212,6 @@ egress:
 %s`, s.patience(), s.w.CA(), s.openPort, s.sandbox())
 }
 
-// memory is a directory of the pen's own.
-func (s *scene) memory() string {
-	if s.tier == "microvm" {
-		return "/dev/shm" // something else is shown below /tmp: docs/tiers.md
-	}
-	return "/tmp"
-}
-
-// patience lets the tool wait longer where the processor is an emulated one.
-func (s *scene) patience() string {
-	if s.tier == "microvm" {
-		return ", set: {HOSTILE_PATIENCE: 20s}"
-	}
-	return ""
-}
-
 // sandbox is the policy's section of that name.
 func (s *scene) sandbox() string {
 	var out []string
@@ -288,13 +272,17 @@ func (s *scene) run(aims []*aim, pen bool) {
 	for _, m := range aims {
 		tasks = append(tasks, task{m.id, m.expand(s, m.do), m.expand(s, m.env)})
 	}
-	b, err := json.Marshal(map[string]any{"loot": "http://loot.example/loot/", "width": 8, "tasks": tasks})
+	width := 8
+	if s.tier == "microvm" {
+		width = 16 // most of them wait, and longer
+	}
+	b, err := json.Marshal(map[string]any{"loot": "http://loot.example/loot/", "width": width, "tasks": tasks})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.home.Write(s.t, "project/script.json", string(b))
 	argv := []string{s.tool, "batch", "script.json"}
-	if s.tier == "microvm" {
+	if pen && s.tier == "microvm" {
 		// What is executed from a directory of the host's is read again each time.
 		argv = []string{"/bin/sh", "-c", `cp "$1" "$2" && exec "$2" batch script.json`, "sh", s.tool, s.memory() + "/tool"}
 	}

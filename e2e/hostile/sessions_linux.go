@@ -278,7 +278,7 @@ func outliveKill(t *testing.T, o caller) (arrived, seen string) {
 	if err := world.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(s.o.Timeout)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	lingers := func() bool {

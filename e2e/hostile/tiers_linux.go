@@ -71,3 +71,19 @@ func (s *scene) withoutOwn(m *aim) {
 		s.report[m.id] = before + after
 	}
 }
+
+// memory is a directory of the pen's own.
+func (s *scene) memory() string {
+	if s.tier == "microvm" {
+		return "/dev/shm" // something else is shown below /tmp: docs/tiers.md
+	}
+	return "/tmp"
+}
+
+// patience lets the tool wait longer where the processor is an emulated one.
+func (s *scene) patience() string {
+	if s.tier == "microvm" {
+		return ", set: {HOSTILE_PATIENCE: 30s}"
+	}
+	return ""
+}
