@@ -33,7 +33,7 @@ func TestGitRule(t *testing.T) {
 	dir := t.TempDir()
 	w := world.New(t)
 	var chunked, pushes atomic.Int64
-	backend := wholeBodies(gitServer(t, dir), &chunked)
+	backend := wholeBodies(world.GitServer(t, dir), &chunked)
 	w.HTTPS("git.example.com", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
 			pushes.Add(1)

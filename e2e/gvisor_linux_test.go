@@ -15,8 +15,12 @@ func TestGvisorClients(t *testing.T) {
 	world.Gvisor(t)
 	t.Setenv("PENSTOCK_E2E_TIER", "gvisor")
 	for name, f := range map[string]func(*testing.T){
-		"curl": TestCurl, "git": TestGit, "npm": TestNpmInstall, "pip": TestPipDownload, "requests": TestPythonRequests,
-		"node": TestNodeFetch, "websocket": TestWebSocket,
+		"curl": TestCurl, "curl by method and path": TestCurlByMethodAndPath, "wget": TestWget, "git": TestGit,
+		"npm": TestNpmInstall, "pip": TestPipDownload, "go": TestGoModDownload, "requests": TestPythonRequests, "urllib": TestPythonUrllib,
+		"node": TestNodeFetch, "java": TestJavaHTTPClient, "events": TestServerSentEvents, "grpc": TestGRPC, "websocket": TestWebSocket,
+		"ssh": TestSSH, "psql": TestPsql, "proxy variables": TestProxyVariables, "socks": TestSOCKS,
+		"an address": TestLiteralAddress, "ipv6": TestIPv6, "not inspected": TestPassThrough, "a server that speaks first": TestServerSpeaksFirst,
+		"datagrams": TestDatagrams, "the host's loopback": TestHostLoopback,
 	} {
 		t.Run(name, f)
 	}

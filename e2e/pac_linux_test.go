@@ -51,7 +51,7 @@ function FindProxyForURL(url, host) {
 	return one + "; DIRECT";
 }`, "one, two, down, direct")
 	p.Egress = strings.Replace(p.Egress, "    one:", "    down: {url: \"http://down.proxy.example:3128\"}\n    one:", 1)
-	p.npmProject("npm.corp.example")
+	p.NpmProject("npm.corp.example")
 	r := p.Sh(`set -e
 curl -sS https://web.corp.example/one https://direct.example.net/ http://fallback.example.net/ http://clear.corp.example/plain
 git clone -q https://git.corp.example/repo.git && cat repo/file

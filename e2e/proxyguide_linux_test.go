@@ -35,7 +35,7 @@ func newGuideScene(t *testing.T, heading string) *guideScene {
 		t.Fatalf("docs/proxies.md has no example under %q", heading)
 	}
 	w := world.New(t)
-	s := &guideScene{w: w, password: rand.Text(), org: w.HTTPS("www.example.org", gitServer(t, t.TempDir())), pen: newPen(t, w)}
+	s := &guideScene{w: w, password: rand.Text(), org: w.HTTPS("www.example.org", world.GitServer(t, t.TempDir())), pen: newPen(t, w)}
 	w.Name(s.org.Name)
 	if !strings.Contains(example, "  allow:\n") {
 		example += "  allow: [{host: \"*.example.org\"}]\n"

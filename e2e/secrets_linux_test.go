@@ -191,9 +191,9 @@ func TestSecretsRecipes(t *testing.T) {
 	basic := func(want string) func(*http.Request) bool {
 		return func(r *http.Request) bool { user, pass, _ := r.BasicAuth(); return user == want && pass == value }
 	}
-	w.HTTPS("git.example.com", takes(gitServer(t, t.TempDir()), basic("x-access-token")))
-	w.HTTPS("npm.example.com", takes(npmRegistry(t, "https://npm.example.com", "https://npm.example.com"), func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+value }))
-	w.HTTPS("pypi.example.com", takes(pypiIndex(t), basic("ci")))
+	w.HTTPS("git.example.com", takes(world.GitServer(t, t.TempDir()), basic("x-access-token")))
+	w.HTTPS("npm.example.com", takes(world.NpmRegistry(t, "https://npm.example.com", "https://npm.example.com"), func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+value }))
+	w.HTTPS("pypi.example.com", takes(world.PypiIndex(t), basic("ci")))
 	w.HTTPS("registry.example.com", takes(imageRegistry(), basic("ci")))
 	doc, err := os.ReadFile("../docs/secrets.md")
 	if err != nil {

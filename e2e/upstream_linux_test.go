@@ -214,8 +214,8 @@ func newUpstreamScene(t *testing.T) *upstreamScene {
 		fmt.Fprintf(rw, "%s %s %s got %d, login %q\n", r.Proto, r.Host, r.RequestURI, n, r.Header["Proxy-Authorization"])
 	})
 	s := &upstreamScene{w: w, password: rand.Text(), all: []*world.Origin{
-		w.HTTPS("web.corp.example", answer), w.HTTP("clear.corp.example", answer), w.HTTPS("git.corp.example", gitServer(t, t.TempDir())),
-		w.HTTPS("npm.corp.example", npmRegistry(t, "https://npm.corp.example", "https://npm.corp.example")),
+		w.HTTPS("web.corp.example", answer), w.HTTP("clear.corp.example", answer), w.HTTPS("git.corp.example", world.GitServer(t, t.TempDir())),
+		w.HTTPS("npm.corp.example", world.NpmRegistry(t, "https://npm.corp.example", "https://npm.corp.example")),
 		w.HTTPS("ws.corp.example", wsEcho()), w.HTTP("ws-clear.corp.example", wsEcho()), w.HTTPS("unread.example.net", answer),
 		w.TCP("banner.corp.example", 2525, func(c net.Conn) {
 			io.WriteString(c, "220 hello\n") // speaks first
@@ -249,7 +249,7 @@ func (s *upstreamScene) pen(t *testing.T, upstream string) *pen {
 // server speaks first, and TLS that is not read.
 func (s *upstreamScene) everything(t *testing.T, p *pen, proxy *proxyServer) {
 	t.Helper()
-	p.npmProject("npm.corp.example")
+	p.NpmProject("npm.corp.example")
 	p.Home.Write(t, "project/upload", strings.Repeat("u", 3<<20))
 	results := []world.Result{
 		p.Sh(`set -e
