@@ -149,7 +149,7 @@ func TestHostileStore(t *testing.T) {
 		t.Error("it was brought to where a link leads")
 	}
 	// An unreadable directory is removed too, and a link's target is not.
-	r.sh(r.copy, "mkdir -p shut/in; ln -s $TOP/outside out; chmod 000 shut/in; chmod 000 shut")
+	r.sh(r.copy, "mkdir -p closed/in; ln -s $TOP/outside out; chmod 000 closed/in; chmod 000 closed")
 	if err := h.Remove(); err != nil {
 		t.Error(err)
 	}
