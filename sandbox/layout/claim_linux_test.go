@@ -183,3 +183,22 @@ func TestAdopt(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestCreateNamed: where no file is without a name at first, as on macOS, a placeholder is
+// whole from its first moment too, and its other name goes.
+func TestCreateNamed(t *testing.T) {
+	dir := t.TempDir()
+	p := sandbox.Placeholder{Path: filepath.Join(dir, "a.json"), Content: []byte(emptyJSON)}
+	if err := createNamed(p); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, dir); len(got) != 1 || got[0] != "a.json" {
+		t.Errorf("%q", got)
+	}
+	if err := createNamed(p); !errors.Is(err, fs.ErrExist) || len(names(t, dir)) != 1 {
+		t.Errorf("over another: %v, %q", err, names(t, dir))
+	}
+	if err := Adopt([]sandbox.Placeholder{p}).Release(); err != nil || len(names(t, dir)) != 0 {
+		t.Errorf("it is not known again: %v, %q", err, names(t, dir))
+	}
+}
