@@ -64,7 +64,7 @@ func badPACs() map[string]struct {
 	}{
 		"status": {func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(404); io.WriteString(rw, pacDirect) }, "the answer has status 404"},
 		"redirect": {func(rw http.ResponseWriter, r *http.Request) {
-			http.Redirect(rw, r, "https://wpad.corp/other.pac", 302)
+			http.Redirect(rw, r, "https://wpad.corp/other.pac", http.StatusFound)
 		}, "the answer has status 302, and redirects are not followed"},
 		"broken": {script("\nclass A {}"), "line 2: here class is not understood"},
 		"html":   {script("<html>please log in</html>"), "line 1: "},
