@@ -420,6 +420,7 @@ def until(text):
     global out
     while text not in out:
         out += os.read(fd, 4096)
+        print("waits for", text, "has", out, file=sys.stderr, flush=True) # if it hangs
     out = out[out.index(text) + len(text):]
 ` + script + `
 try:
