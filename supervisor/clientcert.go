@@ -4,7 +4,7 @@ package supervisor
 
 import (
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -27,20 +27,10 @@ func (s *session) clientCerts() (*secrets.ClientCerts, error) {
 // readGuarded reads a file, and if it is a key, one that is its owner's: the
 // caller's, or root's for a group. What is looked at is what is read.
 func readGuarded(path string, key bool) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxSecret {
-		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxSecret)
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); key && (!ok || fi.Mode().Perm()&0o027 != 0 || int(st.Uid) != os.Getuid() && st.Uid != 0) {
-		return nil, fmt.Errorf("%s: the key could be read or changed by others (mode %04o); chmod 600 it, as its owner", path, fi.Mode().Perm())
-	}
-	return io.ReadAll(io.LimitReader(f, maxSecret))
+	return readIf(path, maxSecret, func(fi fs.FileInfo) error {
+		if st, ok := fi.Sys().(*syscall.Stat_t); key && (!ok || fi.Mode().Perm()&0o027 != 0 || int(st.Uid) != os.Getuid() && st.Uid != 0) {
+			return fmt.Errorf("%s: the key could be read or changed by others (mode %04o); chmod 600 it, as its owner", path, fi.Mode().Perm())
+		}
+		return nil
+	})
 }

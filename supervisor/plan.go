@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,9 +179,14 @@ func (s *session) openAudit() error {
 	return nil
 }
 
-// readFile reads a small regular file. A tool in another pen may put something else
-// in its place at any moment: what was opened is looked at, a pipe waits for nobody.
+// readFile reads a small regular file.
 func readFile(path string, most int64) ([]byte, error) {
+	return readIf(path, most, func(fs.FileInfo) error { return nil })
+}
+
+// readIf reads one that is found fit. A tool in another pen may put something else in
+// its place at any moment: what was opened is looked at, a pipe waits for nobody.
+func readIf(path string, most int64, fit func(fs.FileInfo) error) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
@@ -192,6 +198,9 @@ func readFile(path string, most int64) ([]byte, error) {
 	}
 	var b []byte
 	if fi.Mode().IsRegular() {
+		if err := fit(fi); err != nil {
+			return nil, err
+		}
 		if b, err = io.ReadAll(io.LimitReader(f, most+1)); err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock/penstock/sandbox"
+	"github.com/penstock/penstock/sandbox/procs"
 )
 
 // Role is os.Args[1] of the role's process, the kinds of namespaces to join the next.
@@ -44,7 +45,7 @@ func Main(args []string) int {
 		unix.Write(fdWhy, []byte(err.Error())) //nolint:errcheck // then nobody listens
 		unix.Kill(pid, unix.SIGKILL)           //nolint:errcheck // it has ended
 	}
-	return await(pid)
+	return procs.Await(pid, exitBroken)
 }
 
 // leave lets go of all that is the command's: who reads its output waits for nobody
@@ -63,23 +64,6 @@ func leave() error {
 		unix.Close(fd)
 	}
 	return nil
-}
-
-// await reaps until the command has ended.
-func await(command int) int {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return exitBroken
-		case pid == command && status.Exited():
-			return status.ExitStatus()
-		case pid == command && status.Signaled():
-			return 128 + int(status.Signal())
-		}
-	}
 }
 
 // call is all that the forks need, made before them.

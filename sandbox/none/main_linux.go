@@ -42,10 +42,10 @@ func Main(args []string) int {
 	}
 	unix.Close(fdShim)
 	if !alone {
-		return await(pid)
+		return procs.Await(pid, exitBroken)
 	}
 	ended := make(chan int, 1)
-	go func() { ended <- await(pid) }()
+	go func() { ended <- procs.Await(pid, exitBroken) }()
 	code := 128 + int(syscall.SIGTERM)
 	select {
 	case code = <-ended:
@@ -84,21 +84,4 @@ func start(args []string, alone bool) (int, error) {
 	return syscall.ForkExec("/proc/self/exe", []string{"penstock", sandbox.ShimRole, strconv.Itoa(fdShim)}, &syscall.ProcAttr{
 		Env: environment(), Files: []uintptr{0, 1, 2, fdShim}, Sys: sys,
 	})
-}
-
-// await reaps whatever ends, until the command does.
-func await(command int) int {
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return exitBroken
-		case pid == command && status.Exited():
-			return status.ExitStatus()
-		case pid == command && status.Signaled():
-			return 128 + int(status.Signal())
-		}
-	}
 }

@@ -15,5 +15,6 @@
 // session's processes are those that descend from the first or are in a group that one of
 // them leads, and are killed right after they were listed.
 //
-// Only the supervisor, and its janitor, import it.
+// Only the supervisor and its janitor import it, and the roles of sandbox that stand
+// between the supervisor and a command, which wait for that.
 package procs
