@@ -129,15 +129,7 @@ func (c *Conn) Release() error {
 // and how a shell would have ended.
 func (c *Conn) WaitExec(ctx context.Context) error {
 	m, _, err := c.receive(ctx)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return fmt.Errorf("wait for command: %w", err)
-	case m.Kind != kindFailed:
-		return fmt.Errorf("wait for command: the shim said %q", m.Kind)
-	}
-	return m.failure()
+	return m.executed(err)
 }
 
 func (c *Conn) send(m message, rights []byte) error {

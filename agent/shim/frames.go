@@ -175,6 +175,11 @@ func (c *streamed) Release() error {
 // and how a shell would have ended.
 func (c *streamed) WaitExec(ctx context.Context) error {
 	m, err := c.receive(ctx)
+	return m.executed(err)
+}
+
+// executed is what a message, or the error in place of one, says of the command's start.
+func (m message) executed(err error) error {
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil
