@@ -11,10 +11,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock/penstock/internal/donate"
 )
 
 // The line of systems whose unix sockets have no packets (macOS): over a stream, each
@@ -92,25 +93,11 @@ func writeFrame(w io.Writer, b []byte) error {
 type streamed struct{ uc *net.UnixConn }
 
 func streamPair() (c *streamed, pen *os.File, err error) {
-	// Where no socket is made close-on-exec (macOS), none may be inherited meanwhile.
-	syscall.ForkLock.RLock()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	if err == nil {
-		unix.CloseOnExec(fds[0])
-		unix.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
+	uc, pen, err := donate.StreamPair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("create control socket: %w", err)
 	}
-	ours, pen := os.NewFile(uintptr(fds[0]), "shim-control"), os.NewFile(uintptr(fds[1]), "shim-control-pen")
-	defer ours.Close()
-	nc, err := net.FileConn(ours)
-	if err != nil {
-		pen.Close()
-		return nil, nil, fmt.Errorf("create control socket: %w", err)
-	}
-	return &streamed{nc.(*net.UnixConn)}, pen, nil
+	return &streamed{uc}, pen, nil
 }
 
 // Close ends the line. A shim that has not been released ends too.

@@ -14,13 +14,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/penstock/penstock/supervisor/packet"
+	"github.com/penstock/penstock/internal/donate"
 )
 
 // streamPair is the conversation as on systems without packets.
 func streamPair(t *testing.T) (c *Client, p *Conn, notices chan string) {
 	t.Helper()
-	ours, theirs, err := packet.StreamPair()
+	ours, theirs, err := donate.StreamPair()
 	if err != nil {
 		t.Fatal(err)
 	}
